@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The machine that the harness runs on: processes, paths, locks, progress, accelerators."""

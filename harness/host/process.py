@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The one door for subprocesses: explicit argv and environment, deadlines, nobody left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from harness.model.errors import LaunchError
+
+# A process group that ends with us. setpriv(1) arms PR_SET_PDEATHSIG, which the
+# kernel sends when the thread that started the child is gone, kill -9 included;
+# the shell then kills its whole group, so that make's compilers go too.
+_SUPERVISOR = 'trap "trap - TERM; kill -KILL 0" TERM; "$@" & wait "$!"'
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A command that ended. Output is text, bytes that are no UTF-8 escaped."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def command(self) -> str:
+        """The command as a line to paste into a shell."""
+        return shlex.join(self.argv)
+
+
+def which(program: str) -> Path:
+    """Find a program, or say which one is missing.
+
+    sbin is searched too: Debian's dropbear lives there and a user's PATH does not name it.
+    """
+    found = shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
+    if found is None:
+        raise LaunchError(f"{program}: not found in PATH", "make run installs what is missing")
+    return Path(found)
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment of every child: what tools need, in the C locale, and `extra`."""
+    keep = ("PATH", "HOME", "TERM", "TMPDIR", "USER", "LOGNAME")
+    env = {name: os.environ[name] for name in keep if name in os.environ}
+    return env | {"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"} | extra
+
+
+def supervised(argv: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """`argv` under a supervisor that kills the process group when the harness dies."""
+    return [
+        "setpriv", "--pdeathsig=TERM", "--",
+        "sh", "-c", _SUPERVISOR, "harness-child", *map(os.fspath, argv),
+    ]  # fmt: skip
+
+
+def tied(argv: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """`argv` for one process without children of its own, killed when the harness dies."""
+    return ["setpriv", "--pdeathsig=KILL", "--", *map(os.fspath, argv)]
+
+
+def spawn(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: int | IO[bytes] = subprocess.DEVNULL,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    stderr: int | IO[bytes] = subprocess.PIPE,
+    pass_fds: Sequence[int] = (),
+    wrap: Callable[[Sequence[str | os.PathLike[str]]], list[str]] = supervised,
+) -> subprocess.Popen[bytes]:
+    """Start a command in a session of its own; it does not outlive the calling thread."""
+    which(os.fspath(argv[0]))
+    try:
+        return subprocess.Popen(
+            wrap(argv),
+            cwd=cwd,
+            env=dict(env) if env is not None else environment(),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=pass_fds,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise LaunchError(f"{argv[0]}: could not be started: {error.strerror}") from error
+
+
+def kill_group(child: subprocess.Popen[bytes]) -> None:
+    """End a child and all its process group, and reap it."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+@contextlib.contextmanager
+def running(child: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """A child that is ended, with its group, when the block is left in any way."""
+    try:
+        yield child
+    finally:
+        kill_group(child)
+        for stream in (child.stdin, child.stdout, child.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    timeout_s: float,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+    on_line: Callable[[str], None] | None = None,
+) -> Completed:
+    """Run a command to its end and return what it said, whatever its status.
+
+    on_line receives each line of standard output as it comes; standard error
+    is then merged into it. Raises LaunchError when the command cannot be
+    started or is not done after timeout_s seconds.
+    """
+    words = tuple(map(os.fspath, argv))
+    child = spawn(
+        argv,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+        stderr=subprocess.STDOUT if on_line else subprocess.PIPE,
+    )
+    with running(child):
+        if on_line is None:
+            try:
+                out, err = child.communicate(stdin or None, timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                raise _late(words, timeout_s) from None
+            return Completed(words, child.returncode, _text(out), _text(err))
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
+
+        timer = threading.Timer(timeout_s, expire)
+        timer.daemon = True
+        timer.start()
+        lines: list[str] = []
+        try:
+            assert child.stdout is not None
+            for raw in child.stdout:
+                lines.append(_text(raw))
+                on_line(lines[-1].rstrip("\n"))
+            child.wait()
+        finally:
+            timer.cancel()
+        if expired.is_set():
+            raise _late(words, timeout_s)
+        return Completed(words, child.returncode, "".join(lines), "")
+
+
+def _late(words: tuple[str, ...], timeout_s: float) -> LaunchError:
+    return LaunchError(f"{shlex.join(words)[:200]}: not done after {timeout_s:g} s (limit {timeout_s:g} s)")
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", errors="backslashreplace")

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every path the harness writes, the locks on them, and writes that are whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+
+from harness.host.progress import QUIET, Progress
+from harness.model.errors import MachineError, OutOfSpace
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def data(folder: str) -> Path:
+    """A folder of variants (scenarios, patches, …): beside the package when run from a checkout, in it when installed."""
+    inside = Path(__file__).resolve().parents[1] / "data" / folder
+    return inside if inside.is_dir() else ROOT / folder
+
+
+def cache_dir() -> Path:
+    """Where sources, kernels, images and runs live: $HARNESS_CACHE, or the user's cache folder."""
+    chosen = os.environ.get("HARNESS_CACHE")
+    return Path(chosen).absolute() if chosen else Path(platformdirs.user_cache_path("kernel-harness"))
+
+
+def digest(*parts: str | bytes) -> str:
+    """A content key of 20 hex digits over length-prefixed parts."""
+    state = hashlib.sha256()
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        state.update(len(raw).to_bytes(8, "little") + raw)
+    return state.hexdigest()[:20]
+
+
+def digest_file(path: Path) -> str:
+    """A content key over a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:20]
+
+
+@contextlib.contextmanager
+def lock(path: Path, progress: Progress = QUIET, what: str = "") -> Iterator[None]:
+    """Hold an exclusive lock file; the kernel drops it when we die, kill -9 included."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as stream:
+        waited = False
+        began = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not waited:
+                    progress.say(f"{what or path.name}: another harness is at work on it, waiting")
+                    waited = True
+                # flock(2) has no timeout; a signal must still get through.
+                time.sleep(min(0.5, 0.02 + (time.monotonic() - began) / 10))
+        yield
+
+
+@contextlib.contextmanager
+def space(path: Path) -> Iterator[None]:
+    """Turn "no space left" below this block into one clear error."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise no_space(path) from error
+        raise
+
+
+def no_space(path: Path) -> OutOfSpace:
+    """The error for a full disk, with the number and the command to type next."""
+    place = path
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    return OutOfSpace(
+        f"{path}: no space left ({free >> 20} MiB free)", "harness gc frees the cache; or set HARNESS_CACHE to another disk"
+    )
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file that is whole or absent."""
+    raw = content.encode() if isinstance(content, str) else content
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with space(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(raw)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+            raise
+
+
+@contextlib.contextmanager
+def publishing(target: Path) -> Iterator[Path]:
+    """A fresh folder that becomes `target` when the block ends well, and vanishes when it does not.
+
+    Leftovers of a killed harness have the same prefix and are removed here:
+    callers hold the lock of `target`.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for stale in target.parent.glob(f".{target.name}.*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    with space(target):
+        fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        try:
+            yield fresh
+            fresh.chmod(0o755)
+            if target.exists():
+                raise MachineError(f"{target}: appeared while we made it")
+            fresh.rename(target)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise

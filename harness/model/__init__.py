@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Pure data: what the other layers exchange. Imports nothing of this project."""
