@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Puts the folders of variants into the wheel, so that an installed harness finds them without a checkout.
+
+A hook rather than hatchling's static `force-include`, because that one would
+also copy them for an editable install, where harness.host.workspace.data()
+must see the files of the checkout and not a copy of them that grows old.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+FOLDERS = ("guest-modules", "kernel-configs", "mutants", "patches", "scenarios")
+
+# What a compiler leaves behind when a module is built by hand in its folder.
+LEFTOVERS = (".ko", ".o", ".mod", ".mod.c", ".cmd", ".order", ".symvers", ".pyc")
+
+
+def variants(root: Path) -> dict[str, str]:
+    """Map each file of the folders of variants to its place in the wheel."""
+    return {
+        str(path): f"harness/data/{path.relative_to(root)}"
+        for folder in FOLDERS
+        for path in sorted((root / folder).rglob("*"))
+        if path.is_file() and not path.name.endswith(LEFTOVERS)
+    }
+
+
+class VariantsHook(BuildHookInterface[Any]):
+    """Called by hatchling before it writes the wheel."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Add the variants; version is "editable" or "standard"."""
+        if version != "editable":
+            build_data["force_include"].update(variants(Path(self.root)))
