@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * ABI of the notifier_hold module, version 1.
+ *
+ * /dev/notifier_hold      each open file is one subscriber, its life ends with the file.
+ * /dev/notifier_hold_log  read: struct nh_log_header, then its count of struct nh_event.
+ *
+ * Any change of a layout or of a meaning raises NH_ABI.  All integers are in
+ * the byte order of the machine, which is little endian wherever we run.
+ */
+#ifndef _NOTIFIER_HOLD_UAPI_H
+#define _NOTIFIER_HOLD_UAPI_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define NH_ABI			1
+#define NH_LOG_MAGIC		0x474c484e	/* "NHLG" */
+#define NH_BUFFER_MAX		0x40000000ULL	/* bytes a subscriber may cover: 1 GiB */
+#define NH_WAIT_MS_MAX		10000		/* longest wait in a callback */
+#define NH_TIMEOUTS_MAX		3		/* timed-out waits after which it waits no more */
+
+/* What a record tells of; 0 is reserved to catch a record that was never written. */
+enum nh_kind {
+	NH_START = 1,		/* invalidate_range_start, from entry to return */
+	NH_END,			/* invalidate_range_end */
+	NH_RELEASE,		/* the mm goes away */
+	NH_REGISTER,		/* mmu_notifier_register or _get; result is what it returned */
+	NH_UNREGISTER,		/* mmu_notifier_unregister, or from _put to free_notifier */
+	NH_WAIT,		/* inside a START: it had to wait; result 0 or -ETIMEDOUT */
+	NH_MARK,		/* user space put a mark; start is its number */
+	NH_HOLD,		/* references taken; result is pages, or -errno */
+	NH_PUT,			/* references dropped; result is pages */
+};
+
+/* What invalidate_range_start does when the range meets the subscriber's buffer. */
+enum nh_policy {
+	NH_ACCEPT = 1,		/* return 0 */
+	NH_EAGAIN_MAYFAIL,	/* -EAGAIN if the range may fail */
+	NH_EAGAIN_RECLAIM,	/* -EAGAIN if the task is in reclaim, whatever the flags */
+	NH_EAGAIN_ALWAYS,	/* -EAGAIN */
+	NH_ERRNO,		/* another errno, see enum nh_when */
+	NH_WAIT_FENCE,		/* wait, bounded, for the object's fence */
+	NH_WAIT_MUTEX,		/* wait, bounded, for the object's mutex */
+	NH_MAYFAIL_TRYLOCK,	/* may fail: trylock or -EAGAIN; else as NH_WAIT_MUTEX */
+	NH_POLICIES,
+};
+
+/* When NH_ERRNO fails. */
+enum nh_when {
+	NH_WHEN_MAYFAIL,	/* if the range may fail */
+	NH_WHEN_RECLAIM,	/* if the task is in reclaim */
+	NH_WHEN_ALWAYS,
+	NH_WHENS,
+};
+
+/* Bits of nh_event.context. */
+#define NH_CTX_RECLAIM_STATE	0x01	/* current->reclaim_state was set */
+#define NH_CTX_OWN_BUFFER	0x02	/* the range meets the subscriber's buffer */
+#define NH_CTX_OWNER_IS_CURRENT	0x04	/* it would wait for what this very task holds */
+#define NH_CTX_HAS_END		0x08	/* registered with invalidate_range_end */
+#define NH_CTX_QUENCHED		0x10	/* the quench flag was set: accepted at once */
+
+/*
+ * One record.  It is reserved on entry and finished on return: seq_exit == 0
+ * is a call that has not returned, seq == 0 a record that is being written.
+ */
+struct nh_event {
+	__u64 seq;		/* global order, stamped first thing on entry; from 1 */
+	__u64 seq_exit;		/* the same order, stamped on return */
+	__u64 time_ns;		/* CLOCK_MONOTONIC on entry */
+	__u64 duration_ns;
+	__u64 task;		/* address of the task_struct */
+	__u64 mm;		/* range->mm, or the subscriber's */
+	__u64 current_mm;
+	__u64 range;		/* address of the caller's mmu_notifier_range; 0 if there is none */
+	__u64 start;
+	__u64 end;
+	__u32 flags;		/* range->flags */
+	__u32 pf_flags;		/* current->flags */
+	__s32 result;
+	__u32 pid;
+	__u32 tgid;
+	__u32 subscriber;	/* from 1 */
+	__u8 kind;		/* enum nh_kind */
+	__u8 event;		/* range->event */
+	__u8 context;		/* NH_CTX_* */
+	__u8 policy;		/* enum nh_policy */
+	__u32 cpu;
+};
+
+struct nh_log_header {
+	__u32 magic;		/* NH_LOG_MAGIC */
+	__u32 abi;		/* NH_ABI */
+	__u32 record_size;
+	__u32 subscribers;	/* numbers given out so far */
+	__u64 count;		/* records that follow */
+	__u64 lost;		/* records for which there was no room */
+	__u64 capacity;
+};
+
+#define NH_SUB_END		0x01	/* with invalidate_range_end */
+#define NH_SUB_GET		0x02	/* mmu_notifier_get/put, not register/unregister */
+
+/* Become a subscriber to the mm of the caller.  Once per open file. */
+struct nh_subscribe {
+	__u64 addr;		/* (in) first byte of the buffer, page aligned */
+	__u64 len;		/* (in) bytes, whole pages */
+	__u32 policy;		/* (in) enum nh_policy */
+	__s32 error;		/* (in) for NH_ERRNO; a positive value is passed on as it is */
+	__u32 when;		/* (in) for NH_ERRNO: enum nh_when */
+	__u32 wait_ms;		/* (in) bound of each wait */
+	__u32 flags;		/* (in) NH_SUB_* */
+	__u32 subscriber;	/* (out) its number */
+};
+
+/* Change the policy of a subscriber; callbacks that run now keep the old one. */
+struct nh_set_policy {
+	__u32 policy;		/* (in) the same as in struct nh_subscribe */
+	__s32 error;		/* (in) */
+	__u32 when;		/* (in) */
+	__u32 wait_ms;		/* (in) */
+};
+
+enum nh_how {
+	NH_HOW_GET,		/* get_user_pages: FOLL_GET */
+	NH_HOW_PIN,		/* pin_user_pages: FOLL_PIN */
+	NH_HOWS,
+};
+
+/* Take (NH_HOLD_PAGES) or drop (NH_PUT_PAGES) a reference on each page of the buffer. */
+struct nh_hold {
+	__u32 how;		/* (in) enum nh_how */
+	__u32 reserved;		/* (in) 0 */
+	__u64 pages;		/* (out) pages taken or dropped */
+};
+
+/* The device writes its held pages, or compares them with what it would write. */
+struct nh_device {
+	__u64 seed;		/* (in) see nh_pattern() */
+	__u64 pages;		/* (out) pages seen */
+	__u64 bad;		/* (out) pages that differ in at least one word */
+};
+
+/* What struct page says of the held pages; all but the refs are numbers of pages. */
+struct nh_pages {
+	__u64 held;		/* (out) */
+	__u64 mapped;		/* (out) in at least one page table */
+	__u64 swapcache;	/* (out) */
+	__u64 dirty;		/* (out) */
+	__u64 writeback;	/* (out) */
+	__u64 pinned;		/* (out) may be pinned for DMA, as the kernel sees it */
+	__u64 lru;		/* (out) */
+	__u64 active;		/* (out) */
+	__u64 buddy;		/* (out) free, which a held page never is */
+	__u32 refs_min;		/* (out) references to one page */
+	__u32 refs_max;		/* (out) */
+};
+
+/* Are the held pages those that the addresses map now? */
+struct nh_same {
+	__u64 same;		/* (out) */
+	__u64 differ;		/* (out) another page is mapped */
+	__u64 absent;		/* (out) nothing is mapped */
+};
+
+enum nh_gfp {
+	NH_GFP_ACCOUNT,		/* charged to the caller's memcg: GFP_KERNEL_ACCOUNT */
+	NH_GFP_MOVABLE,		/* from anywhere, without waking kswapd: global direct reclaim */
+	NH_GFPS,
+};
+
+/* Allocate until something stops it, then free it all. */
+struct nh_kalloc {
+	__u32 gfp;		/* (in) enum nh_gfp; always __GFP_NORETRY: no OOM kill */
+	__u32 limit_ms;		/* (in) */
+	__u64 pages;		/* (in) stop after so many */
+	__u64 stop_allocstall;	/* (in) stop when allocstall has moved by so much; 0: never */
+	__u64 stop_callbacks;	/* (in) stop after so many callbacks in direct reclaim; 0: never */
+	__u64 allocated;	/* (out) pages */
+	__u64 failed;		/* (out) allocations that failed */
+	__u64 allocstall;	/* (out) by how much it moved */
+	__u64 callbacks;	/* (out) of this subscriber in direct reclaim, by any task */
+};
+
+/*
+ * Build the object page by page under its own mutex and before its fence is
+ * signalled: take a reference on a page of the buffer, allocate charged kernel
+ * pages.  With the memcg full, reclaim runs in this very task and picks the
+ * pages that the object already holds.
+ */
+struct nh_build {
+	__u32 how;		/* (in) enum nh_how */
+	__u32 alloc;		/* (in) kernel pages to allocate for each page */
+	__u64 pages;		/* (out) pages taken; they stay held */
+	__u64 allocated;	/* (out) kernel pages, freed again */
+	__u64 failed;		/* (out) kernel allocations that failed */
+	__u64 callbacks;	/* (out) callbacks in direct reclaim meanwhile */
+	__u32 timeouts;		/* (out) waits that timed out; at NH_TIMEOUTS_MAX the build stops */
+	__s32 result;		/* (out) 0, -EDEADLK, -EINTR or get_user_pages' errno */
+};
+
+/* Counters of one subscriber. */
+struct nh_stats {
+	__u64 starts;		/* (out) */
+	__u64 ends;		/* (out) */
+	__u64 own;		/* (out) starts that meet the buffer; all below count only those */
+	__u64 mayfail;		/* (out) */
+	__u64 direct;		/* (out) in direct reclaim */
+	__u64 refused;		/* (out) returned other than 0 */
+	__u64 waits;		/* (out) */
+	__u64 timeouts;		/* (out) */
+};
+
+#define NH_SUBSCRIBE		_IOWR('N', 0x40, struct nh_subscribe)
+#define NH_SET_POLICY		_IOW('N', 0x41, struct nh_set_policy)
+#define NH_HOLD_PAGES		_IOWR('N', 0x42, struct nh_hold)
+#define NH_PUT_PAGES		_IOR('N', 0x43, struct nh_hold)
+#define NH_DEVICE_WRITE		_IOWR('N', 0x44, struct nh_device)
+#define NH_DEVICE_CHECK		_IOWR('N', 0x45, struct nh_device)
+#define NH_GET_PAGES		_IOR('N', 0x46, struct nh_pages)
+#define NH_GET_SAME		_IOR('N', 0x47, struct nh_same)
+#define NH_KALLOC		_IOWR('N', 0x48, struct nh_kalloc)
+#define NH_BUILD		_IOWR('N', 0x49, struct nh_build)
+#define NH_GET_STATS		_IOR('N', 0x4a, struct nh_stats)
+
+/* On /dev/notifier_hold_log. */
+#define NH_LOG_RESET		_IO('N', 0x60)		/* -EBUSY while there is a subscriber */
+#define NH_LOG_QUENCH		_IOW('N', 0x61, __u32)	/* 1: accept all, end loops; 0: back */
+#define NH_LOG_MARK		_IOW('N', 0x62, __u64)
+
+/* The word that user space or the device writes with `seed` at word `word` of page `page`. */
+static inline __u64 nh_pattern(__u64 seed, __u64 page, __u64 word)
+{
+	return (seed + 1) * 0x9e3779b97f4a7c15ULL + (page << 9 | word);
+}
+
+#endif /* _NOTIFIER_HOLD_UAPI_H */
