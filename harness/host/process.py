@@ -22,6 +22,10 @@ from harness.model.errors import LaunchError
 # the shell then kills its whole group, so that make's compilers go too.
 _SUPERVISOR = 'trap "trap - TERM; kill -KILL 0" TERM; "$@" & wait "$!"'
 
+# Every child that has not been reaped, so that an interrupt can end them all.
+_live: set[subprocess.Popen[bytes]] = set()
+_live_guard = threading.Lock()
+
 
 @dataclass(frozen=True)
 class Completed:
@@ -83,7 +87,7 @@ def spawn(
     """Start a command in a session of its own; it does not outlive the calling thread."""
     which(os.fspath(argv[0]))
     try:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             wrap(argv),
             cwd=cwd,
             env=dict(env) if env is not None else environment(),
@@ -95,6 +99,18 @@ def spawn(
         )
     except OSError as error:
         raise LaunchError(f"{argv[0]}: could not be started: {error.strerror}") from error
+    with _live_guard:
+        _live.add(child)
+    return child
+
+
+def end_all() -> None:
+    """Kill every child that still runs, from any thread; those who wait for them see them end."""
+    with _live_guard:
+        children = list(_live)
+    for child in children:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
 
 
 def kill_group(child: subprocess.Popen[bytes]) -> None:
@@ -102,6 +118,8 @@ def kill_group(child: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
+    with _live_guard:
+        _live.discard(child)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a recording to a scenario's result: the oracles speak, expectations are set off, one word remains."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from harness import oracles
+from harness.model.recording import Ended, Recording
+from harness.model.verdict import Finding, Outcome, ScenarioResult
+from harness.oracles import exercised
+
+_EXERCISED = "exercised"
+
+
+def judge(recording: Recording) -> ScenarioResult:
+    """Any finding that the scenario does not exist for → fail; too little evidence → inconclusive; else pass."""
+    findings = oracles.judge(recording)
+    missing, unexpected = _set_off(recording, findings)
+    short = [finding for finding in unexpected if finding.oracle == _EXERCISED]
+    wrong = [finding for finding in unexpected if finding.oracle != _EXERCISED]
+    if wrong:
+        outcome, reason = Outcome.FAIL, ""
+    elif recording.ended is Ended.STEP_FAILED:
+        outcome, reason = Outcome.INCONCLUSIVE, recording.detail
+    elif short or missing:
+        outcome, reason = Outcome.INCONCLUSIVE, "; ".join(f.evidence.splitlines()[0] for f in [*short, *missing])
+    else:
+        outcome, reason = Outcome.PASS, ""
+    return ScenarioResult(
+        name=recording.scenario.name,
+        outcome=outcome,
+        findings=(*wrong, *short, *missing),
+        exercised=exercised.count(recording),
+        seconds=recording.seconds,
+        reason=reason,
+    )
+
+
+def _set_off(recording: Recording, findings: Sequence[Finding]) -> tuple[list[Finding], list[Finding]]:
+    """Split into expectations that no finding met, and findings that no expectation covers."""
+    rest = list(findings)
+    missing = []
+    for expected in recording.scenario.expected:
+        met = [f for f in rest if f.oracle == expected.oracle and re.search(expected.pattern, f.summary)]
+        if not met:
+            text = f"{expected.oracle} was to find {expected.pattern!r} and did not"
+            missing.append(Finding(_EXERCISED, "the fault that this scenario provokes was not found", text))
+        rest = [finding for finding in rest if finding not in met]
+    return missing, rest

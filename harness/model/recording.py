@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What one scenario left behind: all that oracles may read, from a folder of a run.
+
+The folder holds scenario.yaml, record.json (steps, replies, how it ended),
+console.log (raw bytes of the kernel's console); the events are in
+../events/NAME.bin. A recording is judged on any machine, as often as wanted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from harness.model import event
+from harness.model.errors import UsageError
+from harness.model.scenario import Scenario
+
+# Oracles look at this much of a console; what a flood wrote behind it is only counted.
+CONSOLE_LIMIT_BYTES = 32 << 20
+
+
+class Ended(StrEnum):
+    """How the guest's part of a scenario ended."""
+
+    COMPLETE = "complete"  # every step answered
+    EARLY = "early"  # stopped by us: enough reports on the console
+    STEP_FAILED = "step-failed"  # a step could not be done; the rest was not tried
+    NO_PROGRESS = "no-progress"  # the guest is alive, a step never answered
+    SILENT = "silent"  # the guest no longer answers at all
+    PANIC = "panic"  # the kernel said so
+    NO_BOOT = "no-boot"  # the kernel never reached init
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A command of the guest driver with its reply; `step` is the number of the scenario's step, from 1."""
+
+    step: int
+    command: str
+    reply: Mapping[str, Any]
+    expect: Mapping[str, Any]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """The driver did it."""
+        return self.reply.get("ok") is True
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One scenario, as it happened."""
+
+    scenario: Scenario
+    ended: Ended
+    detail: str
+    seconds: float
+    answers: Sequence[Answer]
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+    module: Mapping[str, int]
+    events: event.EventLog
+    console: bytes
+
+    @cached_property
+    def console_lines(self) -> list[str]:
+        """The console as text, a line an entry; bytes that are no UTF-8 are escaped."""
+        text = self.console[:CONSOLE_LIMIT_BYTES].decode("utf-8", errors="backslashreplace")
+        return text.replace("\r\n", "\n").split("\n")
+
+    @cached_property
+    def all_events(self) -> list[event.Event]:
+        """The events in the order in which they began."""
+        return sorted(self.events, key=lambda entry: entry.seq)
+
+    @cached_property
+    def starts(self) -> list[event.Event]:
+        """Every invalidate_range_start."""
+        return [entry for entry in self.all_events if entry.kind == event.Kind.START]
+
+    def moved(self, counter: str) -> int:
+        """By how much a counter of /proc/vmstat moved over the scenario."""
+        return self.after.get(counter, 0) - self.before.get(counter, 0)
+
+    def subscriber(self, number: int) -> str:
+        """The scenario's name of the module's subscriber `number`."""
+        for answer in self.answers:
+            if answer.reply.get("verb") == "subscribe" and answer.reply.get("subscriber") == number:
+                return str(answer.reply.get("name", number))
+        return f"#{number}"
+
+
+def read(folder: Path, scenario: Scenario) -> Recording:
+    """Read a recording back from the folder that `document` was written to."""
+    try:
+        content = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+        answers = [Answer(**entry) for entry in content["answers"]]
+        return Recording(
+            scenario=scenario,
+            ended=Ended(content["ended"]),
+            detail=content["detail"],
+            seconds=content["seconds"],
+            answers=answers,
+            before=content["before"],
+            after=content["after"],
+            module=content["module"],
+            events=event.read(folder.parent / "events" / f"{scenario.name}.bin"),
+            console=(folder / "console.log").read_bytes() if (folder / "console.log").exists() else b"",
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{folder}: no recording of a scenario: {error}", "name a folder that harness run wrote"
+        ) from None
+
+
+def document(recording: Recording) -> str:
+    """The text of record.json."""
+    return json.dumps(
+        {
+            "ended": recording.ended.value,
+            "detail": recording.detail,
+            "seconds": round(recording.seconds, 3),
+            "answers": [
+                {
+                    "step": answer.step,
+                    "command": answer.command,
+                    "reply": dict(answer.reply),
+                    "expect": dict(answer.expect),
+                    "seconds": round(answer.seconds, 4),
+                }
+                for answer in recording.answers
+            ],
+            "before": dict(recording.before),
+            "after": dict(recording.after),
+            "module": dict(recording.module),
+        },
+        indent=1,
+    )
+
+
+def no_boot(scenario: Scenario, reason: str, console: bytes, seconds: float) -> Recording:
+    """The recording of a kernel that never reached init."""
+    return Recording(scenario, Ended.NO_BOOT, reason, seconds, (), {}, {}, {}, event.EMPTY, console)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verdict on a whole run: what was tested, on what, and what came of it. verdict.json, schema 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.model.verdict import Outcome, ScenarioResult, worst
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class KernelFacts:
+    """The kernel that was judged."""
+
+    release: str
+    build_id: str
+    cached: bool
+
+
+@dataclass(frozen=True)
+class AccelFacts:
+    """The accelerator that was asked for, the one that was used, and why."""
+
+    requested: str
+    used: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunVerdict:
+    """Everything verdict.json holds. `error` is one line when the run ended before all scenarios were judged."""
+
+    source: str
+    patches: Sequence[str]
+    configs: Sequence[str]
+    kernel: KernelFacts
+    accel: AccelFacts
+    scenarios: Sequence[ScenarioResult]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    error: str = ""
+    forced: Outcome | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """Any finding of a scenario decides; then what stopped the run; then the scenarios that proved too little."""
+        seen = [result.outcome for result in self.scenarios]
+        if self.forced is not None:
+            seen.append(self.forced)
+        return worst(seen)
+
+    def document(self) -> dict[str, Any]:
+        """As verdict.json holds it."""
+        phases = ("source", "build", "image", "boot", "restore", "scenarios", "total")
+        return {
+            "schema": SCHEMA,
+            "verdict": self.outcome.value,
+            "error": self.error,
+            "source": self.source,
+            "patches": list(self.patches),
+            "configs": list(self.configs),
+            "kernel": {
+                "release": self.kernel.release,
+                "build_id": self.kernel.build_id,
+                "cached": self.kernel.cached,
+            },
+            "accel": {"requested": self.accel.requested, "used": self.accel.used, "reason": self.accel.reason},
+            "scenarios": [result.document() for result in self.scenarios],
+            "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped.items()],
+            "seconds": {
+                name: round(self.seconds.get(name, 0.0), 2) for name in {**dict.fromkeys(phases), **self.seconds}
+            },
+        }

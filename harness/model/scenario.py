@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A scenario: buffers, subscribers, the steps that drive them, and what must have happened."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.model import strict_yaml
+from harness.model.errors import UsageError
+from harness.model.shape import MachineShape
+
+KINDS = ("anon", "shmem", "file")
+POLICIES = (
+    "accept",
+    "eagain-mayfail",
+    "eagain-reclaim",
+    "eagain-always",
+    "errno",
+    "wait",
+    "mutex",
+    "mayfail-trylock",
+)
+INTERFACES = ("register", "get")
+REFERENCES = ("get", "pin")
+ADVICES = ("cold", "pageout", "dontneed", "free", "willneed")
+
+# What a scenario can demand to have happened; counted by oracles/exercised.py.
+COUNTERS = (
+    "callbacks",
+    "direct_reclaim",
+    "mayfail",
+    "eagain",
+    "errno",
+    "waits",
+    "self_waits",
+    "released",
+    "allocstall",
+)
+
+# verb: what its target names, and its other keys. One line a verb of the guest
+# driver (guest-modules/notifier_hold/drive.c) that a scenario may use.
+VERBS: dict[str, tuple[str, frozenset[str]]] = {
+    "map": ("buffer", frozenset()),
+    "subscribe": ("subscriber", frozenset()),
+    "touch": ("buffer", frozenset({"seed"})),
+    "advise": ("buffer", frozenset({"advice"})),
+    "protect": ("buffer", frozenset({"prot"})),
+    "unmap": ("buffer", frozenset()),
+    "policy": ("subscriber", frozenset({"policy", "errno", "wait_ms"})),
+    "unsubscribe": ("subscriber", frozenset()),
+    "hold": ("subscriber", frozenset({"how"})),
+    "release": ("subscriber", frozenset()),
+    "device-write": ("subscriber", frozenset({"seed"})),
+    "device-check": ("subscriber", frozenset({"seed"})),
+    "user-check": ("buffer", frozenset({"seed"})),
+    "user-write": ("buffer", frozenset({"seed"})),
+    "pages": ("subscriber", frozenset()),
+    "same": ("subscriber", frozenset()),
+    "build": ("subscriber", frozenset({"pages", "extra"})),
+    "limit": ("key", frozenset({"value"})),
+    "pressure": ("pressure", frozenset()),
+}
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """User memory that subscribers watch and pressure comes for."""
+
+    name: str
+    kind: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Subscriber:
+    """An mmu notifier on the driver's mm, with references on a buffer and a policy for invalidate_range_start."""
+
+    name: str
+    buffer: str
+    policy: str
+    errno: int = 0
+    wait_ms: int = 0
+    interface: str = "register"
+    end: bool = True
+
+
+@dataclass(frozen=True)
+class Step:
+    """One verb with its target, its arguments, and what the reply must say."""
+
+    verb: str
+    target: str
+    arguments: Mapping[str, Any]
+    expect: Mapping[str, Any]
+    where: str
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A finding that this scenario exists to provoke: its oracle must speak, in these words."""
+
+    oracle: str
+    pattern: str
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One file of scenarios/, checked."""
+
+    name: str
+    path: Path
+    summary: str
+    default: bool
+    shape: MachineShape
+    configs: Sequence[str]
+    cgroup: Mapping[str, int]
+    buffers: Mapping[str, Buffer]
+    subscribers: Mapping[str, Subscriber]
+    steps: Sequence[Step]
+    exercised: Mapping[str, int]
+    expected: Sequence[Expected] = field(default_factory=tuple)
+    timeout_s: float = 60.0
+
+
+_SIZE = re.compile(r"(\d+)([KMG]?)")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
+_TOP = (
+    "summary",
+    "default",
+    "vary",
+    "shape",
+    "configs",
+    "cgroup",
+    "buffers",
+    "subscribers",
+    "steps",
+    "exercised",
+    "expect",
+    "timeout",
+)
+ERRNOS = {"EPERM": 1, "EINTR": 4, "EAGAIN": 11, "ENOMEM": 12, "EBUSY": 16, "EINVAL": 22}
+
+
+def size(value: Any, where: str) -> int:
+    """A number of bytes: 4096, 64K, 16M, 1G."""
+    match = _SIZE.fullmatch(str(value))
+    if match is None:
+        raise UsageError(f"{where}: {value!r} is no size", "write 64K, 16M or 1G")
+    return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2]]
+
+
+def load(path: Path, pressures: Mapping[str, Mapping[str, bool]]) -> list[Scenario]:
+    """Read and check a file: one scenario, or one for each entry of its `vary`.
+
+    pressures: the name of each known pressure, its keys, and whether it needs them.
+    """
+    if not _NAME.fullmatch(path.stem):
+        raise UsageError(f"{path}: a scenario's file name is lower case words joined by '-'")
+    top = strict_yaml.load(path)
+    top.only(_TOP, "a scenario")
+    variants = _section(top, "vary")
+    if not variants:
+        return [_scenario(path.stem, path, top, pressures)]
+    scenarios = []
+    for word, values in variants.items():
+        if not _NAME.fullmatch(word) or not isinstance(values, dict):
+            raise UsageError(f"{top.at('vary')}: vary maps a word to the values of its $names, and {word!r} does not")
+        replaced = _substitute(top, {f"${name}": value for name, value in values.items()}, top.at("vary"))
+        assert isinstance(replaced, strict_yaml.Mapping)
+        scenarios.append(_scenario(f"{path.stem}-{word}", path, replaced, pressures))
+    return scenarios
+
+
+def _substitute(value: Any, values: Mapping[str, Any], where: str) -> Any:
+    """`value` with each scalar that is a $name replaced."""
+    if isinstance(value, strict_yaml.Mapping):
+        copy = strict_yaml.Mapping((key, _substitute(entry, values, value.at(key))) for key, entry in value.items())
+        copy.where, copy.lines = value.where, value.lines
+        return copy
+    if isinstance(value, list):
+        return [_substitute(entry, values, where) for entry in value]
+    if isinstance(value, str) and value.startswith("$"):
+        if value not in values:
+            raise UsageError(f"{where}: {value!r} has no value in vary", strict_yaml.offer(value, values))
+        return values[value]
+    return value
+
+
+def _scenario(name: str, path: Path, top: strict_yaml.Mapping, pressures: Mapping[str, Mapping[str, bool]]) -> Scenario:
+    summary = top.need("summary", "a scenario")
+    if not isinstance(summary, str):
+        raise UsageError(f"{top.at('summary')}: summary must be text")
+    buffers = {name: _buffer(name, entry, top) for name, entry in _section(top, "buffers").items()}
+    subscribers = {name: _subscriber(name, entry, top, buffers) for name, entry in _section(top, "subscribers").items()}
+    names = {"buffer": set(buffers), "subscriber": set(subscribers), "pressure": set(pressures), "key": None}
+    steps = [_step(entry, top, names, pressures) for entry in _list(top, "steps")]
+    if not steps:
+        raise UsageError(f"{top.at('steps')}: a scenario needs at least one step")
+    exercised = _section(top, "exercised")
+    if isinstance(exercised, strict_yaml.Mapping):
+        exercised.only(COUNTERS, "exercised")
+    if not exercised:
+        raise UsageError(
+            f"{top.at()}: a scenario must say what it exercises",
+            "add 'exercised: {callbacks: 4096}'; a pass without evidence proves nothing",
+        )
+    for key, least in exercised.items():
+        _number(least, 1, 1 << 40, f"{top.at('exercised')}: exercised {key}")
+    return Scenario(
+        name=name,
+        path=path,
+        summary=" ".join(summary.split()),
+        default=_flag(top, "default", True),
+        shape=_shape(top),
+        configs=tuple(str(name) for name in _list(top, "configs")),
+        cgroup={key: size(value, top.at("cgroup")) for key, value in _cgroup(top).items()},
+        buffers=buffers,
+        subscribers=subscribers,
+        steps=tuple(steps),
+        exercised=dict(exercised),
+        expected=tuple(Expected(str(oracle), str(words)) for oracle, words in _section(top, "expect").items()),
+        timeout_s=_number(top.get("timeout", 60), 1, 86400, f"{top.at('timeout')}: timeout"),
+    )
+
+
+def _section(top: strict_yaml.Mapping, key: str) -> Mapping[str, Any]:
+    value = top.get(key, {})
+    if not isinstance(value, dict):
+        raise UsageError(f"{top.at(key)}: {key} must be a mapping")
+    return value
+
+
+def _list(top: strict_yaml.Mapping, key: str) -> Sequence[Any]:
+    value = top.get(key, [])
+    if not isinstance(value, list):
+        raise UsageError(f"{top.at(key)}: {key} must be a list")
+    return value
+
+
+def _flag(mapping: strict_yaml.Mapping, key: str, default: bool) -> bool:
+    value = mapping.get(key, default)
+    if not isinstance(value, bool):
+        raise UsageError(f"{mapping.at(key)}: {key} is {value!r}, not true or false")
+    return value
+
+
+def _number(value: Any, least: int, most: int, where: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise UsageError(f"{where} is {value!r}, not a whole number from {least} to {most}")
+    return value
+
+
+def _word(value: Any, allowed: Collection[str], where: str, what: str) -> str:
+    if not isinstance(value, str) or value not in allowed:
+        raise UsageError(f"{where}: unknown {what} {value!r}", strict_yaml.offer(str(value), allowed))
+    return value
+
+
+def _errno(value: Any, where: str) -> int:
+    return ERRNOS[_word(value, ERRNOS, where, "errno")]
+
+
+def _shape(top: strict_yaml.Mapping) -> MachineShape:
+    entry = _section(top, "shape")
+    default = MachineShape()
+    if not isinstance(entry, strict_yaml.Mapping):
+        return default
+    entry.only(("memory", "cpus", "swap", "cmdline"), "shape")
+    return MachineShape(
+        memory_mib=size(entry["memory"], entry.at("memory")) >> 20 if "memory" in entry else default.memory_mib,
+        cpus=_number(entry.get("cpus", default.cpus), 1, 64, f"{entry.at('cpus')}: cpus"),
+        swap_mib=size(entry["swap"], entry.at("swap")) >> 20 if "swap" in entry else default.swap_mib,
+        cmdline=str(entry.get("cmdline", "")),
+    )
+
+
+def _cgroup(top: strict_yaml.Mapping) -> Mapping[str, Any]:
+    entry = _section(top, "cgroup")
+    if isinstance(entry, strict_yaml.Mapping):
+        entry.only(("max", "high", "swap_max"), "cgroup")
+    return entry
+
+
+def _buffer(name: str, entry: Any, top: strict_yaml.Mapping) -> Buffer:
+    mapping = _entry(name, entry, top, "buffers")
+    mapping.only(("kind", "size"), f"buffer {name!r}")
+    kind = _word(mapping.get("kind", "anon"), KINDS, mapping.at("kind"), "kind of memory")
+    bytes_ = size(mapping.need("size", f"buffer {name!r}"), mapping.at("size"))
+    if bytes_ % 4096 or not bytes_:
+        raise UsageError(f"{mapping.at('size')}: {bytes_} bytes are no whole pages of 4096")
+    return Buffer(name, kind, bytes_)
+
+
+def _subscriber(name: str, entry: Any, top: strict_yaml.Mapping, buffers: Collection[str]) -> Subscriber:
+    mapping = _entry(name, entry, top, "subscribers")
+    mapping.only(("buffer", "policy", "errno", "wait_ms", "interface", "end"), f"subscriber {name!r}")
+    return Subscriber(
+        name=name,
+        buffer=_word(mapping.need("buffer", f"subscriber {name!r}"), buffers, mapping.at("buffer"), "buffer"),
+        policy=_word(mapping.get("policy", "accept"), POLICIES, mapping.at("policy"), "policy"),
+        errno=_errno(mapping["errno"], mapping.at("errno")) if "errno" in mapping else 0,
+        wait_ms=_number(mapping.get("wait_ms", 0), 0, 60_000, f"{mapping.at('wait_ms')}: wait_ms"),
+        interface=_word(mapping.get("interface", "register"), INTERFACES, mapping.at("interface"), "interface"),
+        end=_flag(mapping, "end", True),
+    )
+
+
+def _entry(name: str, entry: Any, top: strict_yaml.Mapping, section: str) -> strict_yaml.Mapping:
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{top.at(section)}: {name!r} is no name (lower case words joined by '-')")
+    if not isinstance(entry, strict_yaml.Mapping):
+        raise UsageError(f"{top.at(section)}: {name!r} must be a mapping")
+    return entry
+
+
+def _step(
+    entry: Any,
+    top: strict_yaml.Mapping,
+    names: Mapping[str, set[str] | None],
+    pressures: Mapping[str, Mapping[str, bool]],
+) -> Step:
+    if not isinstance(entry, strict_yaml.Mapping):
+        raise UsageError(f"{top.at('steps')}: a step is a mapping, as in '{{touch: held, seed: 1}}'")
+    verbs = [key for key in entry if key in VERBS]
+    if len(verbs) != 1:
+        known = (
+            strict_yaml.offer(next(iter(entry), ""), VERBS) if not verbs else f"both {' and '.join(verbs)} are verbs"
+        )
+        raise UsageError(f"{entry.at()}: a step has exactly one verb", known)
+    verb = verbs[0]
+    kind, keys = VERBS[verb]
+    target = str(entry[verb])
+    known_names = names[kind]
+    if known_names is not None:
+        _word(target, known_names, entry.at(verb), kind)
+    if verb == "pressure":
+        keys = frozenset(pressures[target])
+        for key, needed in pressures[target].items():
+            if needed:
+                entry.need(key, f"pressure {target!r}")
+    entry.only({verb, "expect", *keys}, f"step {verb!r}")
+    arguments = {key: entry[key] for key in entry if key not in (verb, "expect")}
+    if "policy" in arguments:
+        _word(arguments["policy"], POLICIES, entry.at("policy"), "policy")
+    if "how" in arguments:
+        _word(arguments["how"], REFERENCES, entry.at("how"), "kind of reference")
+    if "advice" in arguments:
+        _word(arguments["advice"], ADVICES, entry.at("advice"), "advice")
+    if "errno" in arguments:
+        arguments["errno"] = _errno(arguments["errno"], entry.at("errno"))
+    expect = entry.get("expect", {})
+    if not isinstance(expect, dict):
+        raise UsageError(f"{entry.at('expect')}: expect must be a mapping from a field of the reply to its value")
+    return Step(verb, target, arguments, dict(expect), entry.at(verb))
+
+
+def renamed(scenario: Scenario, name: str) -> Scenario:
+    """The same scenario under another name, as a round of --repeat has it."""
+    return dataclasses.replace(scenario, name=name)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What was seen, and what follows from it: findings, scenario results, the verdict document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Outcome(StrEnum):
+    """How a scenario or a run ended."""
+
+    PASS = "pass"  # noqa: S105 - a verdict, no password
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+
+    @property
+    def exit_code(self) -> int:
+        """What the process exits with: git bisect reads 1 as bad, 125 as skip, 128 as stop."""
+        return {"pass": 0, "fail": 1, "inconclusive": 125, "error": 128}[self.value]
+
+
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
+    """The verdict over several: any fail decides, then error, then inconclusive."""
+    seen = set(outcomes)
+    for outcome in (Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE, Outcome.PASS):
+        if outcome in seen:
+            return outcome
+    return Outcome.INCONCLUSIVE
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One claim of an oracle, and what it rests on.
+
+    summary is stable across runs of the same fault: no addresses, pids or
+    offsets. evidence points at events and log lines and may differ.
+    """
+
+    oracle: str
+    summary: str
+    evidence: str = ""
+
+    def document(self) -> dict[str, str]:
+        """As verdict.json holds it."""
+        return {"oracle": self.oracle, "summary": self.summary, "evidence": self.evidence}
+
+
+@dataclass(frozen=True)
+class ScenarioResult:
+    """What one scenario came to."""
+
+    name: str
+    outcome: Outcome
+    findings: Sequence[Finding] = ()
+    exercised: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    reason: str = ""
+    phases: Mapping[str, float] = field(default_factory=dict)
+    attempts: int = 1
+
+    def document(self) -> dict[str, Any]:
+        """As verdict.json holds it."""
+        return {
+            "name": self.name,
+            "verdict": self.outcome.value,
+            "reason": self.reason,
+            "findings": [finding.document() for finding in self.findings],
+            "exercised": dict(self.exercised),
+            "seconds": round(self.seconds, 2),
+            "phases": {name: round(seconds, 2) for name, seconds in self.phases.items()},
+            "attempts": self.attempts,
+        }

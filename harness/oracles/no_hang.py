@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Nothing hangs: every step answers, every callback returns, no wait in a callback runs into its bound.
+
+A guest that only stopped to answer is a kernel failure here because the
+pipeline records SILENT, NO_PROGRESS and PANIC on evidence from the guest or
+from QEMU's vCPUs alone; a QEMU that died is an error of the harness and never
+becomes a recording.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Iterator
+
+from harness.model import splat
+from harness.model.event import OWNER_IS_CURRENT, Kind
+from harness.model.recording import Ended, Recording
+from harness.model.verdict import Finding
+
+NAME = "no-hang"
+
+_ENDINGS = {
+    Ended.NO_PROGRESS: "the guest is alive, but a step never ended",
+    Ended.SILENT: "the guest no longer answers",
+    Ended.PANIC: "the kernel panicked",
+    Ended.NO_BOOT: "the kernel did not boot",
+}
+
+
+def judge(recording: Recording) -> Iterator[Finding]:
+    """Endings that are none, callbacks that never returned, waits that ran out, the kernel's own hang reports."""
+    if recording.ended in _ENDINGS:
+        yield Finding(NAME, _ENDINGS[recording.ended], recording.detail)
+    stuck = [entry for entry in recording.starts if not entry.seq_exit]
+    if stuck:
+        yield Finding(
+            NAME,
+            f"invalidate_range_start of subscriber {recording.subscriber(stuck[0].subscriber)} never returned",
+            f"{len(stuck)} callbacks without a return, the first is event {stuck[0].seq} of pid {stuck[0].pid}",
+        )
+    yield from _waits(recording)
+    reports = [report for report in splat.find(recording.console_lines) if report.kind == "hang"]
+    for title, count in Counter(report.title for report in reports).items():
+        first = next(report for report in reports if report.title == title)
+        yield Finding(NAME, title, f"{count} times, first at console line {first.line}\n{first.text}")
+
+
+def _waits(recording: Recording) -> Iterator[Finding]:
+    late = [entry for entry in recording.all_events if entry.kind == Kind.WAIT and entry.result == -errno.ETIMEDOUT]
+    if not late:
+        return
+    own = [entry for entry in late if entry.context & OWNER_IS_CURRENT]
+    worst = max(late, key=lambda entry: entry.duration_ns)
+    holder = "that its own task holds" if own else "that another task holds"
+    where = "direct reclaim" if worst.strict_direct else "a callback"
+    yield Finding(
+        NAME,
+        f"subscriber {recording.subscriber(worst.subscriber)} waited in {where} for a mutex {holder}, until its bound",
+        f"{len(late)} waits ran out ({len(own)} of them for the waiter itself); the longest is event {worst.seq}: "
+        f"{worst.duration_ns / 1e6:.0f} ms in pid {worst.pid}",
+    )

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Kernel memory allocated past the watermarks without waking kswapd: each page that is short costs a direct reclaim.
+
+The module asks with __GFP_NORETRY, so that nothing is killed for it, and gives
+all back: mm/page_alloc.c __alloc_pages_slowpath() reclaims once, then fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+KEYS = {"subscriber": True, "stalls": False, "callbacks": False}
+
+
+def commands(arguments: Mapping[str, Any]) -> Sequence[str]:
+    """Allocate until allocstall_* has moved by `stalls` and a subscriber saw `callbacks`."""
+    stalls, callbacks = arguments.get("stalls", 1), arguments.get("callbacks", 1)
+    return [f"kalloc name={arguments['subscriber']} gfp=movable stop_allocstall={stalls} stop_callbacks={callbacks}"]

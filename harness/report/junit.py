@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""junit.xml: a suite for the run, a case for each scenario."""
+
+from __future__ import annotations
+
+import io
+import re
+
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+
+from harness.model.run import RunVerdict
+from harness.model.verdict import Outcome, ScenarioResult
+from harness.report.text import plain
+
+# XML 1.0 has no way to write these, escaped or not.
+_NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def render(verdict: RunVerdict) -> bytes:
+    """The document. An inconclusive scenario is an error to CI: it must not look green."""
+    suite = TestSuite("kernel-harness")
+    suite.add_property("source", _text(verdict.source))
+    suite.add_property("kernel", _text(verdict.kernel.release))
+    suite.add_property("accel", _text(verdict.accel.used))
+    for result in verdict.scenarios:
+        suite.add_testcase(_case(result, verdict))
+    for name, reason in verdict.skipped.items():
+        case = TestCase(_text(name), classname="harness.scenarios")
+        case.result = [Skipped(_text(reason))]
+        suite.add_testcase(case)
+    if verdict.error:
+        case = TestCase("run", classname="harness")
+        case.result = [Error(_text(verdict.error), type_="error")]
+        suite.add_testcase(case)
+    document = JUnitXml()
+    document.add_testsuite(suite)
+    stream = io.BytesIO()
+    document.write(stream, pretty=True)
+    return stream.getvalue()
+
+
+def _case(result: ScenarioResult, verdict: RunVerdict) -> TestCase:
+    case = TestCase(_text(result.name), classname=f"harness.scenarios.{_text(verdict.kernel.release or 'unknown')}")
+    case.time = round(result.seconds, 2)
+    if result.outcome is not Outcome.PASS:
+        kind = Failure if result.outcome is Outcome.FAIL else Error
+        first = result.findings[0].summary if result.findings else result.reason
+        entry = kind(_text(first), type_=result.outcome.value)
+        entry.text = _text(
+            "\n\n".join(f"[{finding.oracle}] {finding.summary}\n{finding.evidence}" for finding in result.findings)
+            or result.reason
+        )
+        case.result = [entry]
+    return case
+
+
+def _text(text: str) -> str:
+    return _NO_XML.sub("?", plain(text))

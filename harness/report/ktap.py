@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""results.ktap: the run in the kernel's own test format (Documentation/dev-tools/ktap.rst)."""
+
+from __future__ import annotations
+
+from harness.model.run import RunVerdict
+from harness.model.verdict import Outcome
+from harness.report.text import one_line, plain
+
+
+def render(verdict: RunVerdict) -> str:
+    """The document: findings are diagnostic lines before the result that they belong to."""
+    lines = ["KTAP version 1", f"1..{len(verdict.scenarios) + len(verdict.skipped)}"]
+    for number, result in enumerate(verdict.scenarios, 1):
+        for finding in result.findings:
+            lines.append(f"# {finding.oracle}: {one_line(finding.summary)}")
+            lines += [f"#   {plain(line)}" for line in finding.evidence.splitlines()]
+        word = "ok" if result.outcome is Outcome.PASS else "not ok"
+        note = (
+            ""
+            if result.outcome in (Outcome.PASS, Outcome.FAIL)
+            else f" # {result.outcome.value} {one_line(result.reason)}"
+        )
+        lines.append(f"{word} {number} {result.name}{note.rstrip()}")
+    for number, (name, reason) in enumerate(verdict.skipped.items(), len(verdict.scenarios) + 1):
+        lines.append(f"ok {number} {name} # SKIP {one_line(reason)}")
+    if verdict.error:
+        lines.append(f"Bail out! {one_line(verdict.error)}")
+    return "\n".join(lines) + "\n"

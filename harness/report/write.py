@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Writes the documents of a run directory; verdict.json last, so that one that is there is whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from harness.host.workspace import write_atomic
+from harness.model.run import RunVerdict
+from harness.report import html, junit, ktap
+
+
+def render(verdict: RunVerdict) -> str:
+    """The text of verdict.json."""
+    return json.dumps(verdict.document(), indent=2, ensure_ascii=True) + "\n"
+
+
+def write(verdict: RunVerdict, folder: Path) -> Path:
+    """Write all reports into a run directory and return the path of verdict.json."""
+    write_atomic(folder / "junit.xml", junit.render(verdict))
+    write_atomic(folder / "results.ktap", ktap.render(verdict))
+    write_atomic(folder / "report.html", html.render(verdict))
+    write_atomic(folder / "verdict.json", render(verdict))
+    return folder / "verdict.json"

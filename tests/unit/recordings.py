@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Recordings made by hand, event by event, for the tests of the oracles."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.model.event import (
+    BLOCKABLE,
+    HAS_END,
+    MAYFAIL,
+    OWN_BUFFER,
+    PF_MEMALLOC,
+    RECLAIM_STATE,
+    RECORD,
+    Event,
+    EventLog,
+    Kind,
+    RangeEvent,
+)
+from harness.model.recording import Answer, Ended, Recording
+from harness.model.scenario import Expected, Scenario
+from harness.model.shape import MachineShape
+
+MM = 0xFFFF888000001000
+TASK = 0xFFFF888000002000
+RANGE = 0xFFFFC90000003000
+BANNER = "[    0.000000][    T0] Linux version 6.12.117 (harness) #1 SMP"
+
+
+class Log:
+    """Builds events one after the other; each gets the next sequence number."""
+
+    def __init__(self) -> None:
+        self._seq = itertools.count(1)
+        self.events: list[Event] = []
+
+    def add(self, kind: Kind, **fields: Any) -> Event:
+        """One event; what is not said is a MAYFAIL range in memcg direct reclaim for the subscriber's own page."""
+        seq = next(self._seq)
+        values: dict[str, Any] = {
+            "seq": seq,
+            "seq_exit": seq,
+            "time_ns": seq * 1000,
+            "duration_ns": 500,
+            "task": TASK,
+            "mm": MM,
+            "current_mm": MM,
+            "range": RANGE,
+            "start": 0x7F0000000000,
+            "end": 0x7F0000001000,
+            "flags": BLOCKABLE | MAYFAIL,
+            "pf_flags": PF_MEMALLOC,
+            "result": 0,
+            "pid": 100,
+            "tgid": 100,
+            "subscriber": 1,
+            "kind": int(kind),
+            "event": int(RangeEvent.CLEAR),
+            "context": RECLAIM_STATE | OWN_BUFFER | HAS_END,
+            "policy": 0,
+            "cpu": 0,
+        }
+        event = Event(**(values | fields))
+        self.events.append(event)
+        return event
+
+    def start(self, **fields: Any) -> Event:
+        """An invalidate_range_start."""
+        return self.add(Kind.START, **fields)
+
+    def end(self, **fields: Any) -> Event:
+        """An invalidate_range_end."""
+        return self.add(Kind.END, **fields)
+
+    def pair(self, **fields: Any) -> None:
+        """A start and its end."""
+        self.start(**fields)
+        self.end(**(fields | {"result": 0}))
+
+
+# A call from munmap: no reclaim, no MAYFAIL.
+MUNMAP = {
+    "flags": BLOCKABLE,
+    "pf_flags": 0,
+    "event": int(RangeEvent.UNMAP),
+    "context": OWN_BUFFER | HAS_END,
+}
+
+
+def scenario(
+    exercised: Mapping[str, int] | None = None, expected: Iterable[tuple[str, str]] = (), name: str = "sample"
+) -> Scenario:
+    """A scenario that asks for nothing but what is given."""
+    return Scenario(
+        name=name,
+        path=Path(f"{name}.yaml"),
+        summary="a sample",
+        default=True,
+        shape=MachineShape(),
+        configs=(),
+        cgroup={},
+        buffers={},
+        subscribers={},
+        steps=(),
+        exercised=dict(exercised or {}),
+        expected=tuple(Expected(*entry) for entry in expected),
+    )
+
+
+def recording(
+    log: Log | None = None,
+    console: Iterable[str] = (),
+    *,
+    ended: Ended = Ended.COMPLETE,
+    answers: Iterable[Answer] = (),
+    lost: int = 0,
+    module: Mapping[str, int] | None = None,
+    plan: Scenario | None = None,
+) -> Recording:
+    """A recording of a scenario that ran, with a boot banner on its console."""
+    raw = b"".join(RECORD.pack(*event) for event in (log.events if log else []))
+    return Recording(
+        scenario=plan or scenario(),
+        ended=ended,
+        detail="",
+        seconds=1.0,
+        answers=tuple(answers),
+        before={},
+        after={},
+        module=dict(module or {}),
+        events=EventLog(raw, lost, 1 << 17),
+        console="\n".join([BANNER, *console]).encode(),
+    )
+
+
+def complaint(errno: int = -11, site: str = "mm/mmu_notifier.c:489") -> list[str]:
+    """What the kernel writes when an answer is not tolerated."""
+    return [
+        (f"[    2.1][  T100] mmu_notifier: nh_start_eagain_reclaim+0x0/0x40 [notifier_hold] callback failed with {errno} "
+        "in blockable context."),
+        "[    2.1][  T100] ------------[ cut here ]------------",
+        f"[    2.1][  T100] WARNING: CPU: 0 PID: 100 at {site} __mmu_notifier_invalidate_range_start+0x1c5/0x210",
+        "[    2.1][  T100] Call Trace:",
+        "[    2.1][  T100] ---[ end trace 0000000000000000 ]---",
+    ]

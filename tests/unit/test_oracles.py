@@ -1,0 +1,402 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from harness import judging, oracles
+from harness.model.event import BLOCKABLE, HAS_END, MAYFAIL, OWNER_IS_CURRENT, PF_KSWAPD, PF_MEMALLOC, Kind, RangeEvent
+from harness.model.recording import Answer, Ended
+from harness.model.verdict import Finding, Outcome
+from harness.oracles import clean_log, exercised, integrity, mayfail_gate, no_hang, pairing, references
+from tests.unit.recordings import MUNMAP, RANGE, Log, complaint, recording, scenario
+
+EAGAIN = -errno.EAGAIN
+EBUSY = -errno.EBUSY
+
+
+def summaries(findings) -> list[str]:
+    return [finding.summary for finding in findings]
+
+
+def test_every_oracle_is_silent_on_a_good_log() -> None:
+    """Accepting and refusing under MAYFAIL, in pairs, is what the patch is for."""
+    log = Log()
+    for _ in range(100):
+        log.pair()
+        log.pair(result=EAGAIN)
+
+    assert oracles.judge(recording(log)) == []
+
+
+# --- mayfail gate -------------------------------------------------------------------------------------------------
+
+
+def test_gate_names_flag_errno_and_site_when_reclaim_comes_without_mayfail() -> None:
+    """The unpatched kernel: no flag, and a WARN for each answer."""
+    log = Log()
+    log.start(flags=BLOCKABLE, result=EAGAIN)
+    log.end(flags=BLOCKABLE)
+    log.end(flags=BLOCKABLE)
+
+    found = list(mayfail_gate.judge(recording(log, complaint())))
+
+    assert summaries(found) == [
+        (
+            "direct reclaim came without MMU_NOTIFIER_RANGE_MAYFAIL; −EAGAIN (-11) was not tolerated: "
+            "WARN at mm/mmu_notifier.c:489"
+        )
+    ]
+    assert "scenario sample" in found[0].evidence
+    assert "flags 0x1" in found[0].evidence
+
+
+def test_gate_finds_a_tolerable_answer_that_was_not_tolerated() -> None:
+    """MAYFAIL is there, the answer is −EAGAIN, and the kernel warns all the same."""
+    log = Log()
+    log.pair(result=EAGAIN)
+
+    found = summaries(mayfail_gate.judge(recording(log, complaint())))
+
+    assert found == ["−EAGAIN (-11) under MMU_NOTIFIER_RANGE_MAYFAIL was not tolerated: WARN at mm/mmu_notifier.c:489"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (MUNMAP | {"result": EAGAIN}, "−EAGAIN (-11) without"),
+        ({"result": EBUSY}, "−EBUSY (-16) with"),
+    ],
+)
+def test_gate_finds_an_answer_that_was_swallowed(fields, words) -> None:
+    """−EAGAIN from munmap, or another errno under MAYFAIL, must be complained about."""
+    log = Log()
+    log.start(**fields)
+    log.end(**(fields | {"result": 0}))
+    log.end(**(fields | {"result": 0}))
+
+    assert summaries(mayfail_gate.judge(recording(log))) == [
+        f"{words} MMU_NOTIFIER_RANGE_MAYFAIL was swallowed: the kernel must warn and did not"
+    ]
+    assert summaries(mayfail_gate.judge(recording(log, complaint(fields["result"])))) == []
+
+
+def test_gate_counts_complaints_exactly_in_a_scenario_that_ended() -> None:
+    """Two untolerated answers and one complaint: one in a thousand that is swallowed is seen too."""
+    log = Log()
+    for _ in range(2):
+        log.start(**(MUNMAP | {"result": EAGAIN}))
+        log.end(**MUNMAP)
+        log.end(**MUNMAP)
+
+    assert "swallowed" in summaries(mayfail_gate.judge(recording(log, complaint())))[0]
+    assert summaries(mayfail_gate.judge(recording(log, complaint(), ended=Ended.EARLY))) == []
+
+
+def test_gate_finds_mayfail_where_the_kernel_must_unmap() -> None:
+    """Munmap may not fail."""
+    log = Log()
+    log.pair(**(MUNMAP | {"flags": BLOCKABLE | MAYFAIL}))
+
+    assert summaries(mayfail_gate.judge(recording(log))) == [
+        "MMU_NOTIFIER_RANGE_MAYFAIL outside reclaim: MMU_NOTIFY_UNMAP"
+    ]
+
+
+def test_gate_finds_mayfail_without_blockable() -> None:
+    """Reclaim may sleep; a range that says otherwise is wrong."""
+    log = Log()
+    log.pair(flags=MAYFAIL)
+
+    assert summaries(mayfail_gate.judge(recording(log))) == ["a MAYFAIL range is not BLOCKABLE"]
+
+
+def test_gate_leaves_kswapd_and_pageout_alone() -> None:
+    """MAYFAIL marks try_to_unmap_one(), whoever calls it; kswapd is no violation."""
+    log = Log()
+    log.pair(pf_flags=PF_MEMALLOC | PF_KSWAPD)
+
+    assert summaries(mayfail_gate.judge(recording(log))) == []
+
+
+# --- pairing ------------------------------------------------------------------------------------------------------
+
+
+def test_pairing_accepts_groups_in_list_order_and_nesting() -> None:
+    """Two subscribers, and a fork whose page table allocation enters reclaim."""
+    log = Log()
+    outer = MUNMAP | {"event": int(RangeEvent.PROTECTION_PAGE), "range": RANGE + 0x800}
+    log.start(subscriber=2, **outer)
+    log.start(subscriber=1, **outer)
+    log.start(subscriber=2)
+    log.start(subscriber=1, result=EAGAIN)
+    log.end(subscriber=2)
+    log.end(subscriber=1)
+    log.end(subscriber=2, **outer)
+    log.end(subscriber=1, **outer)
+
+    assert list(pairing.judge(recording(log))) == []
+
+
+def test_pairing_accepts_two_ends_for_a_failure_that_is_not_tolerated() -> None:
+    """Linux commit c2655835fd8c: the second loop and the caller each call end."""
+    log = Log()
+    log.start(**(MUNMAP | {"result": EAGAIN}))
+    log.end(**MUNMAP)
+    log.end(**MUNMAP)
+
+    assert list(pairing.judge(recording(log))) == []
+
+
+@pytest.mark.parametrize(
+    ("build", "summary"),
+    [
+        (lambda log: log.start(), "a start whose invalidate_range_end never came"),
+        (lambda log: (log.start(), log.pair()), "a start whose invalidate_range_end never came"),
+        (lambda log: log.end(), "an invalidate_range_end without a start"),
+        (lambda log: (log.pair(), log.end()), "an invalidate_range_end without a start"),
+        (
+            lambda log: (
+                log.start(subscriber=1),
+                log.start(subscriber=2),
+                log.end(subscriber=1),
+                log.end(subscriber=1),
+            ),
+            "a second invalidate_range_end for one start",
+        ),
+        (
+            lambda log: (
+                log.start(subscriber=1),
+                log.start(subscriber=2),
+                log.end(subscriber=2),
+                log.end(subscriber=1),
+            ),
+            "ends came in another order than starts",
+        ),
+        (
+            lambda log: (log.start(), log.start(range=RANGE + 64), log.end(), log.end(range=RANGE + 64)),
+            "an outer range ended before the inner one",
+        ),
+        (lambda log: (log.start(), log.end(end=0x7F0000002000)), "the range changed between start and end"),
+        (
+            lambda log: (log.start(subscriber=1), log.end(subscriber=2)),
+            "an invalidate_range_end for a subscriber that had no start",
+        ),
+        (
+            lambda log: (log.start(context=0), log.end(context=0), log.end(context=0)),
+            "an invalidate_range_end without a start",
+        ),
+        (
+            lambda log: (
+                log.add(Kind.REGISTER, subscriber=1),
+                log.add(Kind.REGISTER, subscriber=2),
+                log.pair(subscriber=2),
+            ),
+            "no invalidate_range_start for subscriber #1, though others had theirs",
+        ),
+    ],
+)
+def test_pairing_speaks(build, summary) -> None:
+    """Each way to lose, double, swap or invent an end has its own words."""
+    log = Log()
+    build(log)
+
+    assert summary in summaries(pairing.judge(recording(log)))
+
+
+def test_pairing_lets_an_unregistered_subscriber_lose_its_end() -> None:
+    """Unregistering between start and end is legal."""
+    log = Log()
+    log.start()
+    log.add(Kind.UNREGISTER)
+
+    assert list(pairing.judge(recording(log))) == []
+
+
+def test_pairing_does_not_ask_for_ends_of_subscribers_without_the_operation() -> None:
+    """No invalidate_range_end in the ops, no end."""
+    log = Log()
+    for _ in range(3):
+        log.start(context=0)
+
+    assert list(pairing.judge(recording(log))) == []
+
+
+# --- no hang ------------------------------------------------------------------------------------------------------
+
+
+def test_no_hang_sees_a_callback_that_never_returned() -> None:
+    """A slot that was reserved and never finished."""
+    log = Log()
+    log.start(seq_exit=0)
+
+    assert summaries(no_hang.judge(recording(log))) == ["invalidate_range_start of subscriber #1 never returned"]
+
+
+def test_no_hang_tells_a_wait_for_oneself_from_a_wait_for_another() -> None:
+    """The patch's story: reclaim waits for the mutex that its own task holds."""
+    log = Log()
+    context = HAS_END | OWNER_IS_CURRENT | 1
+    log.add(Kind.WAIT, result=-errno.ETIMEDOUT, context=context, duration_ns=2_000_000_000)
+
+    assert summaries(no_hang.judge(recording(log))) == [
+        "subscriber #1 waited in direct reclaim for a mutex that its own task holds, until its bound"
+    ]
+
+
+@pytest.mark.parametrize("ended", [Ended.NO_PROGRESS, Ended.SILENT, Ended.PANIC, Ended.NO_BOOT])
+def test_no_hang_turns_endings_into_findings(ended) -> None:
+    """A guest that does not answer is never just missing."""
+    assert len(list(no_hang.judge(recording(ended=ended)))) == 1
+
+
+def test_no_hang_reads_the_kernel_s_own_reports() -> None:
+    """Hung task, soft lockup and RCU stall each have a stable title."""
+    console = [
+        "[   20.1][   T33] INFO: task drive:77 blocked for more than 10 seconds.",
+        "[   30.1][    C0] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [drive:77]",
+        "[   40.1][    C1] rcu: INFO: rcu_sched self-detected stall on CPU",
+    ]
+
+    found = summaries(no_hang.judge(recording(console=console)))
+
+    assert found == ["task drive:N blocked for more than", "soft lockup", "rcu_sched self-detected stall"]
+
+
+# --- references, integrity, exercised, clean log ------------------------------------------------------------------
+
+
+def test_references_balance() -> None:
+    """What was taken must be returned, no more and no less."""
+    log = Log()
+    log.add(Kind.HOLD, result=4096)
+    log.add(Kind.PUT, result=4095)
+
+    assert summaries(references.judge(recording(log))) == ["subscriber #1: page references kept"]
+    log.add(Kind.PUT, result=1)
+    assert summaries(references.judge(recording(log))) == []
+    log.add(Kind.PUT, result=1)
+    assert summaries(references.judge(recording(log))) == ["subscriber #1: page references returned too often"]
+    assert summaries(references.judge(recording(module={"held_pages": 3}))) == [
+        "the module still has page references at the end"
+    ]
+
+
+def answer(expect, **reply) -> Answer:
+    return Answer(3, "pages name=dev", {"ok": True, "held": 4096} | reply, expect, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("expect", "reply", "count"),
+    [
+        ({}, {"bad": 0}, 0),
+        ({}, {"bad": 2}, 1),
+        ({"present": 0}, {"present": 0}, 0),
+        ({"present": 0}, {"present": 7}, 1),
+        ({"swapcache": "all"}, {"swapcache": 4096}, 0),
+        ({"swapcache": "all"}, {"swapcache": 4095}, 1),
+        ({"swapcache": "all"}, {}, 1),
+        ({"majflt": ">= 3"}, {"majflt": 2}, 1),
+        ({"majflt": "<= 3"}, {"majflt": 2}, 0),
+    ],
+)
+def test_integrity_holds_replies_against_expectations(expect, reply, count) -> None:
+    """Wrong content, and any reply that is not what the scenario says, is a finding."""
+    found = list(integrity.judge(recording(answers=[answer(expect, **reply)])))
+
+    assert len(found) == count
+
+
+def test_exercised_counts_only_callbacks_for_own_pages() -> None:
+    """Callbacks for somebody else's pages prove nothing."""
+    log = Log()
+    log.pair()
+    log.pair(context=HAS_END)
+
+    assert exercised.count(recording(log))["callbacks"] == 1
+
+
+def test_exercised_says_what_is_short_and_what_was_lost() -> None:
+    """Too little, or an overflow: both make the run prove nothing."""
+    plan = scenario({"callbacks": 5})
+
+    found = summaries(exercised.judge(recording(Log(), plan=plan, lost=3)))
+
+    assert found == ["too little callbacks to judge", "the event log overflowed"]
+
+
+def test_clean_log_shows_the_first_reports_and_counts_the_rest() -> None:
+    """A flood of one title is one finding."""
+    line = "[    3.0][  T100] WARNING: CPU: 1 PID: 9 at mm/rmap.c:1234 try_to_unmap_one+0x5/0x10"
+
+    found = list(clean_log.judge(recording(console=[line, "[    3.0][  T100] trace"] * 50)))
+
+    assert summaries(found) == ["WARNING at mm/rmap.c in try_to_unmap_one"]
+    assert found[0].evidence.startswith("50 times")
+    assert found[0].evidence.count("console line") == clean_log.SHOWN
+
+
+def test_clean_log_leaves_complaints_about_callbacks_to_the_gate() -> None:
+    """One cause, one oracle."""
+    assert list(clean_log.judge(recording(console=complaint()))) == []
+
+
+def test_clean_log_notices_that_it_heard_nothing() -> None:
+    """An empty console is no clean one."""
+    silent = recording()
+    object.__setattr__(silent, "console", b"")
+
+    assert summaries(clean_log.judge(silent)) == ["the kernel's log never reached us"]
+
+
+# --- judging ------------------------------------------------------------------------------------------------------
+
+
+def test_a_pass_needs_evidence() -> None:
+    """Nothing bad in the log, and nothing exercised: inconclusive."""
+    result = judging.judge(recording(Log(), plan=scenario({"callbacks": 1})))
+
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert result.reason == "callbacks: 0, at least 1 needed"
+
+
+def test_a_finding_outweighs_missing_evidence() -> None:
+    """Any finding → fail, even where little was exercised."""
+    log = Log()
+    log.start()
+
+    assert judging.judge(recording(log, plan=scenario({"callbacks": 5}))).outcome is Outcome.FAIL
+
+
+def test_an_expected_finding_is_set_off_and_its_absence_is_inconclusive() -> None:
+    """A control passes when the fault that it provokes is found, and only then."""
+    plan = scenario({"self_waits": 1}, [("no-hang", "its own task holds")])
+    log = Log()
+    log.add(Kind.WAIT, result=-errno.ETIMEDOUT, context=OWNER_IS_CURRENT | HAS_END, duration_ns=1)
+    log.pair()
+
+    assert judging.judge(recording(log, plan=plan)).outcome is Outcome.PASS
+    assert judging.judge(recording(Log(), plan=plan)).outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_step_that_could_not_be_done_is_inconclusive() -> None:
+    """The guest refused a command: nothing was proved."""
+    result = judging.judge(recording(Log(), ended=Ended.STEP_FAILED))
+
+    assert result.outcome is Outcome.INCONCLUSIVE
+
+
+def test_findings_have_stable_summaries() -> None:
+    """The same fault at other addresses, pids and times has the same words."""
+    first, second = Log(), Log()
+    first.start(seq=1, pid=7, start=0x1000, end=0x2000, task=1)
+    second.start(seq=9, pid=8, start=0x9000, end=0xA000, task=2)
+
+    assert summaries(pairing.judge(recording(first))) == summaries(pairing.judge(recording(second)))
+
+
+def test_a_finding_names_its_oracle() -> None:
+    """The name in verdict.json is the file's."""
+    assert set(oracles.catalogue()) >= {"pairing", "mayfail-gate", "no-hang", "clean-log", "integrity", "references"}
+    assert Finding("pairing", "x").document() == {"oracle": "pairing", "summary": "x", "evidence": ""}
