@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * PID 1 of a guest: sets the machine up, then serves the host over two
+ * virtio-serial ports until the machine ends.
+ *
+ * It must answer while the kernel under it is starved of memory or hangs in
+ * one task: all buffers are static and locked, it runs SCHED_FIFO, it cannot
+ * be picked by the OOM killer, and whatever may block (files in /proc and
+ * /sys, commands, dropbear, the shell) happens in a child.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "init.h"
+
+#define NSEC_PER_SEC 1000000000ULL
+#define BEAT_NS NSEC_PER_SEC
+/* How long a port that the host left is not looked at; SIGIO usually comes first. */
+#define RETRY_MS 50
+
+static pid_t shell_pid = -1;
+
+uint64_t clock_ns(int clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+/* A line in the kernel log: the only place to complain before the host listens. */
+void say(const char *format, ...)
+{
+	char line[256] = "<4>harness-init: ";
+	size_t used = strlen(line);
+	va_list args;
+	int fd;
+
+	va_start(args, format);
+	vsnprintf(line + used, sizeof(line) - used, format, args);
+	va_end(args);
+	fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (write(fd, line, strlen(line)) < 0)
+		line[0] = 0;	/* nobody is left to be told */
+	close(fd);
+}
+
+/*
+ * fork(2) for work on the host's behalf: the child is an ordinary process
+ * again, killable and with the signals of a fresh program.
+ * SCHED_RESET_ON_FORK undoes the priority, fork(2) itself the locked memory.
+ */
+pid_t fork_child(void)
+{
+	pid_t pid = fork();
+	sigset_t none;
+	int fd;
+
+	if (pid)
+		return pid;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	setsid();
+	fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		if (write(fd, "0", 1) != 1)
+			say("a child stays hidden from the OOM killer: %s", strerror(errno));
+		close(fd);
+	}
+	return 0;
+}
+
+void pollset_add(struct pollset *set, int fd, short events)
+{
+	if (fd < 0 || set->count == ARRAY_SIZE(set->fds))
+		return;
+	set->fds[set->count++] = (struct pollfd){ .fd = fd, .events = events };
+}
+
+short pollset_seen(const struct pollset *set, int fd)
+{
+	for (nfds_t i = 0; fd >= 0 && i < set->count; i++)
+		if (set->fds[i].fd == fd)
+			return set->fds[i].revents;
+	return 0;
+}
+
+/* The interactive shell: a session of its own on hvc0, so that job control and Ctrl-C work. */
+static void start_shell(void)
+{
+	int tty;
+
+	shell_pid = fork_child();
+	if (shell_pid)
+		return;
+	tty = open("/dev/hvc0", O_RDWR);
+	if (tty < 0)
+		_exit(1);
+	ioctl(tty, TIOCSCTTY, 1);
+	dup2(tty, 0);
+	dup2(tty, 1);
+	dup2(tty, 2);
+	if (tty > 2)
+		close(tty);
+	if (chdir("/root") < 0)
+		_exit(1);
+	execl("/bin/sh", "-sh", (char *)NULL);
+	_exit(127);
+}
+
+static void reap(void)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == shell_pid)
+			shell_pid = -1;
+		else if (!bridge_reaped(pid))
+			agent_reaped(pid, status);
+	}
+}
+
+static int watch_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGIO);		/* a host connected to a port, or left it */
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+static void drain(int fd)
+{
+	struct signalfd_siginfo seen[8];
+
+	while (read(fd, seen, sizeof(seen)) > 0)
+		;
+}
+
+static void serve(void)
+{
+	static struct pollset set;
+	uint64_t next_beat = clock_ns(CLOCK_BOOTTIME);
+	bool has_shell = access("/dev/hvc0", F_OK) == 0;
+	int signals = watch_signals();
+
+	for (;;) {
+		uint64_t now = clock_ns(CLOCK_BOOTTIME);
+
+		if (now >= next_beat) {
+			/* After a snapshot the clock has jumped: one beat, not the missed ones. */
+			next_beat = now + BEAT_NS;
+			agent_beat();
+			if (has_shell && shell_pid < 0)
+				start_shell();
+		}
+		set.count = 0;
+		pollset_add(&set, signals, POLLIN);
+		agent_want(&set);
+		bridge_want(&set);
+		if (poll(set.fds, set.count, RETRY_MS) < 0 && errno != EINTR)
+			say("poll: %s", strerror(errno));
+		drain(signals);
+		reap();
+		agent_turn(&set);
+		bridge_turn(&set);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1 && !strcmp(argv[1], "calibrate"))
+		return calibrate();
+	if (getpid() != 1) {
+		fprintf(stderr, "usage: %s calibrate (or run as PID 1)\n", argv[0]);
+		return 2;
+	}
+	setup_mounts();
+	setup_self();
+	setup_swap();
+	setup_modules();
+	serve();
+}

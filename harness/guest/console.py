@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The guest's kernel log as it comes, and the interactive shell beside it.
+
+What a guest prints is hostile: it is kept raw in console.log, up to a limit,
+and goes to a terminal only through clean().
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pexpect
+import pexpect.socket_pexpect
+import pexpect.spawnbase
+
+from harness.host.clock import Deadline
+from harness.host.workspace import space
+from harness.model.errors import GuestLost
+
+# A broken kernel that warns for ever fills no disk with it: 64 MiB are 600,000 lines.
+FILE_LIMIT_BYTES = 64 << 20
+# What is kept in memory for excerpts and messages.
+_TAIL_LINES = 400
+_LINE_LIMIT_BYTES = 4096
+_TRUNCATED = b"\n[harness: console.log ends here, %d MiB; the rest was read and counted only]\n"
+
+_PANIC = (b"Kernel panic - not syncing", b"---[ end Kernel panic")
+_OOPS = (b"Oops: ", b"BUG: unable to handle", b"general protection fault", b"kernel BUG at")
+
+# Everything below space but tab and newline, DEL, the C1 controls, and what changes the direction of text.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def clean(text: bytes | str) -> str:
+    """Guest text that is safe to print: control and escape characters become visible, newlines stay."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", errors="backslashreplace")
+    return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+class Console:
+    """Reads ttyS0 from a connected socket into a file; any thread may ask.
+
+    Memory is bounded whatever the guest prints: the last lines are kept, the
+    file up to its limit, the rest is counted.
+    """
+
+    def __init__(
+        self,
+        channel: socket.socket,
+        log: Path,
+        on_line: Callable[[str], None] = lambda _: None,
+        on_change: Callable[[], None] = lambda: None,
+        limit_bytes: int = FILE_LIMIT_BYTES,
+    ) -> None:
+        """on_line gets each line, raw text, from the reading thread; on_change is called at a panic and at the end."""
+        self.log = log
+        self._channel = channel
+        self._on_line = on_line
+        self._on_change = on_change
+        self._limit = limit_bytes
+        self._file = log.open("wb", buffering=0)
+        self._news = threading.Condition()
+        self._size = 0  # bytes that the guest printed
+        self._kept = 0  # bytes of them in the file
+        self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
+        self._partial = b""
+        self._panic = ""
+        self._oops = ""
+        self._ended = False
+        self._failure: Exception | None = None
+        self._reader = threading.Thread(target=self._read, name="console-reader", daemon=True)
+        self._reader.start()
+
+    @property
+    def panic(self) -> str:
+        """The line that tells of a panic, empty while there is none."""
+        return self._panic
+
+    @property
+    def oops(self) -> str:
+        """The first line that tells of an oops or a BUG, empty while there is none."""
+        return self._oops
+
+    @property
+    def size(self) -> int:
+        """Bytes that the guest printed so far, those beyond the file's limit too."""
+        return self._size
+
+    @property
+    def ended(self) -> bool:
+        """Whether QEMU closed the console: nothing comes any more."""
+        return self._ended
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why the host stopped to keep or to pass on the log (a full disk, a bug in on_line); None as a rule."""
+        return self._failure
+
+    def mark(self) -> int:
+        """An offset into console.log, for text_since() and wait_for()."""
+        with self._news:
+            return self._kept
+
+    def text_since(self, mark: int, limit_bytes: int = 1 << 20) -> str:
+        """What was logged since a mark, the first `limit_bytes` of it."""
+        with self.log.open("rb") as stream:
+            stream.seek(mark)
+            return stream.read(limit_bytes).decode("utf-8", errors="backslashreplace")
+
+    def tail(self, lines: int = 30) -> str:
+        """The last lines, cleaned, for a message to a person."""
+        with self._news:
+            kept = [*self._tail, self._partial] if self._partial else list(self._tail)
+        return "\n".join(clean(line) for line in kept[-lines:])
+
+    def wait_for(self, pattern: str, deadline: Deadline, since: int = 0) -> re.Match[str]:
+        """Wait until the log matches a regular expression; the match tells which text.
+
+        Raises TimeoutError at the deadline, GuestLost when the console ended without it.
+        """
+        follower = _Follower(self, since)
+        try:
+            follower.expect(pattern, timeout=deadline.remaining_s)
+        except pexpect.TIMEOUT:
+            raise TimeoutError(f"console: no {pattern!r} after {deadline}") from None
+        except pexpect.EOF:
+            raise GuestLost(f"console: ended without {pattern!r}") from None
+        finally:
+            follower.close()
+        match = follower.match
+        assert isinstance(match, re.Match)
+        return match
+
+    def wait_more(self, offset: int, timeout_s: float) -> bool:
+        """Wait until the file is longer than `offset`; False when it will not be."""
+        with self._news:
+            self._news.wait_for(lambda: self._kept > offset or self._ended, timeout=timeout_s)
+            return self._kept > offset or not self._ended
+
+    def settle(self, timeout_s: float) -> None:
+        """Wait until QEMU closed the console, so that the log is whole."""
+        self._reader.join(timeout_s)
+
+    def close(self) -> None:
+        """End the reader; the file stays."""
+        with contextlib.suppress(OSError):
+            self._channel.shutdown(socket.SHUT_RDWR)
+        self._reader.join(timeout=5)
+        self._channel.close()
+        self._file.close()
+
+    def _read(self) -> None:
+        try:
+            while data := self._channel.recv(1 << 16):
+                self._take(data)
+        except OSError as error:
+            self._failure = self._failure or error
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+        self._on_change()
+
+    def _take(self, data: bytes) -> None:
+        """Keep a piece of log; a failure to do so is remembered, and the guest is read on: it must not stall."""
+        if self._failure is None:
+            try:
+                with space(self.log):
+                    self._store(data)
+            except Exception as error:  # noqa: BLE001 - told by `failure`; a reader that dies would stall the guest
+                self._failure = error
+        try:
+            for line in self._lines(data):
+                self._look(line)
+                self._on_line(line.decode("utf-8", errors="backslashreplace"))
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failure = self._failure or error
+        with self._news:
+            self._size += len(data)
+            self._news.notify_all()
+
+    def _store(self, data: bytes) -> None:
+        room = self._limit - self._kept
+        if room > 0:
+            kept = data[:room]
+            self._file.write(kept)
+            if len(kept) == room:
+                self._file.write(_TRUNCATED % (self._limit >> 20))
+            self._kept += len(kept)
+
+    def _lines(self, data: bytes) -> Sequence[bytes]:
+        *lines, rest = (self._partial + data).split(b"\n")
+        while len(rest) > _LINE_LIMIT_BYTES:
+            lines.append(rest[:_LINE_LIMIT_BYTES])
+            rest = rest[_LINE_LIMIT_BYTES:]
+        lines = [line.rstrip(b"\r")[:_LINE_LIMIT_BYTES] for line in lines]
+        with self._news:
+            self._partial = rest
+            self._tail.extend(lines)
+        return lines
+
+    def _look(self, line: bytes) -> None:
+        if not self._panic and any(sign in line for sign in _PANIC):
+            self._panic = clean(line)
+            self._on_change()
+        if not self._oops and any(sign in line for sign in _OOPS):
+            self._oops = clean(line)
+
+
+if TYPE_CHECKING:  # generic in its stubs only
+    _TextSpawn = pexpect.spawnbase.SpawnBase[str]
+else:
+    _TextSpawn = pexpect.spawnbase.SpawnBase
+
+
+class _Follower(_TextSpawn):
+    """Lets pexpect search console.log as it grows: the file is the buffer, so nothing is lost between two waits."""
+
+    def __init__(self, console: Console, offset: int) -> None:
+        super().__init__(maxread=1 << 16, encoding="utf-8", codec_errors="backslashreplace")
+        self._console = console
+        self._offset = offset
+        self._stream = console.log.open("rb")
+
+    def read_nonblocking(self, size: int = 1, timeout: float | None = None) -> str:
+        while True:
+            self._stream.seek(self._offset)
+            if data := self._stream.read(size):
+                self._offset += len(data)
+                return data.decode("utf-8", errors="backslashreplace")
+            if not self._console.wait_more(self._offset, timeout if timeout is not None else 3600.0):
+                self.flag_eof = True
+                raise pexpect.EOF("the console ended")
+            if self._console.mark() <= self._offset:
+                raise pexpect.TIMEOUT("the console is silent")
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class Terminal:
+    """The root shell on hvc0, through pexpect."""
+
+    PROMPT = "guest# "
+
+    def __init__(self, channel: socket.socket) -> None:
+        self.spawn = pexpect.socket_pexpect.SocketSpawn(channel, timeout=30, encoding="utf-8", codec_errors="replace")
+        self.channel = channel
+
+    def run(self, command: str, timeout_s: float = 30.0) -> str:
+        """Type a command and return what it printed. Raises TimeoutError, or GuestLost when the shell is gone."""
+        deadline = Deadline(timeout_s)
+        try:
+            # The echo of the prompt's own definition must not match: a newline first gets a fresh prompt.
+            self.spawn.sendline("")
+            self.spawn.expect_exact(self.PROMPT, timeout=deadline.remaining_s)
+            self.spawn.sendline(f"{command}; echo harness-''done")
+            self.spawn.expect(r"harness-''done\r\n(.*?)harness-done\r\n", timeout=deadline.remaining_s)
+        except pexpect.TIMEOUT:
+            raise TimeoutError(f"shell on hvc0: {command!r} not done after {deadline}") from None
+        except pexpect.EOF:
+            raise GuestLost("shell on hvc0: the channel was closed") from None
+        match = self.spawn.match
+        assert isinstance(match, re.Match)
+        return str(match[1]).replace("\r\n", "\n")
+
+    def close(self) -> None:
+        """End the channel."""
+        self.channel.close()

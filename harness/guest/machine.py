@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A machine that answers: from an image and a kernel to commands, files, console and state."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO
+
+from harness.guest import qemu, swap
+from harness.guest.agent import Agent, GuestResult
+from harness.guest.channels import Channels
+from harness.guest.console import Console, Terminal, clean
+from harness.guest.image import GuestImage
+from harness.guest.monitor import Event, Monitor
+from harness.guest.shell import Shell
+from harness.host import process
+from harness.host.clock import Deadline, scaled
+from harness.model.errors import GuestLost, LaunchError
+from harness.model.shape import MachineShape
+
+# Seconds, on an ordinary machine. Booting takes 0.7 s under TCG here; a debug kernel takes ten times that.
+BOOT_LIMIT_S = 60.0
+SSH_LIMIT_S = 15.0
+# PID 1 sends a heartbeat a second.
+_SILENCE_S = 5.0
+# What calibrate.c takes on an ordinary machine with KVM, in nanoseconds (3 GHz x86-64 of the 2020s).
+_REFERENCE_NS = 4_500_000
+_STDERR_KEPT_BYTES = 4096
+
+
+class Condition(StrEnum):
+    """What became of a machine."""
+
+    RUNNING = "running"
+    PANICKED = "panicked"
+    EXITED = "exited"
+    SILENT = "silent"
+
+
+@dataclass(frozen=True)
+class MachineState:
+    """A machine's condition and the evidence for it, as a sentence."""
+
+    condition: Condition
+    evidence: str = ""
+    exit_status: int | None = None
+
+
+class BootFailed(Exception):
+    """The kernel did not reach PID 1. That is something seen, hence no HarnessError: it becomes a verdict.
+
+    reason: "panic", "exited" (QEMU ended without a word: a triple fault) or
+    "silent" (no heartbeat before the limit). console: the last lines, cleaned.
+    """
+
+    def __init__(self, reason: str, message: str, console: str, elapsed_s: float) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.console = console
+        self.elapsed_s = elapsed_s
+
+
+@dataclass(frozen=True)
+class Watchdogs:
+    """When the guest's kernel itself calls a hang one, in seconds: each before the next, all before the harness."""
+
+    softlockup_s: int
+    rcu_stall_s: int
+    hung_task_s: int
+
+    @classmethod
+    def within(cls, limit_s: float) -> Watchdogs:
+        """Limits that a scenario of `limit_s` seconds can still see fire."""
+        # A soft lockup is told after twice watchdog_thresh, so it is even; 1 s is the least the kernel takes.
+        return cls(
+            softlockup_s=2 * max(1, min(10, int(limit_s * 0.15))),
+            rcu_stall_s=max(3, int(limit_s * 0.4)),
+            hung_task_s=max(3, int(limit_s * 0.5)),
+        )
+
+
+class Machine:
+    """A running guest. boot() makes one; everything here is usable until its block ends."""
+
+    def __init__(
+        self,
+        child: subprocess.Popen[bytes],
+        argv: list[str],
+        channels: Channels,
+        stderr: IO[bytes],
+        console: Console,
+        agent: Agent,
+        monitor: Monitor,
+        shell: Shell,
+    ) -> None:
+        self.argv = argv
+        self.console = console
+        self.agent = agent
+        self.monitor = monitor
+        self.shell = shell
+        self.boot_s = 0.0
+        self._child = child
+        self._channels = channels
+        self._stderr = stderr
+        self._terminal: Terminal | None = None
+        self._began_s = time.monotonic()
+
+    @property
+    def pid(self) -> int:
+        """QEMU's process id."""
+        return self._child.pid
+
+    @property
+    def hello(self) -> Mapping[str, str]:
+        """What PID 1 said of itself: release, version, boot_id, modules ("ok" or what failed), swap."""
+        return self.agent.hello or {}
+
+    @property
+    def terminal(self) -> Terminal:
+        """The interactive shell on hvc0."""
+        if self._terminal is None:
+            self._terminal = Terminal(self._channels.terminal.ours)
+        return self._terminal
+
+    def run(self, *argv: str, timeout_s: float = 30.0, stdin: bytes = b"") -> GuestResult:
+        """Run a command through the agent."""
+        return self.agent.run(argv, timeout_s, stdin)
+
+    def set_watchdogs(self, watchdogs: Watchdogs) -> None:
+        """Make the guest's kernel tell of hangs in time. A kernel without a detector has no file for it: skipped."""
+        for path, seconds in (
+            ("/proc/sys/kernel/watchdog_thresh", watchdogs.softlockup_s // 2),
+            ("/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", watchdogs.rcu_stall_s),
+            ("/proc/sys/kernel/hung_task_timeout_secs", watchdogs.hung_task_s),
+        ):
+            with contextlib.suppress(FileNotFoundError):
+                self.agent.write_file(path, str(seconds))
+
+    def slowdown(self) -> float:
+        """How many times slower than an ordinary machine this guest is, measured now; at least 1."""
+        done = self.run("/init", "calibrate", timeout_s=120)
+        try:
+            return max(1.0, int(done.stdout) / _REFERENCE_NS)
+        except ValueError:
+            raise GuestLost(f"calibrate: status {done.status}: {clean(done.stdout)[:80]!r}") from None
+
+    def state(self, silence_s: float = _SILENCE_S) -> MachineState:
+        """What became of the machine: the kernel's own words first, then QEMU's, then the silence."""
+        # Once QEMU is gone, its last bytes may still be on their way to the console's reader.
+        status = self._child.poll()
+        if status is not None:
+            self.console.settle(2.0)
+        if self.console.panic:
+            return MachineState(Condition.PANICKED, self.console.panic, status)
+        if status is not None:
+            return MachineState(Condition.EXITED, f"QEMU ended with status {status}{self._complaint()}", status)
+        beat = self.agent.beat
+        silent_s = time.monotonic() - (beat.host_s if beat else self._began_s)
+        if silent_s > silence_s:
+            return MachineState(Condition.SILENT, f"no heartbeat of PID 1 for {silent_s:.1f} s (limit {silence_s:g} s)")
+        return MachineState(Condition.RUNNING)
+
+    def stderr(self) -> str:
+        """The last that QEMU complained about."""
+        self._stderr.seek(0, 2)
+        self._stderr.seek(max(0, self._stderr.tell() - _STDERR_KEPT_BYTES))
+        return clean(self._stderr.read()).strip()
+
+    def _complaint(self) -> str:
+        said = self.stderr().splitlines()
+        return f": {said[-1]}" if said else ""
+
+
+@contextlib.contextmanager
+def boot(
+    image: GuestImage,
+    kernel: Path,
+    shape: MachineShape = MachineShape(),  # noqa: B008 - frozen
+    accel: str = "tcg",
+    *,
+    run_dir: Path,
+    slowdown: float = 1.0,
+    program: str = qemu.PROGRAM,
+    on_line: Callable[[str], None] = lambda _: None,
+    on_event: Callable[[Event], None] = lambda _: None,
+    limit_s: float = BOOT_LIMIT_S,
+) -> Iterator[Machine]:
+    """A machine that answers, until the block ends; then nothing of it is left but run_dir/console.log.
+
+    kernel: vmlinux. accel: "tcg" or "kvm", as accelerator.choose() says.
+    slowdown scales limit_s and the limits of SSH. on_line gets every line of
+    the kernel log as it comes, on_event every event of QEMU; both from threads
+    of their own. The machine dies with the calling thread.
+
+    Raises LaunchError when QEMU is missing or refuses, BootFailed when the
+    kernel does not reach PID 1.
+    """
+    path = process.which(program)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        channels = Channels()
+        stack.callback(channels.close)
+        disk = stack.enter_context(swap.disk(shape.swap_mib, run_dir)) if shape.swap_mib else None
+        stderr = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+        files = _files(image, kernel, channels, disk)
+        argv = qemu.command(path, shape, accel, files)
+        began = time.monotonic()
+        child = stack.enter_context(
+            process.running(
+                process.spawn(
+                    argv,
+                    stdout=stderr,
+                    stderr=stderr,
+                    pass_fds=files.descriptors(),
+                    wrap=process.tied,
+                )
+            )
+        )
+        channels.started()
+        news = threading.Event()
+        console = Console(channels.console.ours, run_dir / "console.log", on_line, news.set)
+        stack.callback(console.close)
+        agent = Agent(channels.agent.ours, news.set)
+        stack.callback(agent.close)
+        shell = Shell(channels.ssh.dial, image.client_key, image.host_key, scaled(SSH_LIMIT_S, slowdown))
+        stack.callback(shell.close)
+        monitor = Monitor(channels.monitor.ours, on_event)
+        stack.callback(monitor.close)
+        machine = Machine(child, argv, channels, stderr, console, agent, monitor, shell)
+        _await_hello(machine, news, Deadline(scaled(limit_s, slowdown)))
+        machine.boot_s = time.monotonic() - began
+        try:
+            monitor.connect(scaled(5.0, slowdown))
+            yield machine
+        finally:
+            if machine.state().condition is not Condition.EXITED:
+                monitor.quit()
+
+
+def _files(image: GuestImage, kernel: Path, channels: Channels, disk: IO[bytes] | None) -> qemu.Files:
+    return qemu.Files(
+        kernel=kernel,
+        initrd=image.path,
+        console=channels.console.theirs.fileno(),
+        terminal=channels.terminal.theirs.fileno(),
+        agent=channels.agent.theirs.fileno(),
+        ssh=channels.ssh.theirs.fileno(),
+        monitor=channels.monitor.theirs.fileno(),
+        swap=disk.fileno() if disk is not None else -1,
+    )
+
+
+def _await_hello(machine: Machine, news: threading.Event, deadline: Deadline) -> None:
+    """Wait until PID 1 speaks, or say why it will not."""
+    while True:
+        if machine.agent.hello is not None:
+            return
+        news.wait(deadline.remaining_s)
+        news.clear()
+        if machine.agent.lost is not None:
+            _ended(machine, deadline)
+        if machine.console.panic:
+            # What the panic prints behind its first line is what a reader wants.
+            machine.console.settle(5.0)
+            raise _failed("panic", machine, f"the kernel panicked at boot: {machine.console.panic}", deadline)
+        if deadline.expired:
+            oops = f"; the log has {machine.console.oops}" if machine.console.oops else ""
+            raise _failed("silent", machine, f"the kernel did not reach PID 1 after {deadline}{oops}", deadline)
+
+
+def _ended(machine: Machine, deadline: Deadline) -> None:
+    """QEMU closed the agent's channel before HELLO: find out whose fault it is."""
+    machine.console.settle(5.0)
+    try:
+        status = machine._child.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        raise GuestLost(f"{machine.agent.lost}; QEMU still runs") from None
+    if machine.console.panic:
+        raise _failed("panic", machine, f"the kernel panicked at boot: {machine.console.panic}", deadline)
+    if status:
+        raise LaunchError(f"QEMU ended with status {status}{machine._complaint()}", shlex.join(machine.argv))
+    raise _failed("exited", machine, "the machine was reset before the kernel reached PID 1", deadline)
+
+
+def _failed(reason: str, machine: Machine, message: str, deadline: Deadline) -> BootFailed:
+    return BootFailed(reason, message, machine.console.tail(), deadline.elapsed_s)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""QEMU's monitor (QMP): asyncio on a thread of its own, plain calls for everybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from qemu.qmp import EventListener, ExecuteError, Message, QMPClient, QMPError
+
+from harness.model.errors import MachineError
+
+_T = TypeVar("_T")
+
+# Of the latest events only so many are kept; a guest can cause as many as it likes.
+_EVENTS_KEPT = 256
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that QEMU told of its own accord, such as SHUTDOWN, RESET, STOP or VSERPORT_CHANGE."""
+
+    name: str
+    data: dict[str, Any]
+
+
+class Monitor:
+    """A QMP session over a connected socket. Calls block with a limit, from any thread."""
+
+    def __init__(self, channel: socket.socket, on_event: Callable[[Event], None] = lambda _: None) -> None:
+        """on_event is called from the monitor's thread."""
+        self._on_event = on_event
+        self._events: list[Event] = []
+        self._client = QMPClient("harness")
+        self._listener = EventListener()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="monitor", daemon=True)
+        self._thread.start()
+        self._watch: asyncio.Task[None] | None = None
+        self._channel = channel
+
+    def connect(self, timeout_s: float) -> None:
+        """Wait for QEMU's greeting and agree on capabilities."""
+        self._call(self._connect(), timeout_s, "greeting")
+
+    def execute(self, command: str, timeout_s: float = 10.0, **arguments: Any) -> Any:
+        """Run a QMP command; underscores of argument names become dashes. Raises MachineError with QEMU's words."""
+        named = {name.replace("_", "-"): value for name, value in arguments.items()}
+        return self._call(self._client.execute(command, named or None), timeout_s, command)
+
+    def events(self) -> list[Event]:
+        """The latest events, oldest first."""
+        return list(self._events)
+
+    def quit(self, timeout_s: float = 2.0) -> None:
+        """Ask QEMU to end; it may be gone before it answers, or not answer at all."""
+        with contextlib.suppress(MachineError):
+            self.execute("quit", timeout_s)
+
+    def close(self) -> None:
+        """End the session and its thread."""
+        with contextlib.suppress(MachineError):
+            self._call(self._disconnect(), 2.0, "disconnect")
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=5)
+        if not self._thread.is_alive():
+            self._loop.close()
+        self._channel.close()
+
+    async def _connect(self) -> None:
+        self._client.register_listener(self._listener)
+        await self._client.connect(self._channel)
+        self._watch = asyncio.create_task(self._collect())
+
+    async def _disconnect(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
+        with contextlib.suppress(QMPError, OSError, EOFError):
+            await self._client.disconnect()
+
+    async def _collect(self) -> None:
+        async for message in self._listener:
+            event = _event(message)
+            self._events = [*self._events[-_EVENTS_KEPT + 1 :], event]
+            self._on_event(event)
+
+    def _call(self, work: Coroutine[Any, Any, _T], timeout_s: float, what: str) -> _T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(timeout_s)
+        except concurrent.futures.TimeoutError:
+            future.cancel()
+            raise MachineError(f"QEMU's monitor: {what}: no answer after {timeout_s:g} s") from None
+        except ExecuteError as error:
+            raise MachineError(f"QEMU's monitor: {what}: {error}") from error
+        except (QMPError, OSError, EOFError, asyncio.CancelledError) as error:
+            raise MachineError(f"QEMU's monitor: {what}: {error}") from error
+
+
+def _event(message: Message) -> Event:
+    data = message.get("data")
+    return Event(str(message["event"]), data if isinstance(data, dict) else {})

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""QEMU's command line as a pure function of what is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.model.shape import Board, MachineShape
+
+PROGRAM = "qemu-system-x86_64"
+
+# A name that only our own init answers to; the host looks for it in sysfs.
+AGENT_PORT = "harness.agent"
+SSH_PORT = "harness.ssh"
+
+# The id of the ssh device in events of the monitor.
+SSH_DEVICE = "ssh-port"
+
+
+@dataclass(frozen=True)
+class Files:
+    """What QEMU opens, and the descriptors it inherits.
+
+    Every channel is a descriptor made before the start, so a machine has no
+    path and no port that another one could collide with, and none to clean up.
+    ssh listens; console, terminal, agent and monitor are one end of a socket
+    pair; swap is a file, or -1 when the shape has none.
+    """
+
+    kernel: Path
+    initrd: Path
+    console: int
+    terminal: int
+    agent: int
+    ssh: int
+    monitor: int
+    swap: int = -1
+
+    def descriptors(self) -> tuple[int, ...]:
+        """Everything that the child must inherit."""
+        every = (self.console, self.terminal, self.agent, self.ssh, self.monitor, self.swap)
+        return tuple(number for number in every if number >= 0)
+
+
+def command(qemu: Path, shape: MachineShape, accel: str, files: Files) -> list[str]:
+    """The argv that boots `files` on a machine of `shape`; accel is "kvm" or "tcg"."""
+    return [
+        str(qemu),
+        # Nothing that is not asked for here: no network card, so a guest has no way out.
+        "-no-user-config",
+        "-nodefaults",
+        "-display", "none",
+        "-machine", _machine(shape.board),
+        "-accel", _accelerator(accel),
+        "-cpu", _cpu(accel),
+        "-smp", str(shape.cpus),
+        "-m", f"{shape.memory_mib}M",
+        # With panic=-1 on the kernel's command line a panic ends QEMU instead of a loop of boots.
+        "-no-reboot",
+        # vmlinux itself, through its PVH entry: nothing to unpack in the guest.
+        "-kernel", str(files.kernel),
+        "-initrd", str(files.initrd),
+        "-append", " ".join(kernel_parameters(shape, accel)),
+        *_serial(files),
+        *_monitor(files),
+        *_virtio_serial(shape.board, files),
+        *_swap(shape.board, files),
+    ]  # fmt: skip
+
+
+def kernel_parameters(shape: MachineShape, accel: str) -> list[str]:
+    """The kernel's command line: the harness's own parameters, then the shape's, which win."""
+    return [
+        "console=ttyS0",
+        # On ttyS0 each byte is an exit of the guest, and the boot's KERN_INFO is 25 KiB of them.
+        # PID 1 turns the level up: what is judged comes later, "callback failed" at KERN_INFO too.
+        "loglevel=6",
+        "panic=-1",
+        # THP would put a 2 MiB page under the subscribers' buffers, which reclaim then splits or skips.
+        "transparent_hugepage=never",
+        # dropbear must not wait for interrupts to become entropy.
+        "random.trust_cpu=on",
+        # A TSC that runs in steps of the emulator is not compared with clocks that do not exist.
+        "tsc=reliable",
+        *(["no_timer_check", "lpj=4000000"] if accel == "tcg" else []),
+        *shape.cmdline,
+    ]
+
+
+def _machine(board: Board) -> str:
+    if board is Board.MICROVM:
+        # No PCI, no ACPI: devices are told to the kernel on its command line, by QEMU.
+        return "microvm,acpi=off,rtc=on,isa-serial=on,auto-kernel-cmdline=on"
+    # ACPI tables cost SeaBIOS time, and the default kernel does not read them.
+    return f"{board.value},acpi=off,usb=off,vmport=off,hpet=off"
+
+
+def _accelerator(accel: str) -> str:
+    return "tcg,thread=multi" if accel == "tcg" else accel
+
+
+def _cpu(accel: str) -> str:
+    return "max" if accel == "tcg" else "host"
+
+
+def _serial(files: Files) -> Sequence[str]:
+    """The kernel log, and nothing else, on ttyS0."""
+    return [
+        "-chardev", f"socket,id=console,fd={files.console}",
+        "-device", "isa-serial,chardev=console",
+    ]  # fmt: skip
+
+
+def _monitor(files: Files) -> Sequence[str]:
+    return [
+        "-chardev", f"socket,id=monitor,fd={files.monitor}",
+        "-mon", "chardev=monitor,mode=control",
+    ]  # fmt: skip
+
+
+def _virtio(kind: str, board: Board) -> str:
+    return f"{kind}-device" if board is Board.MICROVM else f"{kind}-pci"
+
+
+def _virtio_serial(board: Board, files: Files) -> Sequence[str]:
+    """hvc0 for people, the agent's port for the harness, the ssh port for paramiko."""
+    return [
+        "-chardev", f"socket,id=terminal,fd={files.terminal}",
+        "-chardev", f"socket,id=agent,fd={files.agent}",
+        # QEMU listens, so that a session can end and another begin.
+        "-chardev", f"socket,id=ssh,fd={files.ssh},server=on,wait=off",
+        "-device", _virtio("virtio-serial", board),
+        "-device", "virtconsole,chardev=terminal",
+        "-device", f"virtserialport,chardev=agent,name={AGENT_PORT}",
+        "-device", f"virtserialport,chardev=ssh,name={SSH_PORT},id={SSH_DEVICE}",
+    ]  # fmt: skip
+
+
+def _swap(board: Board, files: Files) -> Sequence[str]:
+    if files.swap < 0:
+        return []
+    return [
+        "-add-fd", f"fd={files.swap},set=1",
+        # no-flush: the disk dies with the machine, so nothing has to reach the host's.
+        # Not -drive: QEMU 7.2 first opens that read-only, which our one descriptor is not.
+        "-blockdev", "driver=raw,node-name=swap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/1",
+        "-device", f"{_virtio('virtio-blk', board)},drive=swap",
+    ]  # fmt: skip

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""SSH into the guest for people's commands and files: paramiko over a unix socket, no network in between."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import paramiko
+
+from harness.guest.agent import GuestResult, GuestTimeout
+from harness.host.clock import Deadline
+from harness.model.errors import GuestLost, MachineError
+
+_CHUNK = 32768
+
+
+class Shell:
+    """One SSH session, made at the first use and made again after it ended."""
+
+    def __init__(
+        self, dial: Callable[[], socket.socket], client_key: Path, host_key: str, connect_limit_s: float
+    ) -> None:
+        """dial: gives a socket connected to the guest's dropbear. host_key: its public key, as known_hosts has it."""
+        self._dial = dial
+        self._client_key = client_key
+        self._host_key = host_key
+        self._connect_limit_s = connect_limit_s
+        self._transport: paramiko.Transport | None = None
+        self._lock = threading.Lock()
+
+    def run(self, command: str | Sequence[str], timeout_s: float, stdin: bytes = b"") -> GuestResult:
+        """Run a command line, or an argv, in the guest's shell. Raises GuestTimeout and GuestLost."""
+        argv = ("sh", "-c", command) if isinstance(command, str) else tuple(command)
+        line = command if isinstance(command, str) else shlex.join(command)
+        deadline = Deadline(timeout_s)
+        with self._channel(line, deadline) as channel:
+            channel.exec_command(line)
+            channel.sendall(stdin)
+            channel.shutdown_write()
+            stderr = bytearray()
+            beside = threading.Thread(target=_collect, args=(channel.recv_stderr, stderr), daemon=True)
+            beside.start()
+            stdout = bytearray()
+            _collect(channel.recv, stdout)
+            beside.join(deadline.remaining_s)
+            if not channel.status_event.wait(deadline.remaining_s):
+                raise GuestTimeout(f"{line}: not done after {deadline}")
+            return GuestResult(argv, channel.recv_exit_status(), bytes(stdout), bytes(stderr))
+
+    def put(self, source: Path, target: str, timeout_s: float = 60.0) -> None:
+        """Copy a file into the guest, with its permissions."""
+        quoted = shlex.quote(target)
+        mode = source.stat().st_mode & 0o777
+        done = self.run(f"cat > {quoted} && chmod {mode:o} {quoted}", timeout_s, source.read_bytes())
+        if done.status:
+            raise MachineError(f"{target}: not written in the guest: {done.stderr.decode(errors='backslashreplace')}")
+
+    def get(self, source: str, target: Path, timeout_s: float = 60.0) -> None:
+        """Copy a file out of the guest."""
+        done = self.run(["cat", source], timeout_s)
+        if done.status:
+            raise MachineError(f"{source}: not read in the guest: {done.stderr.decode(errors='backslashreplace')}")
+        target.write_bytes(done.stdout)
+
+    def close(self) -> None:
+        """End the session."""
+        with self._lock:
+            if self._transport is not None:
+                self._transport.close()
+                self._transport = None
+
+    @contextlib.contextmanager
+    def _channel(self, what: str, deadline: Deadline) -> Iterator[paramiko.Channel]:
+        try:
+            channel = self._connected().open_session(timeout=max(0.1, deadline.remaining_s))
+            channel.settimeout(max(0.1, deadline.remaining_s))
+            with contextlib.closing(channel):
+                yield channel
+        except TimeoutError as error:
+            if isinstance(error, GuestTimeout):
+                raise
+            raise GuestTimeout(f"{what}: not done after {deadline}") from error
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            self.close()
+            raise GuestLost(f"ssh: {what}: {error}") from error
+
+    def _connected(self) -> paramiko.Transport:
+        with self._lock:
+            if self._transport is None or not self._transport.is_active():
+                self._transport = self._connect()
+            return self._transport
+
+    def _connect(self) -> paramiko.Transport:
+        transport = paramiko.Transport(self._dial())
+        try:
+            transport.start_client(timeout=self._connect_limit_s)
+            seen = transport.get_remote_server_key()
+            if f"{seen.get_name()} {seen.get_base64()}" != self._host_key:
+                raise MachineError(f"ssh: the guest has another host key than its image: {seen.get_base64()}")
+            transport.auth_publickey("root", paramiko.Ed25519Key.from_private_key_file(str(self._client_key)))
+        except BaseException:
+            transport.close()
+            raise
+        return transport
+
+
+def _collect(receive: Callable[[int], bytes], into: bytearray) -> None:
+    while data := receive(_CHUNK):
+        into += data
