@@ -62,7 +62,7 @@ check_foreign_packages() { # COLUMN INSTALLER…
     if [ -n "$absent" ]; then
         say "this is not Debian, so nothing is installed here. Missing packages, by this system's names:"
         for name in $absent; do printf '  %s\n' "$name"; done
-        say "install them with: $* $absent"
+        say "install them with: $* ${absent% }"
         fail "packages are missing, nothing was changed"
     fi
     say "this is not Debian: there is no linux-source package, give a kernel with --source DIR, TARBALL or git:PATH@REV"
@@ -82,10 +82,19 @@ missing_debian() {
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
         "$@"
-    elif [ -t 0 ]; then
-        sudo -- "$@"
     else
         sudo --non-interactive -- "$@"
+    fi
+}
+
+# become_root: ask for the password now, where a person sees it; without a terminal nobody could answer.
+become_root() {
+    [ "$(id -u)" -ne 0 ] || return 0
+    command -v sudo >/dev/null || return 1
+    if [ -t 0 ]; then
+        sudo --validate
+    else
+        sudo --non-interactive --validate 2>/dev/null
     fi
 }
 
@@ -114,10 +123,11 @@ update_lists() {
 # Installs what is missing. Sets absent_packages to the optional ones that this Debian does not have.
 install_debian_packages() { # NEED-AND-NAME-LINES
     names=$(printf '%s\n' "$1" | cut -d ' ' -f 2 | tr '\n' ' ')
+    names=${names% }
     required=" $(printf '%s\n' "$1" | sed -n 's/^required //p' | tr '\n' ' ')"
-    if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
-        say "root must do this, and there is no sudo: apt-get install --no-install-recommends $names"
-        fail "packages are missing"
+    if ! become_root; then
+        say "root must do this, and sudo does not let us: apt-get install --no-install-recommends $names"
+        fail "packages are missing, nothing was changed"
     fi
     updated=
     # The lists are a day old at most, or they name versions that the mirror no longer has.
@@ -142,7 +152,8 @@ install_debian_packages() { # NEED-AND-NAME-LINES
         names=$(printf ' %s ' "$names" | sed "s/ $name / /")
     done
     [ -n "$(printf %s "$names" | tr -d ' ')" ] || return 0
-    say "apt-get: installing$(printf ' %s' $names)"
+    # shellcheck disable=SC2086
+    say "apt-get: installing" $names
     # shellcheck disable=SC2086
     if ! apt_get install --yes --no-install-recommends $names; then
         [ -z "$updated" ] || fail "apt-get install failed"

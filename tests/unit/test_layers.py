@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The layers of CONTRIBUTING.md, read from the import statements."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "harness"
+
+# What each layer may import beside itself. Modules directly under harness/ are the top layer and may import all of it.
+BELOW = {
+    "model": set[str](),
+    "host": {"model"},
+    "kernel": {"host", "model"},
+    "guest": {"kernel", "host", "model"},
+    "pressures": {"guest", "model"},
+    "oracles": {"model"},
+    "report": {"host", "model"},
+}
+
+# Each third-party library has one home: who wants to know what we do with it opens one place.
+HOMES = {
+    "cryptography": ("harness.guest",),
+    "elftools": ("harness.kernel", "harness.guest"),
+    "jinja2": ("harness.report",),
+    "junitparser": ("harness.report",),
+    "paramiko": ("harness.guest.shell",),
+    "pexpect": ("harness.guest.console",),
+    "platformdirs": ("harness.host",),
+    "pytest": ("harness.pytest_plugin",),
+    "qemu": ("harness.guest.monitor",),
+    "rich": ("harness.terminal", "harness.cli"),
+    "yaml": ("harness.model",),
+}
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name → file of every module of the package."""
+    names = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = list(path.relative_to(ROOT).with_suffix("").parts)
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+def imports(source: str, known: set[str]) -> Iterator[str]:
+    """Every module that a source text imports, at the top, late, or for types only."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in known else node.module
+
+
+def layer(module: str) -> str:
+    """The layer of one of our modules; the top layer is empty."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in BELOW else ""
+
+
+def complaints(module: str, source: str, known: set[str]) -> list[str]:
+    """What a module imports against the rules."""
+    found = []
+    mine = layer(module)
+    for target in imports(source, known):
+        top = target.partition(".")[0]
+        if top == "harness":
+            theirs = layer(target)
+            if mine and target != "harness" and theirs != mine and theirs not in BELOW[mine]:
+                found.append(f"{module} ({mine}) must not import {target}")
+        elif top not in sys.stdlib_module_names:
+            homes = HOMES.get(top, ())
+            if not any(module == home or module.startswith(f"{home}.") for home in homes):
+                found.append(f"{module} must not import {top}: its home is {' or '.join(homes) or 'nowhere'}")
+    return found
+
+
+MODULES = modules()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_its_layer_may(module: str) -> None:
+    assert complaints(module, MODULES[module].read_text(), set(MODULES)) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("harness.model.event", "from harness.host import process"),
+        ("harness.oracles.pairing", "from harness.guest.machine import Machine"),
+        ("harness.guest.machine", "def late():\n    from harness.model import scenario\n    import harness.pipeline"),
+        ("harness.host.process", "import rich"),
+        ("harness.guest.machine", "import pexpect"),
+        ("harness.guest.machine", "import left_pad"),
+    ],
+)
+def test_the_rules_speak_up(module: str, source: str) -> None:
+    assert len(complaints(module, source, set(MODULES))) == 1
+
+
+def test_the_top_layer_has_no_cycle() -> None:
+    top = {name for name in MODULES if name.count(".") == 1 and not layer(name)}
+    graph = {name: set(imports(MODULES[name].read_text(), set(MODULES))) & top for name in top}
+
+    order = list(graphlib.TopologicalSorter(graph).static_order())
+
+    assert set(order) == top
+
+
+def test_nothing_imports_the_command_line() -> None:
+    users = [name for name, path in MODULES.items() if "harness.cli" in imports(path.read_text(), set(MODULES))]
+
+    assert users == []
