@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = ("setup.sh", "report.sh", "packages.sh", "venv.sh", "packages.tsv")
 COLUMNS = ("need", "tool", "probe", "debian", "fedora", "arch", "opensuse", "alpine")
 
 # The only real programs that the scripts find: what every system has, and flock.
