@@ -1054,7 +1054,7 @@ static void run_vmstat(void)
 	for (i = 0; i < ARRAY_SIZE(counters); i++)
 		reply(counters[i], sum_lines(text, counters[i], true));
 	if (read_file("/sys/kernel/warn_count", text, sizeof(text)))
-		reply("warn_count", strtoull(text, NULL, 16));
+		reply("warn_count", strtoull(text, NULL, 10));
 	if (read_file("/proc/sys/kernel/tainted", text, sizeof(text)))
 		reply("tainted", strtoull(text, NULL, 10));
 }

@@ -745,6 +745,18 @@ static gfp_t nh_gfp(u32 gfp)
 /* Each failure was a full round of reclaim that found nothing: more of them change nothing. */
 #define NH_FAILURES_MAX 16
 
+/* Every stop that was asked for is reached, and at least one was asked for. */
+static bool nh_kalloc_is_enough(const struct nh_kalloc *arg, u64 callbacks, u64 stalls_before)
+{
+	if (!arg->stop_callbacks && !arg->stop_allocstall)
+		return false;
+	if (callbacks < arg->stop_callbacks)
+		return false;
+	/* Summing up all CPUs is not for each page. */
+	return !arg->stop_allocstall ||
+	       (arg->allocated % 32 == 0 && nh_allocstall() - stalls_before >= arg->stop_allocstall);
+}
+
 static int nh_kalloc(struct nh_subscriber *sub, struct nh_kalloc *arg)
 {
 	struct nh_ballast ballast = {
@@ -780,11 +792,7 @@ static int nh_kalloc(struct nh_subscriber *sub, struct nh_kalloc *arg)
 		if (READ_ONCE(quench) || fatal_signal_pending(current) ||
 		    time_after(jiffies, deadline))
 			break;
-		if (arg->stop_callbacks &&
-		    atomic64_read(&sub->direct) - callbacks >= arg->stop_callbacks)
-			break;
-		if (arg->stop_allocstall && arg->allocated % 32 == 0 &&
-		    nh_allocstall() - stalls >= arg->stop_allocstall)
+		if (nh_kalloc_is_enough(arg, atomic64_read(&sub->direct) - callbacks, stalls))
 			break;
 		cond_resched();
 	}

@@ -170,13 +170,13 @@ enum nh_gfp {
 	NH_GFPS,
 };
 
-/* Allocate until something stops it, then free it all. */
+/* Allocate until `pages`, the time or both stops are reached, or nothing is left; then free it. */
 struct nh_kalloc {
 	__u32 gfp;		/* (in) enum nh_gfp; always __GFP_NORETRY: no OOM kill */
 	__u32 limit_ms;		/* (in) */
 	__u64 pages;		/* (in) stop after so many */
-	__u64 stop_allocstall;	/* (in) stop when allocstall has moved by so much; 0: never */
-	__u64 stop_callbacks;	/* (in) stop after so many callbacks in direct reclaim; 0: never */
+	__u64 stop_allocstall;	/* (in) until allocstall has moved by so much; 0: any */
+	__u64 stop_callbacks;	/* (in) until so many callbacks in direct reclaim; 0: any */
 	__u64 allocated;	/* (out) pages */
 	__u64 failed;		/* (out) allocations that failed */
 	__u64 allocstall;	/* (out) by how much it moved */
