@@ -3,10 +3,11 @@
  * The ssh channel: bytes of a virtio-serial port to and from `dropbear -i` on
  * a socket pair, so that SSH works in a guest without any network.
  *
- * A session begins with the first byte from the host and ends with dropbear
- * or with the host leaving. The port is closed and opened again in between:
- * that drops what was queued for the old session, and QEMU tells the host
- * with the event VSERPORT_CHANGE.
+ * A session begins when the host connects and ends with dropbear or with the
+ * host leaving. The port is closed and opened again in between: that drops
+ * what was queued for the old session, and QEMU tells the host with the event
+ * VSERPORT_CHANGE. A host that left and came back within one turn of the loop
+ * was not seen to leave; it gets no greeting, and tries again.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -49,12 +50,12 @@ static bool start_session(void)
 	if (!server_pid) {
 		dup2(pair[1], 0);
 		dup2(pair[1], 1);
-		/* -E: what it has to say must not get into the kernel's console log. */
+		/* What it complains of must not get into the kernel's console log. */
 		log = open("/run/dropbear.log", O_WRONLY | O_CREAT | O_APPEND, 0600);
 		if (log >= 0)
 			dup2(log, 2);
 		/* -i: serve standard input; -s -j -k: keys only, and nothing is forwarded. */
-		execl("/bin/dropbear", "dropbear", "-i", "-E", "-s", "-j", "-k",
+		execl("/bin/dropbear", "dropbear", "-i", "-s", "-j", "-k",
 		      "-r", "/etc/dropbear/host_key", (char *)NULL);
 		_exit(127);
 	}
@@ -113,7 +114,8 @@ void bridge_want(struct pollset *set)
 			end_session();
 		return;
 	}
-	port.connected = true;
+	if (!port.connected)
+		port.connected = start_session();
 	pollset_add(set, port.fd, (to_server.len ? 0 : POLLIN) | (to_host.len ? POLLOUT : 0));
 	pollset_add(set, server, (to_host.len ? 0 : POLLIN) | (to_server.len ? POLLOUT : 0));
 }
@@ -124,8 +126,6 @@ void bridge_turn(const struct pollset *set)
 	bool from_server = pollset_seen(set, server) & (POLLIN | POLLHUP);
 
 	if (!port.connected)
-		return;
-	if (server < 0 && (!from_host || !start_session()))
 		return;
 	if (!move(port.fd, server, &to_server, from_host) || !move(server, port.fd, &to_host, from_server))
 		end_session();

@@ -56,6 +56,9 @@ void setup_mounts(void)
 			  m->options) < 0 && m->needed)
 			say("mount %s: %s", m->path, strerror(errno));
 	}
+	/* The archive's root is a tmpfs that everybody may write; dropbear and people expect another. */
+	if (chmod("/", 0755) < 0)
+		say("chmod /: %s", strerror(errno));
 	/* The kernel gave us /dev/console from the archive, or nothing when there is no console. */
 	console = open("/dev/console", O_RDWR);
 	if (console < 0)

@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pexpect
 import pexpect.socket_pexpect
@@ -251,7 +251,8 @@ class Terminal:
     PROMPT = "guest# "
 
     def __init__(self, channel: socket.socket) -> None:
-        self.spawn = pexpect.socket_pexpect.SocketSpawn(channel, timeout=30, encoding="utf-8", codec_errors="replace")
+        # Bytes: with an encoding SocketSpawn of pexpect 4.9 mixes them with text.
+        self.spawn = pexpect.socket_pexpect.SocketSpawn(channel, timeout=30)
         self.channel = channel
 
     def run(self, command: str, timeout_s: float = 30.0) -> str:
@@ -262,14 +263,14 @@ class Terminal:
             self.spawn.sendline("")
             self.spawn.expect_exact(self.PROMPT, timeout=deadline.remaining_s)
             self.spawn.sendline(f"{command}; echo harness-''done")
-            self.spawn.expect(r"harness-''done\r\n(.*?)harness-done\r\n", timeout=deadline.remaining_s)
+            self.spawn.expect(rb"harness-''done\r\n(.*?)harness-done\r\n", timeout=deadline.remaining_s)
         except pexpect.TIMEOUT:
             raise TimeoutError(f"shell on hvc0: {command!r} not done after {deadline}") from None
         except pexpect.EOF:
             raise GuestLost("shell on hvc0: the channel was closed") from None
-        match = self.spawn.match
-        assert isinstance(match, re.Match)
-        return str(match[1]).replace("\r\n", "\n")
+        match: Any = self.spawn.match
+        raw: bytes = match[1]
+        return raw.decode("utf-8", errors="backslashreplace").replace("\r\n", "\n")
 
     def close(self) -> None:
         """End the channel."""

@@ -24,7 +24,7 @@ from harness.guest.monitor import Event, Monitor
 from harness.guest.shell import Shell
 from harness.host import process
 from harness.host.clock import Deadline, scaled
-from harness.model.errors import GuestLost, LaunchError
+from harness.model.errors import GuestLost, LaunchError, MachineError
 from harness.model.shape import MachineShape
 
 # Seconds, on an ordinary machine. Booting takes 0.7 s under TCG here; a debug kernel takes ten times that.
@@ -233,13 +233,27 @@ def boot(
         stack.callback(agent.close)
         shell = Shell(channels.ssh.dial, image.client_key, image.host_key, scaled(SSH_LIMIT_S, slowdown))
         stack.callback(shell.close)
-        monitor = Monitor(channels.monitor.ours, on_event)
+
+        def hear(event: Event) -> None:
+            # PID 1 closes its end of the ssh channel when dropbear ended.
+            if event.name == "VSERPORT_CHANGE" and event.data == {"id": qemu.SSH_DEVICE, "open": False}:
+                shell.ended()
+            on_event(event)
+
+        monitor = Monitor(channels.monitor.ours, hear)
         stack.callback(monitor.close)
         machine = Machine(child, argv, channels, stderr, console, agent, monitor, shell)
-        _await_hello(machine, news, Deadline(scaled(limit_s, slowdown)))
+        deadline = Deadline(scaled(limit_s, slowdown))
+        # Before the guest opens its ports: an event between our first command and
+        # QEMU's answer would be taken for the answer (qemu.qmp 0.0.6, _negotiate).
+        try:
+            monitor.connect(scaled(10.0, slowdown))
+        except MachineError:
+            _look_for_end(machine, deadline)
+            raise
+        _await_hello(machine, news, deadline)
         machine.boot_s = time.monotonic() - began
         try:
-            monitor.connect(scaled(5.0, slowdown))
             yield machine
         finally:
             if machine.state().condition is not Condition.EXITED:
@@ -267,7 +281,8 @@ def _await_hello(machine: Machine, news: threading.Event, deadline: Deadline) ->
         news.wait(deadline.remaining_s)
         news.clear()
         if machine.agent.lost is not None:
-            _ended(machine, deadline)
+            _look_for_end(machine, deadline)
+            raise GuestLost(machine.agent.lost)
         if machine.console.panic:
             # What the panic prints behind its first line is what a reader wants.
             machine.console.settle(5.0)
@@ -277,13 +292,13 @@ def _await_hello(machine: Machine, news: threading.Event, deadline: Deadline) ->
             raise _failed("silent", machine, f"the kernel did not reach PID 1 after {deadline}{oops}", deadline)
 
 
-def _ended(machine: Machine, deadline: Deadline) -> None:
-    """QEMU closed the agent's channel before HELLO: find out whose fault it is."""
-    machine.console.settle(5.0)
+def _look_for_end(machine: Machine, deadline: Deadline) -> None:
+    """Return when QEMU still runs; else find out whose fault its end is, and raise."""
     try:
-        status = machine._child.wait(timeout=5)
+        status = machine._child.wait(timeout=2)
     except subprocess.TimeoutExpired:
-        raise GuestLost(f"{machine.agent.lost}; QEMU still runs") from None
+        return
+    machine.console.settle(5.0)
     if machine.console.panic:
         raise _failed("panic", machine, f"the kernel panicked at boot: {machine.console.panic}", deadline)
     if status:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shlex
 import socket
 import threading
@@ -17,6 +18,12 @@ from harness.host.clock import Deadline
 from harness.model.errors import GuestLost, MachineError
 
 _CHUNK = 32768
+# dropbear starts in 0.05 s under TCG; without a greeting the guest did not see that we came anew.
+_GREETING_LIMIT_S = 2.0
+_ABSENCE_S = 0.05
+
+# paramiko logs a traceback where it also raises; without a handler Python would print it.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 class Shell:
@@ -32,6 +39,7 @@ class Shell:
         self._connect_limit_s = connect_limit_s
         self._transport: paramiko.Transport | None = None
         self._lock = threading.Lock()
+        self._used = False
 
     def run(self, command: str | Sequence[str], timeout_s: float, stdin: bytes = b"") -> GuestResult:
         """Run a command line, or an argv, in the guest's shell. Raises GuestTimeout and GuestLost."""
@@ -67,11 +75,17 @@ class Shell:
             raise MachineError(f"{source}: not read in the guest: {done.stderr.decode(errors='backslashreplace')}")
         target.write_bytes(done.stdout)
 
+    def ended(self) -> None:
+        """The guest's end was closed: whoever waits for it must not wait until a limit. Any thread."""
+        transport = self._transport
+        if transport is not None:
+            _hang_up(transport)
+
     def close(self) -> None:
         """End the session."""
         with self._lock:
             if self._transport is not None:
-                self._transport.close()
+                _hang_up(self._transport)
                 self._transport = None
 
     @contextlib.contextmanager
@@ -96,17 +110,57 @@ class Shell:
             return self._transport
 
     def _connect(self) -> paramiko.Transport:
-        transport = paramiko.Transport(self._dial())
+        """A new session. The guest may still be ending the one before, which ends this one too: a few attempts."""
+        deadline = Deadline(self._connect_limit_s)
+        if self._used:
+            self._pause(deadline)
+        self._used = True
+        while True:
+            try:
+                return self._attempt(deadline)
+            except (paramiko.SSHException, EOFError, OSError) as error:
+                if deadline.expired:
+                    raise GuestLost(f"ssh: no session after {deadline}: {error}") from error
+                self._pause(deadline)
+
+    @staticmethod
+    def _pause(deadline: Deadline) -> None:
+        """Stay away long enough to be missed: PID 1 sees us leave in its next turn, and no event tells us that it did."""
+        threading.Event().wait(min(_ABSENCE_S, deadline.remaining_s))
+
+    def _attempt(self, deadline: Deadline) -> paramiko.Transport:
+        transport = paramiko.Transport(self._greeted(deadline))
         try:
-            transport.start_client(timeout=self._connect_limit_s)
+            # It returns without a word when the time is up; asking for the key then raises.
+            transport.start_client(timeout=deadline.remaining_s or 0.1)
             seen = transport.get_remote_server_key()
             if f"{seen.get_name()} {seen.get_base64()}" != self._host_key:
                 raise MachineError(f"ssh: the guest has another host key than its image: {seen.get_base64()}")
             transport.auth_publickey("root", paramiko.Ed25519Key.from_private_key_file(str(self._client_key)))
         except BaseException:
-            transport.close()
+            _hang_up(transport)
             raise
         return transport
+
+
+    def _greeted(self, deadline: Deadline) -> socket.socket:
+        """A connection on which dropbear has spoken: whatever is sent before would be dropped with an old session."""
+        connection = self._dial()
+        try:
+            connection.settimeout(min(_GREETING_LIMIT_S, deadline.remaining_s or 0.1))
+            if not connection.recv(1, socket.MSG_PEEK):
+                raise EOFError("QEMU closed the channel")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _hang_up(transport: paramiko.Transport) -> None:
+    """Leave, so that the guest sees it now: close() alone keeps the socket until paramiko's thread looks up from it."""
+    with contextlib.suppress(OSError):
+        transport.sock.shutdown(socket.SHUT_RDWR)
+    transport.close()
 
 
 def _collect(receive: Callable[[int], bytes], into: bytearray) -> None:
