@@ -156,8 +156,10 @@ install_debian_packages() { # NEED-AND-NAME-LINES
     say "apt-get: installing" $names
     # shellcheck disable=SC2086
     if ! apt_get install --yes --no-install-recommends $names; then
-        [ -z "$updated" ] || fail "apt-get install failed"
-        update_lists
+        # An apt-get that was killed leaves packages half configured, and lists can be old within a day.
+        say "apt-get: failed, trying once more"
+        logged as_root dpkg --configure -a || :
+        [ -n "$updated" ] || update_lists
         # shellcheck disable=SC2086
         apt_get install --yes --no-install-recommends $names || fail "apt-get install failed"
     fi

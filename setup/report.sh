@@ -4,7 +4,9 @@
 
 began=$(date +%s)
 closing="FAILED: stopped by an error in the script itself"
-log=
+# In the checkout and under one name, so that a set-up that was killed leaves no heap of them.
+log=.set-up.log
+logging=
 
 say() {
     printf 'set-up: %s\n' "$*"
@@ -20,13 +22,16 @@ fail() {
 close() {
     status=$?
     trap - EXIT INT TERM HUP
-    if [ -n "$log" ] && [ "$status" -eq 0 ]; then
-        rm -f "$log" "$log.status"
-    elif [ -n "$log" ]; then
-        rm -f "$log.status"
-        printf 'set-up: the last lines of %s:\n' "$log"
-        tail -n 12 "$log" | sed 's/^/  | /'
-    fi
+    [ -z "$logging" ] || rm -f "$log.status"
+    case $closing in
+    FAILED*)
+        if [ -n "$logging" ]; then
+            say "the last lines of $log:"
+            tail -n 12 "$log" | sed 's/^/  | /'
+        fi
+        ;;
+    *) [ -z "$logging" ] || rm -f "$log" ;;
+    esac
     say "$closing ($(($(date +%s) - began)) s)"
     exit "$status"
 }
@@ -36,8 +41,10 @@ trap 'closing=interrupted; exit 130' INT
 trap 'closing=terminated; exit 143' TERM HUP
 
 # logged COMMAND…: run it, keep its output in the log, and show it as counted steps. Returns its status.
+# To be called under the lock that setup.sh takes: the log is one file.
 logged() {
-    [ -n "$log" ] || log=$(mktemp "${TMPDIR:-/tmp}/harness-setup.XXXXXX")
+    [ -n "$logging" ] || : >"$log"
+    logging=yes
     printf '+ %s\n' "$*" >>"$log"
     echo 0 >"$log.status"
     { "$@" 2>&1 </dev/null || echo $? >"$log.status"; } | steps
@@ -65,7 +72,7 @@ steps() {
             done_=$((done_ + 1))
             step "setting up" "$done_" "$total"
             ;;
-        "Collecting "*)
+        "Collecting "* | "Processing "*)
             done_=$((done_ + 1))
             step "fetching" "$done_" "$total"
             ;;

@@ -16,7 +16,7 @@ COLUMNS = ("need", "tool", "probe", "debian", "fedora", "arch", "opensuse", "alp
 # The only real programs that the scripts find: what every system has, and flock.
 REAL = (
     *("awk", "cat", "chmod", "cp", "cut", "date", "dirname", "env", "find", "flock", "grep", "head", "ls", "mkdir"),
-    *("mktemp", "mv", "rm", "sed", "sh", "sha256sum", "sort", "tail", "tr"),
+    *("mv", "rm", "sed", "sh", "sha256sum", "sort", "tail", "tr"),
 )
 
 DPKG_QUERY = """
@@ -105,7 +105,6 @@ class Fresh:
                 "PATH": str(self.fake / "bin"),
                 "FAKE": str(self.fake),
                 "HARNESS_OS_RELEASE": str(self.fake / "os-release"),
-                "TMPDIR": str(self.fake),
                 "PYTHON": "python3",
             },
             stdin=subprocess.DEVNULL,
@@ -240,8 +239,10 @@ def test_a_failed_installation_shows_why_and_the_next_call_works(fresh: Fresh) -
     assert status != 0
     assert any("Unable to fetch some archives" in line for line in said)
     assert said[-1].startswith("set-up: FAILED: apt-get")
+    assert (fresh.checkout / ".set-up.log").exists()
     (fresh.fake / "broken").unlink()
     assert fresh.run()[0] == 0
+    assert not (fresh.checkout / ".set-up.log").exists()
 
 
 def test_without_root_the_command_for_root_is_told(fresh: Fresh) -> None:
