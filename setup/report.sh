@@ -82,10 +82,13 @@ steps() {
     [ ! -t 1 ] || printf '\r\033[K'
 }
 
+# step WHAT NUMBER TOTAL: 0 is a total that nobody knows.
 step() {
+    counted=$2
+    [ "$3" -eq 0 ] || counted="$2 of $3"
     if [ -t 1 ]; then
-        printf '\rset-up: %s %d of %d\033[K' "$1" "$2" "$3"
+        printf '\rset-up: %s %s\033[K' "$1" "$counted"
     elif [ $(($2 % 20)) -eq 0 ] || [ "$2" -eq "$3" ]; then
-        say "$1 $2 of $3"
+        say "$1 $counted"
     fi
 }
