@@ -21,6 +21,7 @@
  * Usage: drive [cpu=N|any]   (default 0: madvise drains the LRU caches only of its own CPU)
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -43,6 +44,7 @@
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 #define PAGE_BYTES 4096UL
+#define TABLE_BYTES (512 * PAGE_BYTES)	/* what one page table maps */
 #define PAGE_WORDS (PAGE_BYTES / sizeof(uint64_t))
 #define NAME_BYTES 32
 #define ARGUMENTS_MAX 16
@@ -533,9 +535,27 @@ static void reply_faults(struct faults before)
 	reply("majflt", (uint64_t)(after.major - before.major));
 }
 
+/*
+ * Map at the start of a page table of its own, with nothing else in its last one:
+ * the kernel widens some ranges to whole page tables (Linux 6.1, __split_huge_pmd,
+ * when a VMA beside ours changes), and it would merge neighbours into one VMA.
+ */
+static void *map_apart(size_t size, int flags, int fd)
+{
+	size_t span = (size + TABLE_BYTES - 1) / TABLE_BYTES * TABLE_BYTES;
+	uintptr_t base;
+
+	base = (uintptr_t)mmap(NULL, span + 2 * TABLE_BYTES, PROT_NONE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if ((void *)base == MAP_FAILED)
+		return MAP_FAILED;
+	base = (base / TABLE_BYTES + 1) * TABLE_BYTES;
+	return mmap((void *)base, size, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0);
+}
+
 static void *map_anonymous(size_t size, int sharing)
 {
-	return mmap(NULL, size, PROT_READ | PROT_WRITE, sharing | MAP_ANONYMOUS, -1, 0);
+	return map_apart(size, sharing | MAP_ANONYMOUS, -1);
 }
 
 static void *map_file(const char *path, size_t size)
@@ -551,7 +571,7 @@ static void *map_file(const char *path, size_t size)
 		close(fd);
 		fail(error, "%s: %s", path, strerror(error));
 	}
-	addr = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	addr = map_apart(size, MAP_SHARED, fd);
 	close(fd);
 	return addr;
 }
@@ -1059,6 +1079,49 @@ static void run_vmstat(void)
 		reply("tainted", strtoull(text, NULL, 10));
 }
 
+/* The pid of the process or kernel thread with this name, or 0. */
+static pid_t find_process(const char *name)
+{
+	struct dirent *entry;
+	pid_t pid = 0;
+	DIR *proc = opendir("/proc");
+
+	while (proc && !pid && (entry = readdir(proc))) {
+		char path[NAME_MAX + 16], comm[64];
+
+		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
+		if (!read_file(path, comm, sizeof(comm)))
+			continue;
+		comm[strcspn(comm, "\n")] = '\0';
+		if (!strcmp(comm, name))
+			pid = atoi(entry->d_name);
+	}
+	if (proc)
+		closedir(proc);
+	return pid;
+}
+
+/*
+ * Let kswapd run only on this CPU and only when nothing else wants it.  It is
+ * woken by allocations that are not ours (those of the swap device's driver), and
+ * on another CPU it would take about half of the pages before direct reclaim does.
+ */
+static void run_kswapd(void)
+{
+	const struct sched_param param = {};
+	uint64_t cpu = number_argument("cpu", 0, 0, CPU_SETSIZE - 1);
+	pid_t pid = find_process("kswapd0");
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (!pid)
+		fail(ESRCH, "there is no kswapd0");
+	if (sched_setaffinity(pid, sizeof(set), &set) || sched_setscheduler(pid, SCHED_IDLE, &param))
+		fail_errno("kswapd0");
+	reply("pid", (uint64_t)pid);
+}
+
 static void run_write(void)
 {
 	must_write(find_argument("path"), find_argument("value"));
@@ -1150,6 +1213,7 @@ static const struct verb verbs[] = {
 	{ "cgroup-remove", run_cgroup_remove, "name!" },
 	{ "reclaim", run_reclaim, "cgroup! bytes! swappiness" },
 	{ "vmstat", run_vmstat, "" },
+	{ "kswapd", run_kswapd, "cpu" },
 	{ "write", run_write, "path! value!" },
 	{ "log", run_log, "" },
 	{ "log-reset", run_log_reset, "" },
