@@ -125,7 +125,7 @@ class Shell:
 
     @staticmethod
     def _pause(deadline: Deadline) -> None:
-        """Stay away long enough to be missed: PID 1 sees us leave in its next turn, and no event tells us that it did."""
+        """Stay away long enough to be missed: PID 1 sees it in its next turn, and no event tells us that it did."""
         threading.Event().wait(min(_ABSENCE_S, deadline.remaining_s))
 
     def _attempt(self, deadline: Deadline) -> paramiko.Transport:
@@ -141,7 +141,6 @@ class Shell:
             _hang_up(transport)
             raise
         return transport
-
 
     def _greeted(self, deadline: Deadline) -> socket.socket:
         """A connection on which dropbear has spoken: whatever is sent before would be dropped with an old session."""

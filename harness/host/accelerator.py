@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which accelerator works here, proved by a 64-bit guest that runs to its end on it.
+
+That /dev/kvm opens proves nothing: in a virtual machine without nested
+virtualisation it may open, create a VM, run the firmware, and then spin or stop
+at the first instruction that a kernel needs. guest-modules/probe/probe.S says
+what the guest does; no kernel is needed for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness.host import process, workspace
+from harness.host.progress import QUIET, Progress
+from harness.model.errors import HarnessError, LaunchError, MachineError, UsageError
+
+KVM = Path("/dev/kvm")
+NAMES = ("kvm", "tcg")
+
+_QEMU = "qemu-system-x86_64"
+_MESSAGE = b"64-bit code ran"
+# isa-debug-exit makes (value << 1) | 1 of the 0x10 that the guest writes.
+_STATUS = 33
+# TCG takes 0.07 s on an idle machine; the limit leaves room for a busy one.
+_TCG_LIMIT_S = 30.0
+# KVM is there to be fast: it gets this, or a few times what TCG took where everything is slow.
+_KVM_LIMIT_S = 3.0
+_KVM_FACTOR = 6.0
+# How much slower than an ordinary machine with KVM a guest is, until it is measured (Machine.slowdown: 9 to 10 here).
+_USUAL_SLOWDOWN = {"kvm": 1.0, "tcg": 10.0}
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """What the probe found. reason: a sentence. seconds: what the guest took, until its end or the limit."""
+
+    name: str
+    usable: bool
+    reason: str
+    seconds: float
+
+    @property
+    def usual_slowdown(self) -> float:
+        """A first guess by which time limits are scaled, before a guest was measured."""
+        return _USUAL_SLOWDOWN[self.name]
+
+
+def probe(cache: Path, progress: Progress = QUIET, device: Path = KVM) -> dict[str, Accelerator]:
+    """Both accelerators by name. Costs seconds when KVM is broken, once per boot of the host and QEMU."""
+    try:
+        qemu = process.which(_QEMU)
+    except LaunchError as error:
+        return {name: Accelerator(name, False, error.message, 0.0) for name in NAMES}
+    key = _key(qemu, device)
+    record = cache / "accelerators.json"
+    with workspace.lock(cache / "accelerators.lock", progress, "accelerator check"):
+        known = _recall(record, key)
+        if known is None:
+            progress.say("proving the accelerators with a 64-bit guest")
+            known = _measure(qemu, cache, device)
+            # A host without the tools for the check is not remembered: they may come.
+            if known["tcg"].usable:
+                document = {"key": key, "accelerators": [asdict(item) for item in known.values()]}
+                workspace.write_atomic(record, json.dumps(document, indent=1))
+    return known
+
+
+def choose(requested: str, found: Mapping[str, Accelerator]) -> tuple[str, str]:
+    """The accelerator to use and why. Raises LaunchError rather than swap what was asked for."""
+    if requested not in (*NAMES, "auto"):
+        raise UsageError(f"--accel {requested}: no such accelerator", "auto, kvm or tcg")
+    if requested != "auto":
+        if not found[requested].usable:
+            other = "--accel tcg works here" if found["tcg"].usable else "harness doctor tells more"
+            raise LaunchError(f"--accel {requested}: {found[requested].reason}", other)
+        return requested, f"asked for; {found[requested].reason}"
+    for name in NAMES:
+        if found[name].usable:
+            return name, found["kvm"].reason
+    raise LaunchError(f"no accelerator works: {found['tcg'].reason}", "harness doctor tells more")
+
+
+def _key(qemu: Path, device: Path) -> str:
+    """Changes with the host's boot, QEMU, and what we may do with the device."""
+    binary = qemu.resolve().stat()  # an upgrade changes it; asking QEMU for its version costs 40 ms each time
+    version = f"{binary.st_ino} {binary.st_size} {binary.st_mtime_ns}"
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    try:
+        seen = device.stat()
+        kvm = f"{seen.st_rdev} {seen.st_mode} {seen.st_uid} {seen.st_gid} {os.access(device, os.R_OK | os.W_OK)}"
+    except OSError as error:
+        kvm = str(error.errno)
+    guest = (workspace.data("guest-modules") / "probe" / "probe.S").read_bytes()
+    return workspace.digest(boot, str(qemu), version, str(device), kvm, guest)
+
+
+def _recall(record: Path, key: str) -> dict[str, Accelerator] | None:
+    """What was found before, when nothing changed since; a record that cannot be read counts as none."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        document = json.loads(record.read_text(encoding="utf-8"))
+        if document["key"] == key:
+            return {item["name"]: Accelerator(**item) for item in document["accelerators"]}
+    return None
+
+
+def _measure(qemu: Path, cache: Path, device: Path) -> dict[str, Accelerator]:
+    try:
+        guest = _guest(cache)
+    except HarnessError as error:
+        return {name: Accelerator(name, False, f"the check itself failed: {error}", 0.0) for name in NAMES}
+    tcg = _try(qemu, guest, "tcg", _TCG_LIMIT_S)
+    closed = _closed(device)
+    if closed:
+        return {"kvm": Accelerator("kvm", False, closed, 0.0), "tcg": tcg}
+    kvm = _try(qemu, guest, "kvm", max(_KVM_LIMIT_S, _KVM_FACTOR * tcg.seconds))
+    if not kvm.usable:
+        beside = f" (TCG needed {tcg.seconds:.1f} s)" if tcg.usable else ""
+        kvm = Accelerator("kvm", False, f"{device} opens, but {kvm.reason}{beside}", kvm.seconds)
+    return {"kvm": kvm, "tcg": tcg}
+
+
+def _closed(device: Path) -> str:
+    """Why the device cannot even be opened; empty when it can."""
+    try:
+        os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return f"{device} does not exist"
+    except PermissionError:
+        return f"{device}: permission denied (add yourself to group kvm)"
+    except OSError as error:
+        return f"{device}: {error.strerror}"
+    return ""
+
+
+def _guest(cache: Path) -> Path:
+    """The probe's guest, assembled once per source."""
+    source = workspace.data("guest-modules") / "probe" / "probe.S"
+    target = cache / "programs" / workspace.digest_file(source) / "probe"
+    if not target.exists():
+        with tempfile.TemporaryDirectory(prefix="harness-probe-") as scratch:
+            made = Path(scratch) / "probe"
+            done = process.run(
+                [
+                    process.which("gcc"),
+                    "-nostdlib", "-static", "-no-pie",
+                    # Above the first MiB, where a PC has its firmware; no page is needed for a build-id.
+                    "-Wl,-Ttext=0x100000,--build-id=none,-z,norelro",
+                    "-o", made,
+                    source,
+                ],
+                timeout_s=60,
+            )  # fmt: skip
+            if done.status:
+                raise MachineError(f"{source.name}: {done.stderr.strip().splitlines()[0]}", done.command)
+            workspace.write_atomic(target, made.read_bytes())
+    return target
+
+
+def _try(qemu: Path, guest: Path, name: str, limit_s: float) -> Accelerator:
+    """Run the guest on one accelerator."""
+    began = time.monotonic()
+    argv: list[str | os.PathLike[str]] = [
+        qemu,
+        "-no-user-config",
+        "-nodefaults",
+        "-display", "none",
+        "-no-reboot",
+        "-machine", "pc,acpi=off",
+        "-accel", name,
+        "-cpu", "host" if name == "kvm" else "max",
+        "-m", "64M",
+        "-kernel", guest,
+        "-chardev", "stdio,id=words,signal=off",
+        "-device", "isa-debugcon,chardev=words,iobase=0xe9",
+        "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
+    ]  # fmt: skip
+    with process.running(process.spawn(argv, wrap=process.tied)) as child:
+        try:
+            out, err = child.communicate(timeout=limit_s)
+            late = False
+        except subprocess.TimeoutExpired:
+            process.kill_group(child)
+            out, err = child.communicate()
+            late = True
+        seconds = time.monotonic() - began
+        if not late and child.returncode == _STATUS and _MESSAGE in out:
+            return Accelerator(name, True, f"a 64-bit guest ran to its end in {seconds:.1f} s", round(seconds, 3))
+        said = next(iter(err.decode(errors="backslashreplace").splitlines()), "")
+        if late:
+            what = f"a 64-bit guest did not finish in {limit_s:.0f} s"
+        else:
+            what = f"QEMU ended with status {child.returncode} before a 64-bit guest finished"
+        return Accelerator(name, False, what + (f": {said}" if said else ""), round(seconds, 3))
