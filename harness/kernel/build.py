@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Kernels in a content-addressed store: the same inputs are the same kernel, and cost no call of make.
+
+One object tree per lineage and configuration is reused across patches, so a
+changed line costs what it changed; ccache pays for headers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import NoteSection
+
+from harness.host import workspace
+from harness.host.progress import QUIET, Progress
+from harness.kernel import config, directory, patches, toolchain, worktree
+from harness.kernel.config import Fragment
+from harness.kernel.manifest import Manifest
+from harness.kernel.objects import ObjectTree
+from harness.kernel.patches import Patched, PatchSeries
+from harness.kernel.source import KernelSource
+from harness.kernel.toolchain import Toolchain
+from harness.model.errors import BuildError
+
+# Part of every key: raise it when the way of building changes what is built.
+RECIPE = "1"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a kernel is, and how many compilers may run at once (0: one a CPU)."""
+
+    source: KernelSource
+    series: PatchSeries
+    fragments: tuple[Fragment, ...]
+    toolchain: Toolchain
+    jobs: int = dataclasses.field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class KernelBuild:
+    """A kernel in the store. seconds: what building it took, 0 when it was there."""
+
+    key: str
+    release: str
+    version: str
+    build_id: str
+    vmlinux: Path
+    config: Path
+    log: Path
+    cached: bool
+    seconds: float
+    recipe: Recipe = dataclasses.field(repr=False)
+
+
+def build(
+    source: KernelSource,
+    series: PatchSeries,
+    fragments: Sequence[Fragment],
+    cache: Path,
+    progress: Progress = QUIET,
+    compiler: str = "gcc",
+    jobs: int = 0,
+) -> KernelBuild:
+    """Build a kernel, or find it in the store.
+
+    Raises PatchError, ConfigError and BuildError for a kernel that cannot be
+    had from these inputs; LaunchError and OutOfSpace when the machine is why.
+    """
+    recipe = Recipe(source, series, tuple(fragments), toolchain.find(compiler), jobs)
+    found = _stored(recipe, patches.apply(series, source, cache), cache)
+    if found is not None:
+        return found
+    began = time.monotonic()
+    with objects_of(recipe, cache, progress) as (recipe, _, key):
+        # The seconds are this call's; the folder keeps those of the build itself.
+        return _kernel(recipe, key, cache, cached=False, seconds=time.monotonic() - began)
+
+
+@contextlib.contextmanager
+def objects_of(recipe: Recipe, cache: Path, progress: Progress) -> Iterator[tuple[Recipe, ObjectTree, str]]:
+    """The work tree and object tree of a recipe, built and locked; and the recipe as it was found, and its key.
+
+    A user's directory is looked at again here, because it may have been
+    edited while another harness held the lock.
+    """
+    lineage = recipe.source.lineage
+    with workspace.lock(cache / "locks" / f"{lineage}.lock", progress, f"the work tree of {recipe.source.spec}"):
+        if isinstance(recipe.source.origin, directory.Snapshot):
+            fresh = directory.state(recipe.source.spec, recipe.source.origin.root, cache, progress)
+            recipe = dataclasses.replace(recipe, source=fresh)
+        patched = patches.apply(recipe.series, recipe.source, cache)
+        place = worktree.place(cache, lineage)
+        manifest = worktree.wanted(recipe.source, patched.files)
+        tree = worktree.bring(place, recipe.source, patched.files, manifest, progress)
+        final = _configured(recipe, manifest, tree, place, cache, progress)
+        key = workspace.digest(
+            RECIPE, recipe.source.id, patched.id, final, recipe.toolchain.name, recipe.toolchain.identity
+        )
+        objects = ObjectTree(place / "objects" / _label(recipe), tree)
+        what = f"Linux {recipe.source.version} ({', '.join(recipe.series.names) or 'none'}; {_label(recipe)})"
+        log = cache / "logs" / f"build-{key}.log"
+        with workspace.space(cache):
+            if not objects.holds(key):
+                began = time.monotonic()
+                objects.make(key, final, what, log, recipe.toolchain, cache, recipe.jobs, progress)
+                _publish(recipe, objects, key, log, cache, time.monotonic() - began)
+            elif not (cache / "kernels" / key / "kernel.json").exists():
+                _publish(recipe, objects, key, log, cache, 0.0)
+            workspace.write_atomic(_memo(recipe, patched, cache), key)
+        yield recipe, objects, key
+
+
+def _memo(recipe: Recipe, patched: Patched, cache: Path) -> Path:
+    """Where it is remembered which kernel some inputs made; saves finding out the final .config."""
+    texts = (text for fragment in recipe.fragments for text in (fragment.path.name, fragment.text))
+    tools = (recipe.toolchain.name, recipe.toolchain.identity)
+    return cache / "kernels" / "inputs" / workspace.digest(RECIPE, recipe.source.id, patched.id, *tools, *texts)
+
+
+def _stored(recipe: Recipe, patched: Patched, cache: Path) -> KernelBuild | None:
+    memo = _memo(recipe, patched, cache)
+    try:
+        key = memo.read_text(encoding="ascii")
+        return _kernel(recipe, key, cache, cached=True, seconds=0.0)
+    except FileNotFoundError:
+        return None
+
+
+def _kernel(recipe: Recipe, key: str, cache: Path, *, cached: bool, seconds: float) -> KernelBuild:
+    """A kernel of the store as a value. Raises FileNotFoundError when it is not there."""
+    folder = cache / "kernels" / key
+    facts = json.loads((folder / "kernel.json").read_text(encoding="utf-8"))
+    os.utime(folder)  # The time of the last use, for whoever bounds the cache.
+    return KernelBuild(
+        key=key,
+        release=facts["release"],
+        version=recipe.source.version,
+        build_id=facts["build_id"],
+        vmlinux=folder / "vmlinux",
+        config=folder / "config",
+        log=folder / "build.log",
+        cached=cached,
+        seconds=round(seconds, 3),
+        recipe=recipe,
+    )
+
+
+def _publish(recipe: Recipe, objects: ObjectTree, key: str, log: Path, cache: Path, seconds: float) -> None:
+    """Copy what boots, and what explains it, from an object tree into the store."""
+    folder = cache / "kernels" / key
+    if (folder / "kernel.json").exists():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    with workspace.publishing(folder) as fresh:
+        for name, target in (("vmlinux", "vmlinux"), (".config", "config"), ("System.map", "System.map")):
+            # Copies: the next link in the object tree may write its file in place.
+            shutil.copyfile(objects.obj / name, fresh / target)
+        if log.exists():
+            shutil.copyfile(log, fresh / "build.log")
+        else:
+            (fresh / "build.log").touch()
+        facts = {
+            "release": (objects.obj / "include/config/kernel.release").read_text(encoding="ascii").strip(),
+            "build_id": build_id(fresh / "vmlinux"),
+            "source": recipe.source.spec,
+            "source_id": recipe.source.id,
+            "patches": list(recipe.series.names),
+            "configs": [fragment.name for fragment in recipe.fragments],
+            "compiler": recipe.toolchain.identity,
+            "seconds": round(seconds, 1),
+        }
+        (fresh / "kernel.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def build_id(vmlinux: Path) -> str:
+    """The GNU build id of a kernel, in hex. BuildError when it has none."""
+    with vmlinux.open("rb") as stream:
+        for section in ELFFile(stream).iter_sections():
+            if isinstance(section, NoteSection):
+                for note in section.iter_notes():
+                    if note["n_type"] == "NT_GNU_BUILD_ID" and note["n_name"] == "GNU":
+                        return str(note["n_desc"])
+    raise BuildError(f"{vmlinux}: has no build id")
+
+
+def _label(recipe: Recipe) -> str:
+    """The name of the object tree: configuration and compiler, not their content, so that an edit reuses it."""
+    names = "+".join(
+        fragment.name
+        if "/" not in fragment.name
+        else f"{fragment.path.stem}-{workspace.digest(str(fragment.path))[:6]}"
+        for fragment in recipe.fragments
+    )
+    return f"{names}-{recipe.toolchain.name}"
+
+
+def _configured(recipe: Recipe, manifest: Manifest, tree: Path, place: Path, cache: Path, progress: Progress) -> str:
+    """The final .config, remembered by the content of everything that kconfig reads."""
+    version = recipe.source.version
+    relevant = "".join(f"{path}\t{entry}\n" for path, entry in sorted(manifest.items()) if _read_by_kconfig(path))
+    texts = (text for fragment in recipe.fragments for text in (fragment.path.name, fragment.text))
+    tools = (recipe.toolchain.name, recipe.toolchain.identity)
+    memory = cache / "configs" / f"{workspace.digest(RECIPE, relevant, version, *tools, *texts)}.config"
+    if not memory.exists():
+        progress.say(f"configuring Linux {version}: {', '.join(fragment.name for fragment in recipe.fragments)}")
+        scratch = place / f"kconfig-{recipe.toolchain.name}"
+        final = config.resolve(recipe.fragments, version, tree, scratch, recipe.toolchain, cache)
+        workspace.write_atomic(memory, final)
+    return memory.read_text(encoding="utf-8")
+
+
+def _read_by_kconfig(path: str) -> bool:
+    """Whether a file can change what the configuration comes out as: Kconfig itself, its scripts, make's own files."""
+    name = path.rpartition("/")[2]
+    return name.startswith("Kconfig") or path.startswith("scripts/") or name.endswith(".config") or path == "Makefile"

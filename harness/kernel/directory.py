@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A user's own source directory, edited or not: only read, and named by its content at every call."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.host import process, workspace
+from harness.host.progress import Progress
+from harness.kernel import manifest as manifests
+from harness.kernel.manifest import File, Manifest
+from harness.kernel.source import KernelSource, check
+from harness.model.errors import UsageError
+
+_TIMEOUT_S = 300
+
+# A file that was changed this shortly before we read it may change again within
+# the same tick of the file system's clock, and its facts would not tell (git
+# calls such entries racily clean). Such a file is read again next time.
+_RACY_NS = 100_000_000
+
+# What a build in the source leaves there, as git's exclude patterns. Any of it
+# would be found before what the object tree has (the kernel's Makefile sets VPATH).
+_PRODUCTS = (
+    *("*.o", "*.o.*", "*.ko", "*.a", "*.so", "*.mod", "*.mod.c", "*.lex.c", "*.tab.[ch]", ".*.cmd", ".*.d", ".tmp_*"),
+    *("modules.order", "modules.builtin*", "Module.symvers", "/vmlinux*", "/System.map", "/.version", "/.config*"),
+    *("/include/config/", "/include/generated/", "/arch/*/include/generated/", "/.vmlinux*", "/.missing-syscalls.d"),
+)
+_ELF = b"\x7fELF"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a directory held when it was listed."""
+
+    root: Path
+    entries: Manifest = field(repr=False)
+
+    @property
+    def linkable(self) -> Path | None:
+        """The user's files are edited in place, so they are never linked."""
+        return None
+
+    def manifest(self) -> Manifest:
+        """Every file that is source: neither git's own nor a product of a build."""
+        return dict(self.entries)
+
+    def some(self, paths: list[str]) -> Manifest:
+        """The entries of those of `paths` that exist."""
+        return {path: self.entries[path] for path in paths if path in self.entries}
+
+    def read(self, entries: Manifest) -> Iterator[tuple[str, File]]:
+        """The files as they are now; who needs them as listed compares the entries."""
+        for path in entries:
+            file = manifests.read_file(self.root / path)
+            if file is not None:
+                yield path, file
+
+
+def state(spec: str, root: Path, cache: Path, progress: Progress) -> KernelSource:
+    """The source in a directory, as it is now."""
+    root = root.resolve()
+    lineage = f"dir-{workspace.digest(str(root))}"
+    # Before 85,000 files of somebody's home folder are read.
+    if not (root / "Makefile").is_file() or not (root / "Kconfig").is_file():
+        raise UsageError(f"--source {spec}: is no kernel source: it has no Makefile and Kconfig")
+    memory = cache / "sources" / f"{lineage}.known"
+    with workspace.lock(cache / "locks" / f"{lineage}.known.lock", progress, spec):
+        entries = _entries(root, _listing(spec, root, cache), memory, progress)
+    origin = Snapshot(root, entries)
+    return KernelSource(spec, f"dir-{workspace.digest(manifests.dump(entries))}", check(spec, origin), lineage, origin)
+
+
+def _listing(spec: str, root: Path, cache: Path) -> list[str]:
+    """The files that are source: in a git checkout what is tracked or not ignored, elsewhere what no build makes."""
+    if (root / ".git").exists():
+        argv: list[str | Path] = ["git", "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    else:
+        # Not by .gitignore: Debian's own source package ignores everything at the top.
+        empty = cache / "sources" / "empty.git"
+        if not (empty / "HEAD").exists():
+            _init(empty)
+        products = [f"--exclude={pattern}" for pattern in _PRODUCTS]
+        argv = ["git", "-C", root, f"--git-dir={empty}", f"--work-tree={root}", "ls-files", "-z", "--others", *products]
+    done = process.run(argv, timeout_s=_TIMEOUT_S, env=process.environment(GIT_OPTIONAL_LOCKS="0"))
+    if done.status:
+        said = done.stderr.strip().splitlines()
+        raise UsageError(f"--source {spec}: cannot be listed: {said[0] if said else f'git ended with {done.status}'}")
+    return [path for path in done.stdout.split("\0") if path and not path.endswith("/")]
+
+
+def _init(empty: Path) -> None:
+    """An empty repository: `git ls-files` wants one to look at a folder that is none."""
+    with workspace.lock(empty.with_name("empty.git.lock")):
+        if not (empty / "HEAD").exists():
+            with workspace.publishing(empty) as fresh:
+                process.run(["git", "init", "-q", "--bare", fresh], timeout_s=_TIMEOUT_S)
+
+
+def _entries(root: Path, paths: list[str], memory: Path, progress: Progress) -> Manifest:
+    """Name the content of each file; a file whose size, times and inode are as remembered is not read again."""
+    known = _remembered(memory)
+    now = time.time_ns()
+    entries: Manifest = {}
+    facts: dict[str, str] = {}
+    read = 0
+    for path in paths:
+        full = f"{root}/{path}"
+        try:
+            found = os.lstat(full)
+        except OSError:
+            continue  # Deleted by the user but still in git's index.
+        fact = f"{found.st_size}.{found.st_mtime_ns}.{found.st_ctime_ns}.{found.st_ino}"
+        before = known.get(path)
+        if before is not None and before[0] == fact:
+            entries[path] = before[1]
+        elif stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode):
+            file = manifests.read_file(full)
+            if file is None:
+                continue
+            # A program that a build left, scripts/basic/fixdep for one: no kernel's source holds any.
+            entries[path] = "" if file.content.startswith(_ELF) else file.entry
+            read += 1
+            if read % 1000 == 0:
+                progress.advance(f"read {root.name}", len(entries), len(paths))
+        else:
+            continue
+        if now - max(found.st_mtime_ns, found.st_ctime_ns) > _RACY_NS:
+            facts[path] = fact
+    if read or len(known) != len(facts):
+        lines = (f"{fact}\t{entries[path]}\t{path}\0" for path, fact in facts.items())
+        workspace.write_atomic(memory, os.fsencode("".join(lines)))
+    return {path: entry for path, entry in entries.items() if entry}
+
+
+def _remembered(memory: Path) -> dict[str, tuple[str, str]]:
+    """Facts and entry by path, as the last call left them; nothing when there was none or it is torn."""
+    try:
+        records = os.fsdecode(memory.read_bytes()).split("\0")
+        return {path: (fact, entry) for fact, entry, path in (line.split("\t", 2) for line in records if line)}
+    except (FileNotFoundError, ValueError):
+        return {}

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An object tree: where make compiles one configuration of a work tree, and knows what it holds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.host import process, workspace
+from harness.host.progress import Progress
+from harness.kernel import toolchain as toolchains
+from harness.kernel.diagnosis import failure
+from harness.kernel.toolchain import Toolchain
+
+_TIMEOUT_S = 3 * 3600
+_STEP = re.compile(r"^  (?:\[M\] )?(?:CC|AS|LD|AR|HOSTCC|HOSTLD|LDS|GEN|UPD|HDRINST|WRAP|OBJCOPY|MODPOST|KSYMS|NM)\b")
+
+
+@dataclass(frozen=True)
+class ObjectTree:
+    """One object tree.
+
+    ::
+
+        FOLDER/obj        make's O=
+        FOLDER/key        the kernel that obj holds, whole
+        FOLDER/running    exists while make writes into obj
+        FOLDER/steps      how many steps the last build from nothing took
+    """
+
+    folder: Path
+    tree: Path
+
+    @property
+    def obj(self) -> Path:
+        """The folder that make calls O=."""
+        return self.folder / "obj"
+
+    def holds(self, key: str) -> bool:
+        """Whether obj is the whole of a kernel."""
+        try:
+            return (self.folder / "key").read_text(encoding="ascii") == key
+        except FileNotFoundError:
+            return False
+
+    def make(
+        self,
+        key: str,
+        config: str,
+        what: str,
+        log: Path,
+        toolchain: Toolchain,
+        cache: Path,
+        jobs: int,
+        progress: Progress,
+    ) -> None:
+        """Make vmlinux and the modules' symbols of the work tree as it is now."""
+        self._roll_back(progress)
+        (self.folder / "key").unlink(missing_ok=True)
+        cold = not (self.obj / "vmlinux").exists()
+        final = self.obj / ".config"
+        if not final.exists() or final.read_text(encoding="utf-8") != config:
+            workspace.write_atomic(final, config)
+        progress.say(f"building {what}")
+        argv = toolchains.make(toolchain, self.tree, self.obj, jobs, "vmlinux", "modules")
+        steps = self.run(argv, what, log, cache, progress, self._expected(cache) if cold else 0)
+        if cold:
+            workspace.write_atomic(self._memory(cache), str(steps))
+        workspace.write_atomic(self.folder / "key", key)
+
+    def run(self, argv: list[str], what: str, log: Path, cache: Path, progress: Progress, expected: int = 0) -> int:
+        """Run make in this object tree; the number of steps it took. expected: that number for the bar, 0 unknown."""
+        steps = 0
+        log.parent.mkdir(parents=True, exist_ok=True)
+        running = self.folder / "running"
+        running.touch()
+        with log.open("w", encoding="utf-8") as stream:
+
+            def heard(line: str) -> None:
+                nonlocal steps
+                stream.write(line + "\n")
+                if _STEP.match(line):
+                    steps += 1
+                    progress.advance("compile", steps, max(expected, steps) if expected else 0)
+
+            done = process.run(argv, timeout_s=_TIMEOUT_S, env=toolchains.environment(cache), on_line=heard)
+        # make ended by itself, so it has deleted what it did not finish.
+        running.unlink()
+        if done.status:
+            raise failure(done.stdout, self.tree, cache, what, log)
+        return steps
+
+    def _roll_back(self, progress: Progress) -> None:
+        """Delete what a killed make wrote: a compiler that is killed leaves half an object, which looks up to date.
+
+        include/config stays: kconfig renames its files into place, and an
+        empty file there whose time moved is the only sign that an option
+        changed. What is deleted here comes back from ccache.
+        """
+        self.obj.mkdir(parents=True, exist_ok=True)
+        running = self.folder / "running"
+        if not running.exists():
+            return
+        progress.say("object tree: a build was killed; deleting what it wrote")
+        since = running.stat().st_mtime_ns
+        kept = self.obj / "include/config"
+        for path in sorted(self.obj.rglob("*")):
+            if path.is_relative_to(kept) or path.is_symlink() or not path.is_file():
+                continue
+            if path.stat().st_mtime_ns >= since:
+                path.unlink()
+        running.unlink()
+
+    def _memory(self, cache: Path) -> Path:
+        """Where the number of steps is remembered: by configuration, so that a new source knows it too."""
+        return cache / "steps" / self.folder.name
+
+    def _expected(self, cache: Path) -> int:
+        try:
+            return int(self._memory(cache).read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):
+            return 0

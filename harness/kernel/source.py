@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A kernel source by its spec: a Debian package, a tarball, a directory, or a revision of a git repository."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness.host.progress import QUIET, Progress
+from harness.kernel.manifest import File, Manifest
+from harness.model.errors import UsageError
+
+FORMS = "a source is debian:6.12, debian:6.1, a directory, a tarball or git:PATH@REV"
+
+# Without these there is no configuring; a directory that lacks one is not a kernel.
+MARKS = ("Makefile", "Kconfig", "scripts/kconfig/merge_config.sh")
+
+
+class Origin(Protocol):
+    """Where the files of a source come from. Reading never changes it."""
+
+    @property
+    def linkable(self) -> Path | None:
+        """A folder of ours whose files may be hard-linked into a work tree, if there is one."""
+
+    def manifest(self) -> Manifest:
+        """Every file of the source."""
+
+    def some(self, paths: list[str]) -> Manifest:
+        """The entries of those of `paths` that exist; cheaper than all of them."""
+
+    def read(self, entries: Manifest) -> Iterator[tuple[str, File]]:
+        """The files behind entries of this source, in any order."""
+
+
+@dataclass(frozen=True)
+class KernelSource:
+    """One state of a kernel's source.
+
+    id names the content: same id, same files. version is what its Makefile
+    says, 6.12.117. lineage names the work tree that this source shares with
+    its earlier and later states.
+    """
+
+    spec: str
+    id: str
+    version: str
+    lineage: str
+    origin: Origin = dataclasses.field(compare=False, repr=False)
+
+
+def fetch(spec: str, cache: Path, progress: Progress = QUIET) -> KernelSource:
+    """Find a source, unpack it when it is the first time, and name its content.
+
+    Raises UsageError for what is no kernel source, LaunchError for a Debian
+    package that is not installed.
+    """
+    # The kinds know KernelSource, so they cannot be imported before it exists.
+    from harness.kernel import archive, directory, repository
+
+    kind, colon, rest = spec.partition(":")
+    if colon and kind == "debian":
+        return archive.debian(spec, rest, cache, progress)
+    if colon and kind == "git":
+        return repository.revision(spec, rest)
+    path = Path(spec).expanduser().absolute()
+    if path.is_dir():
+        return directory.state(spec, path, cache, progress)
+    if path.is_file():
+        return archive.tarball(spec, path, cache, progress)
+    raise UsageError(f"--source {spec}: no such file or directory", FORMS)
+
+
+def check(spec: str, origin: Origin) -> str:
+    """The version of a kernel source, or UsageError when it is none."""
+    entries = origin.some(list(MARKS))
+    for mark in MARKS:
+        if mark not in entries:
+            raise UsageError(f"--source {spec}: is no kernel source: it has no {mark}", FORMS)
+    makefile = dict(origin.read({"Makefile": entries["Makefile"]}))["Makefile"]
+    version = kernel_version(makefile.content.decode("utf-8", errors="replace"))
+    if version is None:
+        raise UsageError(f"--source {spec}: is no kernel source: its Makefile has no VERSION and PATCHLEVEL", FORMS)
+    return version
+
+
+def kernel_version(makefile: str) -> str | None:
+    """The version that the head of a kernel's Makefile spells: 6.12.117, 6.13.0-rc2."""
+    said = dict(re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *= *(\S*)", makefile, re.MULTILINE))
+    if not said.get("VERSION") or not said.get("PATCHLEVEL"):
+        return None
+    return f"{said['VERSION']}.{said['PATCHLEVEL']}.{said.get('SUBLEVEL') or '0'}{said.get('EXTRAVERSION', '')}"
+
+
+def series(version: str) -> tuple[int, int]:
+    """The part of a version that decides which port of a patch fits: (6, 12)."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found is None:
+        raise UsageError(f"{version!r}: is no kernel version", "a version begins like 6.12")
+    return int(found[1]), int(found[2])

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The compiler and what goes with it, and how make is called with them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.host import process
+from harness.model.errors import LaunchError, UsageError
+
+_TIMEOUT_S = 60
+_ALWAYS = ("make", "ccache", "flex", "bison", "bc", "perl")
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A compiler by its name, and its identity: what it and its linker say of themselves."""
+
+    name: str
+    identity: str
+
+
+# name → programs that must be there, and the variables that make is given.
+_KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "gcc": (("gcc", "ld"), ("CC=ccache gcc", "HOSTCC=ccache gcc")),
+    "clang": (
+        ("clang", "ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy"),
+        ("LLVM=1", "CC=ccache clang", "HOSTCC=ccache clang"),
+    ),
+}
+
+
+def find(name: str) -> Toolchain:
+    """Find a compiler and everything else a kernel's build calls, or say what is missing."""
+    if name not in _KINDS:
+        raise UsageError(f"compiler {name!r}: unknown", f"known: {', '.join(_KINDS)}")
+    programs, _ = _KINDS[name]
+    for program in (*_ALWAYS, *programs):
+        process.which(program)
+    return Toolchain(name, "\n".join(_identity(program) for program in programs[:2]))
+
+
+def make(toolchain: Toolchain, tree: Path, objects: Path, jobs: int, *rest: str | os.PathLike[str]) -> list[str]:
+    """The argv that makes `rest` of a source tree in an object tree; variables and targets may be mixed."""
+    return [
+        "make", f"-j{jobs or len(os.sched_getaffinity(0))}",
+        "-C", os.fspath(tree),
+        f"O={objects}",
+        "ARCH=x86_64",
+        *_KINDS[toolchain.name][1],
+        *(os.fspath(word) for word in rest),
+    ]  # fmt: skip
+
+
+def environment(cache: Path) -> dict[str, str]:
+    """The environment of make: a shared ccache, and nothing in the kernel that tells when or where it was built."""
+    return process.environment(
+        CCACHE_DIR=os.fspath(cache / "ccache"),
+        # Paths below it are hashed relative, so that object trees share results.
+        CCACHE_BASEDIR=os.fspath(cache),
+        CCACHE_MAXSIZE="5G",
+        KBUILD_BUILD_TIMESTAMP="1970-01-01 00:00:00 UTC",
+        KBUILD_BUILD_USER="harness",
+        KBUILD_BUILD_HOST="harness",
+        KBUILD_BUILD_VERSION="1",
+        LOCALVERSION="",
+    )
+
+
+def _identity(program: str) -> str:
+    done = process.run([program, "--version"], timeout_s=_TIMEOUT_S)
+    if done.status or not done.stdout:
+        raise LaunchError(
+            f"{program} --version: ended with {done.status}: {done.stderr.strip()}", "make run installs it"
+        )
+    return done.stdout.splitlines()[0]
