@@ -28,6 +28,8 @@ MAGIC = 0x4E484147
 PAYLOAD_MAX = 65536
 # What one command may say before the rest is dropped and counted.
 OUTPUT_LIMIT_BYTES = 64 << 20
+# What is read into memory of one file: more than two million events of notifier_hold.
+FILE_LIMIT_BYTES = 256 << 20
 # A guest that takes no byte for so long will not take the next one either.
 _SEND_LIMIT_S = 30
 
@@ -104,6 +106,7 @@ class _Conversation:
     sink_error: OSError | None = None
     answers: list[int] = field(default_factory=list)  # errno of each DONE
     status: int | None = None
+    limit: int = OUTPUT_LIMIT_BYTES
     dropped: int = 0
 
     def take(self, kind: Frame, payload: bytes) -> None:
@@ -119,7 +122,7 @@ class _Conversation:
                 self.sink_error = self.sink_error or error
         else:
             kept = self.stderr if kind is Frame.STDERR else self.stdout
-            room = max(0, OUTPUT_LIMIT_BYTES - len(kept))
+            room = max(0, self.limit - len(kept))
             kept += payload[:room]
             self.dropped += max(0, len(payload) - room)
 
@@ -192,10 +195,13 @@ class Agent:
         finally:
             process.forget()
 
-    def read_file(self, path: str, timeout_s: float = 30.0, into: BinaryIO | None = None) -> bytes:
+    def read_file(
+        self, path: str, timeout_s: float = 30.0, into: BinaryIO | None = None, limit_bytes: int = FILE_LIMIT_BYTES
+    ) -> bytes:
         """A file's content, streamed to `into` instead when that is given. Raises OSError as open(2) would."""
         number, talk = self._open()
         talk.sink = into
+        talk.limit = limit_bytes
         try:
             self._send(number, Frame.READ, path.encode())
             self._answer(number, talk, Deadline(timeout_s), path)
@@ -204,7 +210,7 @@ class Agent:
         if talk.sink_error is not None:
             raise talk.sink_error
         if talk.dropped:
-            raise MachineError(f"{path}: more than {OUTPUT_LIMIT_BYTES >> 20} MiB, read it into a file")
+            raise MachineError(f"{path}: more than {limit_bytes} bytes, read it into a file")
         return bytes(talk.stdout)
 
     def write_file(self, path: str, content: bytes | str, timeout_s: float = 30.0) -> None:

@@ -8,11 +8,16 @@ and goes to a terminal only through clean().
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import select
 import socket
+import sys
+import termios
 import threading
+import tty
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +34,8 @@ FILE_LIMIT_BYTES = 64 << 20
 # What is kept in memory for excerpts and messages.
 _TAIL_LINES = 400
 _LINE_LIMIT_BYTES = 4096
+# Ctrl-], as in telnet(1) and virsh(1).
+_LEAVE = b"\x1d"
 _TRUNCATED = b"\n[harness: console.log ends here, %d MiB; the rest was read and counted only]\n"
 
 _PANIC = (b"Kernel panic - not syncing", b"---[ end Kernel panic")
@@ -245,6 +252,20 @@ class _Follower(_TextSpawn):
         self._stream.close()
 
 
+@contextlib.contextmanager
+def _raw(number: int) -> Iterator[None]:
+    """A terminal that passes every key on, until the block ends; anything else is left as it is."""
+    if not os.isatty(number):
+        yield
+        return
+    before = termios.tcgetattr(number)
+    tty.setraw(number)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(number, termios.TCSADRAIN, before)
+
+
 class Terminal:
     """The root shell on hvc0, through pexpect."""
 
@@ -271,6 +292,27 @@ class Terminal:
         match: Any = self.spawn.match
         raw: bytes = match[1]
         return raw.decode("utf-8", errors="backslashreplace").replace("\r\n", "\n")
+
+    def interact(self) -> None:
+        """Join standard input and output to the shell, byte by byte, until Ctrl-], the end of input, or its end.
+
+        Here, and only here, what the guest prints reaches a terminal as it is.
+        """
+        here, there = sys.stdin.fileno(), self.channel.fileno()
+        with _raw(here):
+            os.write(there, b"\n")  # a fresh prompt
+            while True:
+                ready, _, _ = select.select([here, there], [], [])
+                if there in ready:
+                    said = os.read(there, 4096)
+                    if not said:
+                        return
+                    os.write(sys.stdout.fileno(), said)
+                if here in ready:
+                    typed = os.read(here, 4096)
+                    if not typed or _LEAVE in typed:
+                        return
+                    os.write(there, typed)
 
     def close(self) -> None:
         """End the channel."""

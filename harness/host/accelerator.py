@@ -48,11 +48,6 @@ class Accelerator:
     reason: str
     seconds: float
 
-    @property
-    def usual_slowdown(self) -> float:
-        """A first guess by which time limits are scaled, before a guest was measured."""
-        return _USUAL_SLOWDOWN[self.name]
-
 
 def probe(cache: Path, progress: Progress = QUIET, device: Path = KVM) -> dict[str, Accelerator]:
     """Both accelerators by name. Costs seconds when KVM is broken, once per boot of the host and QEMU."""
@@ -74,18 +69,36 @@ def probe(cache: Path, progress: Progress = QUIET, device: Path = KVM) -> dict[s
     return known
 
 
-def choose(requested: str, found: Mapping[str, Accelerator]) -> tuple[str, str]:
-    """The accelerator to use and why. Raises LaunchError rather than swap what was asked for."""
+@dataclass(frozen=True)
+class Choice:
+    """The accelerator to use ("kvm" or "tcg"), and why, as the verdict tells it."""
+
+    used: str
+    reason: str
+
+
+def choose(requested: str, cache: Path, progress: Progress = QUIET) -> Choice:
+    """Decide what `--accel` comes to. Raises LaunchError rather than swap what was asked for."""
+    return decide(requested, probe(cache, progress))
+
+
+def usual_slowdown(name: str) -> float:
+    """How much slower than an ordinary machine guests on an accelerator are, until one was measured."""
+    return _USUAL_SLOWDOWN[name]
+
+
+def decide(requested: str, found: Mapping[str, Accelerator]) -> Choice:
+    """As choose(), from what was found."""
     if requested not in (*NAMES, "auto"):
         raise UsageError(f"--accel {requested}: no such accelerator", "auto, kvm or tcg")
     if requested != "auto":
         if not found[requested].usable:
             other = "--accel tcg works here" if found["tcg"].usable else "harness doctor tells more"
             raise LaunchError(f"--accel {requested}: {found[requested].reason}", other)
-        return requested, f"asked for; {found[requested].reason}"
+        return Choice(requested, f"asked for; {found[requested].reason}")
     for name in NAMES:
         if found[name].usable:
-            return name, found["kvm"].reason
+            return Choice(name, found["kvm"].reason)
     raise LaunchError(f"no accelerator works: {found['tcg'].reason}", "harness doctor tells more")
 
 
