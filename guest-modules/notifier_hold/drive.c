@@ -12,7 +12,7 @@
  * is answered by one line of JSON, in order:
  *
  *	{"step": 1, "verb": "touch", "ok": true, "pages": 4096, "minflt": 4096, "majflt": 0}
- *	{"step": 2, "verb": "hold", "ok": false, "errno": 2, "error": "no subscriber is named \"s\""}
+ *	{"step": 2, "verb": "hold", "ok": false, "errno": 2, "error": "no subscriber is ..."}
  *
  * Before the answer of a long command, at most once a second:
  *
@@ -273,7 +273,8 @@ static void progress(size_t done, size_t total)
 	if (now - last_output_s < 1)
 		return;
 	last_output_s = now;
-	printf("{\"progress\": {\"step\": %lu, \"done\": %zu, \"total\": %zu}}\n", step, done, total);
+	printf("{\"progress\": {\"step\": %lu, \"done\": %zu, \"total\": %zu}}\n",
+	       step, done, total);
 	fflush(stdout);
 }
 
@@ -425,7 +426,8 @@ static struct buffer range_argument(void)
 	uint64_t offset = number_argument("offset", 0, 0, buffer->size - PAGE_BYTES);
 
 	range.addr += offset;
-	range.size = number_argument("size", buffer->size - offset, PAGE_BYTES, buffer->size - offset);
+	range.size = buffer->size - offset;
+	range.size = number_argument("size", range.size, PAGE_BYTES, range.size);
 	if ((offset | range.size) % PAGE_BYTES)
 		fail(EINVAL, "offset and size are multiples of %lu", PAGE_BYTES);
 	return range;
@@ -613,7 +615,7 @@ static void run_map(void)
 		buffer = new_buffer(name, map_file(path, size), size);
 	else
 		fail(EINVAL, "kind=%s is not one of anon shmem file", kind);
-	/* Reclaim does not unmap a huge page with an extra reference.  EINVAL: no huge pages here. */
+	/* Reclaim does not unmap a huge page with an extra reference. */
 	if (!huge)
 		madvise(buffer->addr, size, MADV_NOHUGEPAGE);
 	reply("addr", (uintptr_t)buffer->addr);
@@ -803,8 +805,8 @@ static void run_device_check(void)
 }
 
 /* Documentation/admin-guide/mm/pagemap.rst */
-#define PAGEMAP_PRESENT (1ULL << 63)
-#define PAGEMAP_SWAPPED (1ULL << 62)
+#define PAGEMAP_PRESENT 0x8000000000000000ULL
+#define PAGEMAP_SWAPPED 0x4000000000000000ULL
 
 static void reply_pagemap(const char *addr, size_t size)
 {
@@ -818,9 +820,11 @@ static void reply_pagemap(const char *addr, size_t size)
 	if (fd < 0)
 		fail_errno("/proc/self/pagemap");
 	for (page = 0; page < pages; page += ARRAY_SIZE(entries)) {
-		size_t count = pages - page < ARRAY_SIZE(entries) ? pages - page : ARRAY_SIZE(entries);
 		off_t offset = (off_t)(((uintptr_t)addr / PAGE_BYTES + page) * sizeof(entries[0]));
+		size_t count = pages - page;
 
+		if (count > ARRAY_SIZE(entries))
+			count = ARRAY_SIZE(entries);
 		if (pread(fd, entries, count * sizeof(entries[0]), offset) !=
 		    (ssize_t)(count * sizeof(entries[0]))) {
 			close(fd);
@@ -999,8 +1003,8 @@ static void run_cgroup_set(void)
 static void run_cgroup_stat(void)
 {
 	static const char *const stats[] = {
-		"anon", "file", "shmem", "kernel", "swapcached", "pgscan", "pgsteal", "pgscan_direct",
-		"pgsteal_direct", "pgscan_kswapd", "pgmajfault",
+		"anon", "file", "shmem", "kernel", "swapcached", "pgscan", "pgsteal",
+		"pgscan_direct", "pgsteal_direct", "pgscan_kswapd", "pgmajfault",
 	};
 	static const char *const events[] = { "high", "max", "oom", "oom_kill" };
 	static char text[16384];
@@ -1060,10 +1064,10 @@ static void run_reclaim(void)
 static void run_vmstat(void)
 {
 	static const char *const counters[] = {
-		"pgscan_direct", "pgscan_kswapd", "pgscan_khugepaged", "pgsteal_direct", "pgsteal_kswapd",
-		"pgscan_anon", "pgscan_file", "pgsteal_anon", "pgsteal_file", "pswpin", "pswpout",
-		"pgmajfault", "oom_kill", "nr_foll_pin_acquired", "nr_foll_pin_released",
-		"nr_free_pages",
+		"pgscan_direct", "pgscan_kswapd", "pgscan_khugepaged", "pgsteal_direct",
+		"pgsteal_kswapd", "pgscan_anon", "pgscan_file", "pgsteal_anon", "pgsteal_file",
+		"pswpin", "pswpout", "pgmajfault", "oom_kill", "nr_foll_pin_acquired",
+		"nr_foll_pin_released", "nr_free_pages",
 	};
 	static char text[16384];
 	size_t i;
@@ -1117,7 +1121,8 @@ static void run_kswapd(void)
 	CPU_SET(cpu, &set);
 	if (!pid)
 		fail(ESRCH, "there is no kswapd0");
-	if (sched_setaffinity(pid, sizeof(set), &set) || sched_setscheduler(pid, SCHED_IDLE, &param))
+	if (sched_setaffinity(pid, sizeof(set), &set) ||
+	    sched_setscheduler(pid, SCHED_IDLE, &param))
 		fail_errno("kswapd0");
 	reply("pid", (uint64_t)pid);
 }
@@ -1333,8 +1338,8 @@ static bool obey(char *line)
 	answer_length = 0;
 	if (setjmp(failed)) {
 		answer_length = 0;
-		answer_text("{\"step\": %lu, \"verb\": \"%s\", \"ok\": false, \"errno\": %d, \"error\": ",
-			    step, verb->name, failed_errno);
+		answer_text("{\"step\": %lu, \"verb\": \"%s\", \"ok\": false, ", step, verb->name);
+		answer_text("\"errno\": %d, \"error\": ", failed_errno);
 		answer_string(failed_text);
 	} else {
 		word = next_word(&rest);
