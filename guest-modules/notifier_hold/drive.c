@@ -1108,7 +1108,7 @@ static pid_t find_process(const char *name)
 /*
  * Let kswapd run only on this CPU and only when nothing else wants it.  It is
  * woken by allocations that are not ours (those of the swap device's driver), and
- * on another CPU it would take about half of the pages before direct reclaim does.
+ * otherwise takes about half of the pages before direct reclaim gets to them.
  */
 static void run_kswapd(void)
 {

@@ -752,9 +752,10 @@ static bool nh_kalloc_is_enough(const struct nh_kalloc *arg, u64 callbacks, u64 
 		return false;
 	if (callbacks < arg->stop_callbacks)
 		return false;
+	if (!arg->stop_allocstall)
+		return true;
 	/* Summing up all CPUs is not for each page. */
-	return !arg->stop_allocstall ||
-	       (arg->allocated % 32 == 0 && nh_allocstall() - stalls_before >= arg->stop_allocstall);
+	return arg->allocated % 32 == 0 && nh_allocstall() - stalls_before >= arg->stop_allocstall;
 }
 
 static int nh_kalloc(struct nh_subscriber *sub, struct nh_kalloc *arg)
@@ -1043,6 +1044,9 @@ static ssize_t nh_log_read(struct file *file, char __user *user, size_t size, lo
 /* With no subscriber there is no callback that could be writing. */
 static int nh_log_reset(void)
 {
+	/* A subscriber that was got may be on its way out. */
+	if (atomic_read(&nh_alive))
+		mmu_notifier_synchronize();
 	if (atomic_read(&nh_alive))
 		return -EBUSY;
 	memset(nh_log.events, 0, nh_log.capacity * sizeof(struct nh_event));
@@ -1134,7 +1138,13 @@ static void __exit nh_exit(void)
 {
 	misc_deregister(&nh_device);
 	misc_deregister(&nh_log_device);
-	/* The files are gone; wait for the free_notifier of those that were got. */
+	/*
+	 * The files are gone; wait for the free_notifier of those that were got.
+	 * One grace period ends the callbacks of this CPU, not those that another
+	 * CPU has queued.
+	 */
+	while (atomic_read(&nh_alive))
+		mmu_notifier_synchronize();
 	mmu_notifier_synchronize();
 	vfree(nh_log.events);
 }
