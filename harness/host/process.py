@@ -19,8 +19,9 @@ from harness.model.errors import LaunchError
 
 # A process group that ends with us. setpriv(1) arms PR_SET_PDEATHSIG, which the
 # kernel sends when the thread that started the child is gone, kill -9 included;
-# the shell then kills its whole group, so that make's compilers go too.
-_SUPERVISOR = 'trap "trap - TERM; kill -KILL 0" TERM; "$@" & wait "$!"'
+# the shell then kills its whole group, so that make's compilers go too. A shell
+# gives background jobs /dev/null to read, so the real input comes by way of 9.
+_SUPERVISOR = 'trap "trap - TERM; kill -KILL 0" TERM; exec 9<&0; "$@" <&9 9<&- & exec 9<&-; wait "$!"'
 
 # Every child that has not been reaped, so that an interrupt can end them all.
 _live: set[subprocess.Popen[bytes]] = set()
@@ -64,13 +65,13 @@ def supervised(argv: Sequence[str | os.PathLike[str]]) -> list[str]:
     """`argv` under a supervisor that kills the process group when the harness dies."""
     return [
         "setpriv", "--pdeathsig=TERM", "--",
-        "sh", "-c", _SUPERVISOR, "harness-child", *map(os.fspath, argv),
+        "sh", "-c", _SUPERVISOR, "harness-child", *(os.fspath(word) for word in argv),
     ]  # fmt: skip
 
 
 def tied(argv: Sequence[str | os.PathLike[str]]) -> list[str]:
     """`argv` for one process without children of its own, killed when the harness dies."""
-    return ["setpriv", "--pdeathsig=KILL", "--", *map(os.fspath, argv)]
+    return ["setpriv", "--pdeathsig=KILL", "--", *(os.fspath(word) for word in argv)]
 
 
 def spawn(
@@ -149,7 +150,7 @@ def run(
     is then merged into it. Raises LaunchError when the command cannot be
     started or is not done after timeout_s seconds.
     """
-    words = tuple(map(os.fspath, argv))
+    words = tuple(os.fspath(word) for word in argv)
     child = spawn(
         argv,
         cwd=cwd,

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def data(folder: str) -> Path:
-    """A folder of variants (scenarios, patches, …): beside the package when run from a checkout, in it when installed."""
+    """A folder of variants (scenarios, patches, …): beside the package in a checkout, in it when installed."""
     inside = Path(__file__).resolve().parents[1] / "data" / folder
     return inside if inside.is_dir() else ROOT / folder
 
@@ -87,7 +87,8 @@ def no_space(path: Path) -> OutOfSpace:
         place = place.parent
     free = shutil.disk_usage(place).free
     return OutOfSpace(
-        f"{path}: no space left ({free >> 20} MiB free)", "harness gc frees the cache; or set HARNESS_CACHE to another disk"
+        f"{path}: no space left ({free >> 20} MiB free)",
+        "harness gc frees the cache; or set HARNESS_CACHE to another disk",
     )
 
 

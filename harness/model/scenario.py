@@ -25,6 +25,7 @@ POLICIES = (
     "mutex",
     "mayfail-trylock",
 )
+WHENS = ("mayfail", "reclaim", "always")
 INTERFACES = ("register", "get")
 REFERENCES = ("get", "pin")
 ADVICES = ("cold", "pageout", "dontneed", "free", "willneed")
@@ -51,7 +52,7 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "advise": ("buffer", frozenset({"advice"})),
     "protect": ("buffer", frozenset({"prot"})),
     "unmap": ("buffer", frozenset()),
-    "policy": ("subscriber", frozenset({"policy", "errno", "wait_ms"})),
+    "policy": ("subscriber", frozenset({"to", "errno", "when", "wait_ms"})),
     "unsubscribe": ("subscriber", frozenset()),
     "hold": ("subscriber", frozenset({"how"})),
     "release": ("subscriber", frozenset()),
@@ -61,7 +62,7 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "user-write": ("buffer", frozenset({"seed"})),
     "pages": ("subscriber", frozenset()),
     "same": ("subscriber", frozenset()),
-    "build": ("subscriber", frozenset({"pages", "extra"})),
+    "build": ("subscriber", frozenset({"how", "alloc"})),
     "limit": ("key", frozenset({"value"})),
     "pressure": ("pressure", frozenset()),
 }
@@ -83,7 +84,8 @@ class Subscriber:
     name: str
     buffer: str
     policy: str
-    errno: int = 0
+    errno: str = ""
+    when: str = ""
     wait_ms: int = 0
     interface: str = "register"
     end: bool = True
@@ -143,7 +145,7 @@ _TOP = (
     "expect",
     "timeout",
 )
-ERRNOS = {"EPERM": 1, "EINTR": 4, "EAGAIN": 11, "ENOMEM": 12, "EBUSY": 16, "EINVAL": 22}
+ERRNOS = ("EPERM", "EINTR", "EIO", "EAGAIN", "ENOMEM", "EFAULT", "EBUSY", "EINVAL", "EDEADLK")
 
 
 def size(value: Any, where: str) -> int:
@@ -261,10 +263,6 @@ def _word(value: Any, allowed: Collection[str], where: str, what: str) -> str:
     return value
 
 
-def _errno(value: Any, where: str) -> int:
-    return ERRNOS[_word(value, ERRNOS, where, "errno")]
-
-
 def _shape(top: strict_yaml.Mapping) -> MachineShape:
     entry = _section(top, "shape")
     default = MachineShape()
@@ -275,7 +273,7 @@ def _shape(top: strict_yaml.Mapping) -> MachineShape:
         memory_mib=size(entry["memory"], entry.at("memory")) >> 20 if "memory" in entry else default.memory_mib,
         cpus=_number(entry.get("cpus", default.cpus), 1, 64, f"{entry.at('cpus')}: cpus"),
         swap_mib=size(entry["swap"], entry.at("swap")) >> 20 if "swap" in entry else default.swap_mib,
-        cmdline=str(entry.get("cmdline", "")),
+        cmdline=tuple(str(entry.get("cmdline", "")).split()),
     )
 
 
@@ -298,12 +296,13 @@ def _buffer(name: str, entry: Any, top: strict_yaml.Mapping) -> Buffer:
 
 def _subscriber(name: str, entry: Any, top: strict_yaml.Mapping, buffers: Collection[str]) -> Subscriber:
     mapping = _entry(name, entry, top, "subscribers")
-    mapping.only(("buffer", "policy", "errno", "wait_ms", "interface", "end"), f"subscriber {name!r}")
+    mapping.only(("buffer", "policy", "errno", "when", "wait_ms", "interface", "end"), f"subscriber {name!r}")
     return Subscriber(
         name=name,
         buffer=_word(mapping.need("buffer", f"subscriber {name!r}"), buffers, mapping.at("buffer"), "buffer"),
         policy=_word(mapping.get("policy", "accept"), POLICIES, mapping.at("policy"), "policy"),
-        errno=_errno(mapping["errno"], mapping.at("errno")) if "errno" in mapping else 0,
+        errno=_word(mapping["errno"], ERRNOS, mapping.at("errno"), "errno") if "errno" in mapping else "",
+        when=_word(mapping["when"], WHENS, mapping.at("when"), "time to fail") if "when" in mapping else "",
         wait_ms=_number(mapping.get("wait_ms", 0), 0, 60_000, f"{mapping.at('wait_ms')}: wait_ms"),
         interface=_word(mapping.get("interface", "register"), INTERFACES, mapping.at("interface"), "interface"),
         end=_flag(mapping, "end", True),
@@ -326,13 +325,11 @@ def _step(
 ) -> Step:
     if not isinstance(entry, strict_yaml.Mapping):
         raise UsageError(f"{top.at('steps')}: a step is a mapping, as in '{{touch: held, seed: 1}}'")
-    verbs = [key for key in entry if key in VERBS]
-    if len(verbs) != 1:
-        known = (
-            strict_yaml.offer(next(iter(entry), ""), VERBS) if not verbs else f"both {' and '.join(verbs)} are verbs"
+    verb = next(iter(entry), "")
+    if verb not in VERBS:
+        raise UsageError(
+            f"{entry.at()}: a step begins with its verb, and {verb!r} is none", strict_yaml.offer(verb, VERBS)
         )
-        raise UsageError(f"{entry.at()}: a step has exactly one verb", known)
-    verb = verbs[0]
     kind, keys = VERBS[verb]
     target = str(entry[verb])
     known_names = names[kind]
@@ -345,14 +342,14 @@ def _step(
                 entry.need(key, f"pressure {target!r}")
     entry.only({verb, "expect", *keys}, f"step {verb!r}")
     arguments = {key: entry[key] for key in entry if key not in (verb, "expect")}
-    if "policy" in arguments:
-        _word(arguments["policy"], POLICIES, entry.at("policy"), "policy")
+    if "to" in arguments:
+        _word(arguments["to"], POLICIES, entry.at("to"), "policy")
     if "how" in arguments:
         _word(arguments["how"], REFERENCES, entry.at("how"), "kind of reference")
     if "advice" in arguments:
         _word(arguments["advice"], ADVICES, entry.at("advice"), "advice")
     if "errno" in arguments:
-        arguments["errno"] = _errno(arguments["errno"], entry.at("errno"))
+        _word(arguments["errno"], ERRNOS, entry.at("errno"), "errno")
     expect = entry.get("expect", {})
     if not isinstance(expect, dict):
         raise UsageError(f"{entry.at('expect')}: expect must be a mapping from a field of the reply to its value")

@@ -14,15 +14,20 @@ NAME = "references"
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
-    """HOLD and PUT events balance, and the module's own account says the same."""
+    """HOLD and PUT events balance for each subscriber, and each that was registered was unregistered."""
     if recording.ended not in (Ended.COMPLETE, Ended.EARLY, Ended.STEP_FAILED) or recording.events.lost:
         return
     balance: Counter[int] = Counter()
+    registered: set[int] = set()
     for entry in recording.all_events:
-        if entry.kind == Kind.HOLD:
+        if entry.kind == Kind.HOLD and entry.result > 0:
             balance[entry.subscriber] += entry.result
         elif entry.kind == Kind.PUT:
             balance[entry.subscriber] -= entry.result
+        elif entry.kind == Kind.REGISTER and not entry.result:
+            registered.add(entry.subscriber)
+        elif entry.kind == Kind.UNREGISTER:
+            registered.discard(entry.subscriber)
     for number, left in sorted(balance.items()):
         if left:
             more = "kept" if left > 0 else "returned too often"
@@ -31,8 +36,9 @@ def judge(recording: Recording) -> Iterator[Finding]:
                 f"subscriber {recording.subscriber(number)}: page references {more}",
                 f"{left:+d} pages after HOLD − PUT over the whole log",
             )
-    for key, what in (("held_pages", "page references"), ("subscribers", "subscribers")):
-        if recording.module.get(key):
-            yield Finding(
-                NAME, f"the module still has {what} at the end", f"{key} = {recording.module[key]}, expected 0"
-            )
+    for number in sorted(registered):
+        yield Finding(
+            NAME,
+            f"subscriber {recording.subscriber(number)} was never unregistered",
+            "a REGISTER event without an UNREGISTER over the whole log",
+        )

@@ -11,4 +11,4 @@ KEYS = {"size": True}
 
 def commands(arguments: Mapping[str, Any]) -> Sequence[str]:
     """Ask for `size` to be reclaimed; that less was reclaimed is no error where pages are held."""
-    return [f"reclaim name=work bytes={arguments['size']}"]
+    return [f"reclaim cgroup=work bytes={arguments['size']}"]

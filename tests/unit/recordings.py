@@ -140,8 +140,10 @@ def recording(
 def complaint(errno: int = -11, site: str = "mm/mmu_notifier.c:489") -> list[str]:
     """What the kernel writes when an answer is not tolerated."""
     return [
-        (f"[    2.1][  T100] mmu_notifier: nh_start_eagain_reclaim+0x0/0x40 [notifier_hold] callback failed with {errno} "
-        "in blockable context."),
+        (
+            f"[    2.1][  T100] mmu_notifier: nh_start+0x0/0x40 [notifier_hold] callback failed with {errno} "
+            "in blockable context."
+        ),
         "[    2.1][  T100] ------------[ cut here ]------------",
         f"[    2.1][  T100] WARNING: CPU: 0 PID: 100 at {site} __mmu_notifier_invalidate_range_start+0x1c5/0x210",
         "[    2.1][  T100] Call Trace:",

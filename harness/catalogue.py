@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What there is to choose from: the folders of variants, listed from the files themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness import pressures
+from harness.host.workspace import data
+from harness.model import scenario, strict_yaml
+from harness.model.errors import UsageError
+from harness.model.scenario import Scenario
+
+
+def scenarios() -> dict[str, Scenario]:
+    """Every scenario of the project by name."""
+    keys = {name: pressure.keys for name, pressure in pressures.catalogue().items()}
+    return {
+        entry.name: entry for path in sorted(data("scenarios").glob("*.yaml")) for entry in scenario.load(path, keys)
+    }
+
+
+def choose(names: Sequence[str]) -> list[Scenario]:
+    """The scenarios that were named: none → the default set; `all`; a name, or a file's own; a path to a YAML file."""
+    keys = {name: pressure.keys for name, pressure in pressures.catalogue().items()}
+    known = scenarios()
+    if not names:
+        return [entry for entry in known.values() if entry.default]
+    chosen: dict[str, Scenario] = {}
+    for name in names:
+        if name == "all":
+            found = list(known.values())
+        elif "/" in name or name.endswith((".yaml", ".yml")):
+            found = scenario.load(Path(name), keys)
+        else:
+            found = [entry for entry in known.values() if name in (entry.name, entry.path.stem)]
+        if not found:
+            raise UsageError(f"unknown scenario {name!r}", strict_yaml.offer(name, ["all", *known]))
+        chosen |= {entry.name: entry for entry in found}
+    return list(chosen.values())
+
+
+def listing(what: str) -> list[dict[str, str]]:
+    """Name and one line for everything of a kind, as `harness list` shows it."""
+    if what == "scenarios":
+        return [
+            {"name": name, "summary": entry.summary, "set": "default" if entry.default else "all"}
+            for name, entry in scenarios().items()
+        ]
+    if what == "configs":
+        return [_described(path, path.stem) for path in sorted(data("kernel-configs").glob("*.config"))]
+    if what == "patches":
+        return [
+            _described(next(iter(sorted(folder.glob("*.patch"))), folder), f"{folder.parent.name} {folder.name}")
+            for folder in sorted(data("patches").glob("*/*/"))
+        ]
+    if what == "mutants":
+        return [_described(path, path.stem) for path in sorted(data("mutants").glob("*.patch"))]
+    from harness import oracles
+
+    return [{"name": name, "summary": summary} for name, (_, summary) in oracles.catalogue().items()]
+
+
+def _described(path: Path, name: str) -> dict[str, str]:
+    """The first line of a file that says something: a comment that is no licence, a patch's subject."""
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[:20]:
+            text = line.removeprefix("Subject:").lstrip("# ").strip()
+            if line.startswith("Subject:") or (line.startswith("#") and text and "SPDX" not in line):
+                return {"name": name, "summary": text}
+    return {"name": name, "summary": ""}

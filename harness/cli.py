@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line. The only place that exits; exit codes are interface (README, "Exit codes")."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from harness import __version__
+from harness.model.errors import HarnessError, UsageError
+
+if TYPE_CHECKING:
+    from harness.pipeline import KernelRequest
+
+INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose usage errors exit with 129: its own 2 would read as *bad* to git bisect."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, f"{self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    try:
+        arguments = _parser().parse_args(argv)
+        command: Callable[[argparse.Namespace], int] = arguments.command
+        return command(arguments)
+    except HarnessError as error:
+        _tell(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        from harness.host import process
+
+        process.end_all()
+        print("harness: interrupted; no process is left", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away, as `| head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128
+    except OSError as error:
+        _tell(_from_os(error))
+        return 128
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _tell(error: HarnessError) -> None:
+    from harness.report.text import one_line
+
+    print(f"harness: {one_line(error.message, 2000)}", file=sys.stderr)
+    if error.hint:
+        print(f"  try: {one_line(error.hint, 500)}", file=sys.stderr)
+
+
+def _from_os(error: OSError) -> HarnessError:
+    import errno
+
+    from harness.host.workspace import no_space
+    from harness.model.errors import MachineError
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return no_space(Path(error.filename or "."))
+    return MachineError(f"{error.filename or 'the system'}: {error.strerror or error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="harness", description="Does reclaim get along with this kernel's mmu notifiers?")
+    parser.add_argument("--version", action="version", version=f"harness {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+
+    run = commands.add_parser("run", help="build, boot, press, judge: the main job")
+    run.add_argument(
+        "scenarios", nargs="*", metavar="SCENARIO", help="a name, a YAML file, or all (default: the default set)"
+    )
+    _kernel_options(run)
+    _machine_options(run)
+    run.set_defaults(command=_run)
+
+    build = commands.add_parser("build", help="source + patch + config + module, no boot")
+    _kernel_options(build)
+    build.add_argument("--json", action="store_true", help="what was built, on standard output")
+    build.set_defaults(command=_build)
+
+    doctor = commands.add_parser("doctor", help="what this machine can do")
+    doctor.add_argument("--json", action="store_true")
+    doctor.set_defaults(command=_doctor)
+
+    listing = commands.add_parser("list", help="what there is")
+    listing.add_argument("what", choices=("scenarios", "configs", "patches", "oracles", "mutants"))
+    listing.add_argument("--json", action="store_true")
+    listing.set_defaults(command=_list)
+
+    shell = commands.add_parser("shell", help="the same guest, interactive")
+    _kernel_options(shell)
+    shell.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto")
+    shell.set_defaults(command=_shell)
+
+    judge = commands.add_parser("judge", help="judge runs that ended once more, without a machine")
+    judge.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run directory")
+    judge.add_argument("--json", action="store_true")
+    judge.set_defaults(command=_judge)
+
+    report = commands.add_parser("report", help="write the reports of runs that ended once more")
+    report.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run directory")
+    report.add_argument("--json", action="store_true")
+    report.set_defaults(command=_judge)
+
+    gc = commands.add_parser("gc", help="bound the cache")
+    gc.add_argument("--keep-gib", type=_positive, default=20, metavar="N", help="what may stay, in GiB (default 20)")
+    gc.set_defaults(command=_gc)
+    return parser
+
+
+def _kernel_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--source",
+        default="debian:6.12",
+        help="debian:6.12 (default), debian:6.1, a directory, a tarball, git:PATH@REV",
+    )
+    parser.add_argument(
+        "--patch",
+        action="append",
+        metavar="PATCH",
+        help="mayfail (default), none, a .patch/.diff/.mbox file, a directory with a series",
+    )
+    parser.add_argument(
+        "--config", action="append", metavar="FRAGMENT", help="a fragment of kernel-configs/ by name, or a file"
+    )
+    parser.add_argument("--compiler", choices=("gcc", "clang"), default="gcc")
+
+
+def _machine_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto")
+    parser.add_argument("--jobs", type=_jobs, default=0, metavar="N", help="machines at once, or auto (default)")
+    parser.add_argument("--repeat", type=_positive, default=1, metavar="N", help="rounds")
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=0.0,
+        metavar="S",
+        help="the longest a scenario may take on a host without slow-down, in seconds",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the run directory goes")
+    parser.add_argument("--json", action="store_true", help="the verdict document on standard output")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to 100000")
+    return int(text)
+
+
+def _jobs(text: str) -> int:
+    return 0 if text == "auto" else _positive(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0 and up to 86400")
+    return value
+
+
+def _request(arguments: argparse.Namespace) -> KernelRequest:
+    from harness.pipeline import KernelRequest
+
+    return KernelRequest(
+        arguments.source, tuple(arguments.patch or ("mayfail",)), tuple(arguments.config or ()), arguments.compiler
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from harness import catalogue, pipeline
+    from harness.host.workspace import cache_dir
+    from harness.report.write import render
+    from harness.terminal import Terminal
+
+    request = pipeline.RunRequest(
+        kernel=_request(arguments),
+        scenarios=catalogue.choose(arguments.scenarios),
+        accel=arguments.accel,
+        jobs=arguments.jobs,
+        repeat=arguments.repeat,
+        timeout_s=arguments.timeout,
+        out=arguments.out,
+    )
+    with Terminal() as terminal:
+        verdict, folder = pipeline.run(request, cache_dir(), terminal, terminal.result)
+    terminal.summary(verdict, str(folder))
+    if arguments.json:
+        print(render(verdict), end="")
+    return verdict.outcome.exit_code
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from harness import pipeline
+    from harness.host.workspace import cache_dir
+    from harness.terminal import Terminal
+
+    clock = pipeline.Clock()
+    with Terminal() as terminal:
+        prepared = pipeline.prepare(_request(arguments), cache_dir(), terminal, clock)
+    kernel = prepared.kernel
+    spent = ", ".join(f"{name} {value:.1f} s" for name, value in clock.seconds.items())
+    print(f"built        {kernel.release}, {'from the store' if kernel.cached else 'new'}; {spent}", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps({
+            "release": kernel.release, "build_id": kernel.build_id, "cached": kernel.cached,
+            "vmlinux": str(kernel.vmlinux), "config": str(kernel.config), "log": str(kernel.log),
+            "module": str(prepared.module),
+            "seconds": {name: round(value, 2) for name, value in clock.seconds.items()},
+        }))  # fmt: skip
+    else:
+        print(kernel.vmlinux)
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from harness import doctor
+    from harness.host.workspace import cache_dir
+    from harness.terminal import Terminal
+
+    with Terminal() as terminal:
+        document = doctor.examine(cache_dir(), terminal)
+    if arguments.json:
+        print(json.dumps(document))
+    else:
+        print("\n".join(doctor.lines(document)))
+    return 0 if not document["missing"] else 128
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from harness import catalogue
+
+    entries = catalogue.listing(arguments.what)
+    if arguments.json:
+        print(json.dumps(entries))
+    else:
+        width = max((len(entry["name"]) for entry in entries), default=0)
+        for entry in entries:
+            print(f"{entry['name']:{width}}  {entry['summary']}")
+    return 0
+
+
+def _shell(arguments: argparse.Namespace) -> int:
+    from harness import interactive
+    from harness.host.workspace import cache_dir
+    from harness.terminal import Terminal
+
+    if not sys.stdin.isatty():
+        raise UsageError("harness shell needs a terminal on standard input", "harness run runs without one")
+    with Terminal() as terminal:
+        session = interactive.prepare(_request(arguments), arguments.accel, cache_dir(), terminal)
+    return session()
+
+
+def _judge(arguments: argparse.Namespace) -> int:
+    from harness import rejudge
+    from harness.model.verdict import worst
+    from harness.report.write import render
+    from harness.terminal import Terminal
+
+    verdicts = []
+    with Terminal() as terminal:
+        for folder in arguments.runs:
+            verdict = rejudge.judge(folder)
+            for result in verdict.scenarios:
+                terminal.result(result)
+            terminal.summary(verdict, str(folder))
+            if arguments.json:
+                print(render(verdict), end="")
+            verdicts.append(verdict.outcome)
+    return worst(verdicts).exit_code
+
+
+def _gc(arguments: argparse.Namespace) -> int:
+    from harness.host import collect
+    from harness.host.workspace import cache_dir
+
+    freed, left = collect.bound(cache_dir(), arguments.keep_gib << 30)
+    print(f"freed {freed >> 20} MiB, {left >> 20} MiB left (limit {arguments.keep_gib} GiB) in {cache_dir()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Drives one scenario on one machine and records what happened; judges nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness import pressures
+from harness.guest.agent import GuestProcess, GuestTimeout
+from harness.guest.machine import Condition, Machine, Watchdogs
+from harness.host.clock import Deadline
+from harness.model import event, splat
+from harness.model.errors import GuestLost
+from harness.model.recording import Answer, Ended, Recording
+from harness.model.scenario import Scenario, Step
+
+# This many reports on the console, and the scenario ends: each costs the guest
+# milliseconds of serial line, and the hundredth says nothing that the third did not.
+# Controls that must provoke a complaint stay well below.
+ENOUGH_REPORTS = 12
+
+CGROUP = "work"
+LOG_DEVICE = "/dev/notifier_hold_log"
+# How long a wait for a reply goes without a look at the console, in seconds.
+_LOOK_S = 0.2
+QUENCH = "/sys/module/notifier_hold/parameters/quench"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line for the guest driver, its step (0: set-up or tear-down), and what its reply must say."""
+
+    step: int
+    text: str
+    expect: Mapping[str, Any] = field(default_factory=dict)
+
+
+def plan(scenario: Scenario) -> list[Command]:
+    """The driver's commands: set-up, steps, tear-down.
+
+    Buffers are mapped and subscribers registered first, unless a step does
+    it; what a step did not take down is taken down at the end, subscribers
+    before their memory.
+    """
+    done = {(step.verb, step.target) for step in scenario.steps}
+    lines = [Command(0, f"mark text=begin:{scenario.name}"), Command(0, "vmstat")]
+    if scenario.cgroup:
+        limits = " ".join(f"{key}={value}" for key, value in scenario.cgroup.items())
+        lines.append(Command(0, f"cgroup name={CGROUP} {limits}"))
+    lines += [Command(0, _map(scenario, name)) for name in scenario.buffers if ("map", name) not in done]
+    lines += [
+        Command(0, _subscribe(scenario, name)) for name in scenario.subscribers if ("subscribe", name) not in done
+    ]
+    for number, step in enumerate(scenario.steps, 1):
+        lines += _step(scenario, number, step)
+    gone = {target for verb, target in done if verb == "unsubscribe"}
+    lines += [
+        Command(0, f"{verb} name={name}")
+        for name in scenario.subscribers
+        if name not in gone
+        for verb in ("release", "unsubscribe")
+    ]
+    lines += [Command(0, f"unmap name={name}") for name in scenario.buffers if ("unmap", name) not in done]
+    return [*lines, Command(0, "vmstat"), Command(0, "log"), Command(0, f"mark text=end:{scenario.name}")]
+
+
+def _map(scenario: Scenario, name: str) -> str:
+    buffer = scenario.buffers[name]
+    return f"map name={name} kind={buffer.kind} size={buffer.size_bytes}"
+
+
+def _subscribe(scenario: Scenario, name: str) -> str:
+    subscriber = scenario.subscribers[name]
+    words = [
+        f"subscribe name={name} buffer={subscriber.buffer} policy={subscriber.policy}",
+        f"interface={subscriber.interface} end={int(subscriber.end)}",
+    ]
+    if subscriber.errno:
+        words.append(f"errno={subscriber.errno}")
+    if subscriber.when:
+        words.append(f"when={subscriber.when}")
+    if subscriber.wait_ms:
+        words.append(f"wait_ms={subscriber.wait_ms}")
+    return " ".join(words)
+
+
+def _step(scenario: Scenario, number: int, step: Step) -> Iterator[Command]:
+    if step.verb == "map":
+        yield Command(number, _map(scenario, step.target), step.expect)
+    elif step.verb == "subscribe":
+        yield Command(number, _subscribe(scenario, step.target), step.expect)
+    elif step.verb == "limit":
+        yield Command(
+            number, f"cgroup-set name={CGROUP} key={step.target} value={step.arguments['value']}", step.expect
+        )
+    elif step.verb == "pressure":
+        for line in pressures.catalogue()[step.target].commands(step.arguments):
+            yield Command(number, line, step.expect)
+    elif step.verb == "policy":
+        rest = [f"{key}={value}" for key, value in step.arguments.items() if key != "to"]
+        yield Command(
+            number, " ".join([f"policy name={step.target} policy={step.arguments['to']}", *rest]), step.expect
+        )
+    else:
+        words = [step.verb, f"name={step.target}", *(f"{key}={value}" for key, value in step.arguments.items())]
+        yield Command(number, " ".join(words), step.expect)
+
+
+class Listener:
+    """Counts the reports on a console as they come, and says when it is enough."""
+
+    def __init__(self) -> None:
+        self.reports = 0
+        self.enough = threading.Event()
+
+    def __call__(self, line: str) -> None:
+        """Take a line of the console."""
+        if splat.opener(splat.strip(line), 0) is not None:
+            self.reports += 1
+            if self.reports >= ENOUGH_REPORTS:
+                self.enough.set()
+
+
+def drive(scenario: Scenario, machine: Machine, listener: Listener, limit_s: float) -> tuple[Recording, bytes]:
+    """Run a scenario to its end, or to the end of its time; returns the recording and the raw event log.
+
+    listener: hears the machine's console. limit_s: how long the steps may take
+    in all, already scaled to this guest. Raises GuestLost when the machine
+    went away for a reason of the host.
+    """
+    drive = _Drive(scenario, machine, listener, Deadline(limit_s))
+    try:
+        drive.run()
+    except GuestLost as lost:
+        drive.ended, drive.detail = _why(machine, lost)
+    return drive.recording(), drive.raw
+
+
+class _Drive:
+    """A scenario under way."""
+
+    def __init__(self, scenario: Scenario, machine: Machine, listener: Listener, deadline: Deadline) -> None:
+        self.ended, self.detail = Ended.COMPLETE, ""
+        self.raw = b""
+        self._scenario = scenario
+        self._machine = machine
+        self._listener = listener
+        self._deadline = deadline
+        # What the harness itself asks of a guest in trouble may take a tenth of what the scenario may.
+        self._grace_s = max(2.0, deadline.limit_s / 10)
+        self._answers: list[Answer] = []
+
+    def run(self) -> None:
+        """All commands, the end of the driver, the event log."""
+        self._machine.set_watchdogs(Watchdogs.within(self._deadline.limit_s))
+        driver = self._machine.agent.start(["/bin/drive"])
+        for command in plan(self._scenario):
+            if not self._step(driver, command):
+                break
+        if self._listener.enough.is_set():
+            self._quench()
+        if self.ended is Ended.NO_PROGRESS:
+            self._show_blocked()
+        elif self.ended is Ended.COMPLETE:
+            driver.send("quit\n")
+            driver.wait(self._grace_s)
+            self._hear_the_end()
+        else:
+            # Killed, its descriptors let go of pages and subscribers all the same.
+            driver.signal(9)
+            driver.wait(self._grace_s)
+        self.raw = self._machine.agent.read_file(LOG_DEVICE, self._grace_s)
+
+    def recording(self) -> Recording:
+        """What happened so far."""
+        vmstat = [answer.reply for answer in self._answers if answer.reply.get("verb") == "vmstat"]
+        return Recording(
+            scenario=self._scenario,
+            ended=self.ended,
+            detail=self.detail,
+            seconds=self._deadline.elapsed_s,
+            answers=self._answers,
+            before=_counters(vmstat[:1]),
+            after=_counters(vmstat[1:]),
+            module=_counters([answer.reply for answer in self._answers if answer.reply.get("verb") == "log"]),
+            events=event.parse(self.raw, self._scenario.name) if self.raw else event.EMPTY,
+            console=self._machine.console.log.read_bytes(),
+        )
+
+    def _step(self, driver: GuestProcess, command: Command) -> bool:
+        """One command; False when the scenario is over with it."""
+        began = time.monotonic()
+        driver.send(command.text + "\n", self._deadline)
+        reply = self._reply(driver, command)
+        if reply is None:
+            self.ended = Ended.EARLY if self._listener.enough.is_set() else Ended.NO_PROGRESS
+            self.detail = f"step {command.step}, {command.text!r}: no answer after {self._deadline}"
+            return False
+        self._answers.append(Answer(command.step, command.text, reply, command.expect, time.monotonic() - began))
+        if reply.get("ok") is not True:
+            self.ended = Ended.STEP_FAILED
+            self.detail = f"step {command.step}, {command.text!r}: {reply.get('error', 'failed')}"
+        return self.ended is Ended.COMPLETE
+
+    def _reply(self, driver: GuestProcess, command: Command) -> Mapping[str, Any] | None:
+        """The driver's reply; None when time or patience is over."""
+        while not self._deadline.expired and not self._listener.enough.is_set():
+            try:
+                # Short, so that a flood on the console is noticed while a step is under way.
+                line = driver.readline(min(_LOOK_S, self._deadline.remaining_s))
+            except GuestTimeout:
+                continue
+            if line is None:
+                raise GuestLost(f"the guest driver ended at {command.text!r}: {driver.stderr[-200:]!r}")
+            try:
+                reply = json.loads(line)
+            except ValueError:
+                reply = None
+            if not isinstance(reply, dict):
+                raise GuestLost(f"the guest driver answered {line[:80]!r} to {command.text!r}")
+            if "progress" not in reply:
+                return reply
+        return None
+
+    def _quench(self) -> None:
+        """Enough was seen: the module accepts everything from now on, and the console falls silent."""
+        self.ended = Ended.EARLY
+        self.detail = f"stopped after {self._listener.reports} reports on the console"
+        self._machine.agent.write_file(QUENCH, "1\n")
+        self._machine.agent.write_file("/proc/sys/kernel/printk", "1 1 1 1\n")
+
+    def _show_blocked(self) -> None:
+        """Have the kernel write its blocked tasks and all CPUs' backtraces to the console."""
+        for key in ("w", "l"):
+            self._machine.agent.write_file("/proc/sysrq-trigger", key, self._grace_s)
+        self.detail += "; the blocked tasks are at the end of the console"
+
+    def _hear_the_end(self) -> None:
+        """Wait for the mark at the end to come back on the console: what was printed before it is there, too.
+
+        That it did not come is for the clean-log oracle to tell.
+        """
+        with contextlib.suppress(TimeoutError):
+            self._machine.console.wait_for(f"end:{self._scenario.name}", Deadline(self._grace_s))
+
+
+def _why(machine: Machine, lost: GuestLost) -> tuple[Ended, str]:
+    """What became of a guest that no longer answers: the kernel's fault by evidence, or the host's."""
+    state = machine.state()
+    match state.condition:
+        case Condition.PANICKED:
+            return Ended.PANIC, state.evidence
+        case Condition.SILENT:
+            return Ended.SILENT, f"{lost.message}; {state.evidence}"
+    raise GuestLost(f"{lost.message}; {state.evidence or 'QEMU still runs'}") from lost
+
+
+def _counters(replies: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    return {
+        key: value
+        for reply in replies[:1]
+        for key, value in reply.items()
+        if isinstance(value, int) and not isinstance(value, bool)
+    }

@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""source → patch → build → image → boot → pressure → recording → verdict → report."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness import judging
+from harness.drive import Listener, drive
+from harness.guest import image as images
+from harness.guest import machine as machines
+from harness.guest.machine import Machine
+from harness.host import accelerator, process, workspace
+from harness.host.clock import scaled
+from harness.host.progress import Progress
+from harness.kernel import build as builds
+from harness.kernel import config, modules, patches, source
+from harness.model import recording as recordings
+from harness.model.errors import CannotTest, GuestLost, HarnessError, MachineError
+from harness.model.recording import Ended, Recording
+from harness.model.run import AccelFacts, KernelFacts, RunVerdict
+from harness.model.scenario import Scenario, renamed
+from harness.model.shape import MachineShape
+from harness.model.verdict import Outcome, ScenarioResult
+from harness.report.write import write
+
+MODULE = "notifier_hold"
+
+
+@dataclass(frozen=True)
+class KernelRequest:
+    """Which kernel: the options that every command with a kernel shares."""
+
+    source: str = "debian:6.12"
+    patches: Sequence[str] = ("mayfail",)
+    configs: Sequence[str] = ()
+    compiler: str = "gcc"
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What to run on it, where, and how long."""
+
+    kernel: KernelRequest
+    scenarios: Sequence[Scenario]
+    accel: str = "auto"
+    jobs: int = 0
+    repeat: int = 1
+    timeout_s: float = 0
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A kernel that is built, its module, and what it took."""
+
+    kernel: builds.KernelBuild
+    module: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """All that a machine needs to start: a kernel, an image for it, and the name of an accelerator."""
+
+    kernel: builds.KernelBuild
+    image: images.GuestImage
+    accel: str
+
+    def boot(
+        self, shape: MachineShape, folder: Path, on_line: Callable[[str], None] = lambda _: None
+    ) -> AbstractContextManager[Machine]:
+        """A machine that nobody used before; its console goes to folder/console.log and to on_line."""
+        return machines.boot(
+            self.image,
+            self.kernel.vmlinux,
+            shape,
+            self.accel,
+            run_dir=folder,
+            slowdown=accelerator.usual_slowdown(self.accel),
+            on_line=on_line,
+        )
+
+
+class Clock:
+    """Adds up what each phase took, in seconds of wall time."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._guard = threading.Lock()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the block's time to a phase."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.add(name, time.monotonic() - began)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Add seconds to a phase, from any thread."""
+        with self._guard:
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+
+def prepare(request: KernelRequest, cache: Path, progress: Progress, clock: Clock) -> Prepared:
+    """Fetch, patch, configure and build a kernel and the module for it; all of it from the store when it is there."""
+    with clock.phase("source"):
+        tree = source.fetch(request.source, cache, progress)
+        series = patches.load(request.patches, tree.version)
+        fragments = config.load(request.configs)
+    with clock.phase("build"):
+        kernel = builds.build(tree, series, fragments, cache, progress, compiler=request.compiler)
+        module = modules.build_module(workspace.data("guest-modules") / MODULE, kernel, cache, progress)
+    return Prepared(kernel, module, clock.seconds)
+
+
+def run(
+    request: RunRequest, cache: Path, progress: Progress, tell: Callable[[ScenarioResult], None]
+) -> tuple[RunVerdict, Path]:
+    """The main job. Returns the verdict and the run directory that holds it.
+
+    tell: called with each result, in the order of the scenarios. What stops
+    the run half way is in the verdict, with what was judged before; only a
+    UsageError, where there is nothing to judge, is raised.
+    """
+    clock = Clock()
+    began = time.monotonic()
+    folder = run_folder(request.out, cache)
+    state = _State(request)
+    try:
+        with clock.phase("accel"):
+            choice = accelerator.choose(request.accel, cache, progress)
+            state.accel = AccelFacts(request.accel, choice.used, choice.reason)
+        prepared = prepare(request.kernel, cache, progress, clock)
+        state.kernel = prepared.kernel
+        _keep_kernel(prepared.kernel, folder)
+        with clock.phase("image"):
+            image = images.assemble(cache, [prepared.module], progress)
+        with clock.phase("wall"):
+            _run_all(request, Lab(prepared.kernel, image, choice.used), state, folder, clock, tell)
+    except (CannotTest, MachineError) as error:
+        state.error = error
+    clock.add("total", time.monotonic() - began)
+    verdict = state.verdict(clock)
+    _join_consoles(folder, verdict)
+    write(verdict, folder)
+    return verdict, folder
+
+
+class _State:
+    """What is known of a run so far."""
+
+    def __init__(self, request: RunRequest) -> None:
+        self.request = request
+        self.kernel: builds.KernelBuild | None = None
+        self.accel = AccelFacts(request.accel, "", "")
+        self.results: list[ScenarioResult] = []
+        self.skipped: dict[str, str] = {}
+        self.error: HarnessError | None = None
+
+    def verdict(self, clock: Clock) -> RunVerdict:
+        """The document over all of it."""
+        kernel, asked = self.kernel, self.request
+        forced = None
+        if self.error is not None:
+            forced = Outcome.INCONCLUSIVE if isinstance(self.error, CannotTest) else Outcome.ERROR
+        return RunVerdict(
+            source=asked.kernel.source,
+            patches=tuple(asked.kernel.patches),
+            configs=tuple(dict.fromkeys(("base", *asked.kernel.configs))),
+            kernel=KernelFacts(kernel.release, kernel.build_id, kernel.cached)
+            if kernel
+            else KernelFacts("", "", False),
+            accel=self.accel,
+            scenarios=tuple(self.results),
+            skipped=self.skipped,
+            seconds=clock.seconds,
+            error=str(self.error) if self.error else "",
+            forced=forced,
+        )
+
+
+def _run_all(
+    request: RunRequest,
+    lab: Lab,
+    state: _State,
+    folder: Path,
+    clock: Clock,
+    tell: Callable[[ScenarioResult], None],
+) -> None:
+    """Every scenario on a machine of its own, several at once, told in order."""
+    broken = threading.Event()
+
+    def one(scenario: Scenario) -> ScenarioResult | None:
+        if broken.is_set():
+            return None
+        result, ended = judge_on(lab, scenario, folder, clock, timeout_s=request.timeout_s)
+        if ended is Ended.NO_BOOT:
+            broken.set()
+        return result
+
+    rounds = [
+        renamed(scenario, f"{scenario.name}.{number}" if request.repeat > 1 else scenario.name)
+        for number in range(1, request.repeat + 1)
+        for scenario in request.scenarios
+    ]
+    jobs = request.jobs or _auto_jobs(request.scenarios)
+    with concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="guest") as pool:
+        futures = [pool.submit(one, scenario) for scenario in rounds]
+        try:
+            for scenario, future in zip(rounds, futures, strict=True):
+                result = future.result()
+                if result is None:
+                    state.skipped[scenario.name] = "not tried: this kernel does not boot"
+                else:
+                    state.results.append(result)
+                    tell(result)
+        except BaseException:
+            broken.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            process.end_all()
+            raise
+
+
+def judge_on(
+    lab: Lab, scenario: Scenario, folder: Path, clock: Clock, *, timeout_s: float = 0
+) -> tuple[ScenarioResult, Ended | None]:
+    """Record a scenario on a fresh machine and judge it.
+
+    A machine lost for a reason of the host costs one more try, and never a
+    verdict on the kernel. timeout_s: replaces the scenario's own, unscaled.
+    """
+    for attempt in (1, 2):
+        try:
+            recording, boot_s = _record(lab, scenario, folder, timeout_s or scenario.timeout_s)
+        except GuestLost as lost:
+            if attempt == 1:
+                continue
+            return ScenarioResult(scenario.name, Outcome.ERROR, reason=str(lost), attempts=attempt), None
+        clock.add("boot", boot_s)
+        clock.add("scenarios", recording.seconds)
+        began = time.monotonic()
+        result = judging.judge(recording)
+        phases = {"boot": boot_s, "scenario": recording.seconds, "judge": time.monotonic() - began}
+        return dataclasses.replace(result, attempts=attempt, phases=phases), recording.ended
+    raise AssertionError("unreachable")
+
+
+def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tuple[Recording, float]:
+    """Boot, drive, write down. A kernel that does not boot is a recording too: the console is its evidence."""
+    place = folder / scenario.name
+    place.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    raw = b""
+    try:
+        listener = Listener()
+        with lab.boot(scenario.shape, place, listener) as machine:
+            boot_s = time.monotonic() - began
+            recording, raw = drive(scenario, machine, listener, scaled(timeout_s, machine.slowdown()))
+    except machines.BootFailed as failed:
+        boot_s = time.monotonic() - began
+        recording = recordings.no_boot(scenario, str(failed), (place / "console.log").read_bytes(), boot_s)
+    with workspace.space(place):
+        if raw:
+            workspace.write_atomic(folder / "events" / f"{scenario.name}.bin", raw)
+        workspace.write_atomic(place / "scenario.yaml", scenario.path.read_bytes())
+        workspace.write_atomic(place / "record.json", recordings.document(recording))
+    return recording, boot_s
+
+
+def _auto_jobs(scenarios: Sequence[Scenario]) -> int:
+    """As many guests as the host has CPUs, while each finds its memory and a quarter more for QEMU itself."""
+    need_kib = max(scenario.shape.memory_mib for scenario in scenarios) * 1024 * 5 // 4
+    free_kib = 0
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            free_kib = int(line.split()[1])
+    return max(1, min(len(os.sched_getaffinity(0)), free_kib // need_kib, len(scenarios)))
+
+
+def run_folder(out: Path | None, cache: Path) -> Path:
+    """A run directory that no other run uses."""
+    if out is not None:
+        if (out / "verdict.json").exists():
+            raise MachineError(f"{out}: holds a run already", "name a new folder with --out")
+        out.mkdir(parents=True, exist_ok=True)
+        return out
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for number in range(1000):
+        folder = cache / "runs" / (f"{stamp}-{number}" if number else stamp)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise MachineError(f"{cache / 'runs'}: a thousand runs began in this second")
+
+
+def _keep_kernel(kernel: builds.KernelBuild, folder: Path) -> None:
+    for name, path in (("config", kernel.config), ("build.log", kernel.log)):
+        workspace.write_atomic(folder / "kernel" / name, path.read_bytes())
+    workspace.write_atomic(folder / "kernel" / "build-id", kernel.build_id + "\n")
+
+
+def _join_consoles(folder: Path, verdict: RunVerdict) -> None:
+    """console.log of the run: each scenario's console behind a line with its name."""
+    parts = []
+    for result in verdict.scenarios:
+        path = folder / result.name / "console.log"
+        if path.exists():
+            parts.append(f"===== {result.name} =====\n".encode() + path.read_bytes())
+    workspace.write_atomic(folder / "console.log", b"\n".join(parts))

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A kernel that is prepared once and judged many times: what pytest and the interactive shell stand on."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+
+from harness import pipeline
+from harness.guest import image as images
+from harness.guest.machine import Machine
+from harness.host import accelerator, workspace
+from harness.host.progress import Progress
+from harness.model.scenario import Scenario
+from harness.model.shape import MachineShape
+from harness.model.verdict import ScenarioResult
+from harness.terminal import Terminal
+
+
+class Session:
+    """Prepares on first use; keeps all recordings of a session in one run directory."""
+
+    def __init__(
+        self, request: pipeline.KernelRequest, accel: str, progress: Progress | None = None, out: Path | None = None
+    ) -> None:
+        self._request = request
+        self._accel = accel
+        self._progress = progress or Terminal()
+        self._cache = workspace.cache_dir()
+        self._out = out
+        self._clock = pipeline.Clock()
+        self._count = 0
+
+    @cached_property
+    def lab(self) -> pipeline.Lab:
+        """The kernel, its image and the accelerator; built when they are not there."""
+        choice = accelerator.choose(self._accel, self._cache, self._progress)
+        prepared = pipeline.prepare(self._request, self._cache, self._progress, self._clock)
+        image = images.assemble(self._cache, [prepared.module], self._progress)
+        return pipeline.Lab(prepared.kernel, image, choice.used)
+
+    @cached_property
+    def folder(self) -> Path:
+        """The session's run directory."""
+        return pipeline.run_folder(self._out, self._cache)
+
+    def judge(self, scenario: Scenario) -> ScenarioResult:
+        """Run a scenario on a fresh machine and judge it."""
+        return pipeline.judge_on(self.lab, scenario, self.folder, self._clock)[0]
+
+    def boot(self, shape: MachineShape | None = None) -> AbstractContextManager[Machine]:
+        """A fresh machine for a test that drives it itself."""
+        self._count += 1
+        place = self.folder / f"guest-{self._count}"
+        place.mkdir()
+        return self.lab.boot(shape or MachineShape(), place)
+
+    def close(self) -> None:
+        """Tell where the recordings are."""
+        if "folder" in self.__dict__:
+            self._progress.say(f"recordings: {self.folder}")

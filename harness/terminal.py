@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a person sees: progress and results on standard error, plain lines where that is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from harness.model.run import RunVerdict
+from harness.model.verdict import Outcome, ScenarioResult
+from harness.report.text import one_line, plain
+
+if TYPE_CHECKING:
+    import rich.progress
+
+_STYLE = {Outcome.PASS: "32", Outcome.FAIL: "1;31", Outcome.ERROR: "1;33", Outcome.INCONCLUSIVE: "33"}
+# Without a terminal a stage speaks when it has moved by this share, and not more often than this.
+_SHARE = 0.1
+_QUIET_S = 5.0
+
+
+class Terminal:
+    """A harness.host.progress.Progress on standard error; a context manager."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._guard = threading.RLock()
+        self._bars: dict[str, rich.progress.TaskID] = {}
+        self._rich: rich.progress.Progress | None = None
+        self._told: dict[str, tuple[float, float]] = {}
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._guard:
+            if self._rich is not None:
+                self._rich.stop()
+                self._rich = None
+
+    def say(self, text: str) -> None:
+        """A line of its own, above any bar."""
+        self.line(plain(text))
+
+    def line(self, text: str) -> None:
+        """A line that is already safe to print."""
+        with self._guard:
+            if self._rich is not None:
+                self._rich.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            else:
+                sys.stderr.write(text + "\n")
+                sys.stderr.flush()
+
+    def advance(self, stage: str, done: int, total: int) -> None:
+        """A bar on a terminal, a line every so often elsewhere."""
+        with self._guard:
+            if self._live:
+                self._bar(stage, done, total)
+                return
+            share = done / total if total else 0.0
+            last_share, last_time = self._told.get(stage, (-1.0, 0.0))
+            now = time.monotonic()
+            ended = bool(total) and done >= total
+            if (
+                (ended and last_share < 1)
+                or now - last_time >= _QUIET_S
+                or (share - last_share >= _SHARE and now - last_time >= 1)
+            ):
+                self._told[stage] = (share, now)
+                self.line(f"{stage}: {done}" + (f" of {total} ({share:.0%})" if total else ""))
+
+    def _bar(self, stage: str, done: int, total: int) -> None:
+        import rich.console
+        from rich import progress
+
+        if self._rich is None:
+            self._rich = progress.Progress(
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(),
+                progress.MofNCompleteColumn(),
+                progress.TimeElapsedColumn(),
+                console=rich.console.Console(stderr=True),
+                transient=True,
+            )
+            self._rich.start()
+        if stage not in self._bars:
+            self._bars[stage] = self._rich.add_task(plain(stage), total=total or None)
+        self._rich.update(self._bars[stage], completed=done, total=total or None)
+        if total and done >= total:
+            self._rich.remove_task(self._bars.pop(stage))
+
+    def colour(self, outcome: Outcome) -> str:
+        """The outcome's word, in colour on a terminal, padded to a column."""
+        word = f"{outcome.value:12}"
+        return f"\x1b[{_STYLE[outcome]}m{word}\x1b[0m" if self._live and self._rich is None else word
+
+    def result(self, result: ScenarioResult) -> None:
+        """One line for a scenario, and one for each finding."""
+        counted = ", ".join(f"{key} {value}" for key, value in result.exercised.items() if value)
+        self.line(f"{self.colour(result.outcome)} {result.name:36} {result.seconds:6.1f} s  {counted}")
+        if result.outcome is not Outcome.PASS:
+            if result.reason:
+                self.line(f"             {one_line(result.reason, 400)}")
+            for finding in result.findings:
+                self.line(f"             [{finding.oracle}] {one_line(finding.summary)}")
+                for line in finding.evidence.splitlines()[:2]:
+                    self.line(f"                 {one_line(line)}")
+
+    def summary(self, verdict: RunVerdict, folder: str) -> None:
+        """The last lines of a run."""
+        from collections import Counter
+
+        counts = Counter(result.outcome.value for result in verdict.scenarios)
+        said = ", ".join(f"{number} {word}" for word, number in counts.items()) or "no scenario judged"
+        for name, reason in verdict.skipped.items():
+            self.line(f"{'skipped':12} {name}: {one_line(reason)}")
+        spent = ", ".join(f"{name} {value:.1f}" for name, value in verdict.seconds.items() if value >= 0.05)
+        self.line(f"accelerator  {verdict.accel.used or 'none'}: {one_line(verdict.accel.reason)}")
+        self.line(f"seconds      {spent}")
+        self.line(f"report       {folder}/report.html")
+        kernel = f"{verdict.source} + {', '.join(verdict.patches)}, configuration {', '.join(verdict.configs)}"
+        if verdict.error:
+            self.line(f"{'stopped':12} {one_line(verdict.error, 1000)}")
+        self.line(f"{self.colour(verdict.outcome)} {plain(kernel)}: {said}")
