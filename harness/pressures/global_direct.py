@@ -16,4 +16,12 @@ KEYS = {"subscriber": True, "stalls": False, "callbacks": False}
 def commands(arguments: Mapping[str, Any]) -> Sequence[str]:
     """Allocate until allocstall_* has moved by `stalls` and a subscriber saw `callbacks`."""
     stalls, callbacks = arguments.get("stalls", 1), arguments.get("callbacks", 1)
-    return [f"kalloc name={arguments['subscriber']} gfp=movable stop_allocstall={stalls} stop_callbacks={callbacks}"]
+    return [
+        # Without the page cache get_scan_count() has no easier prey than anonymous memory.
+        "write path=/proc/sys/vm/drop_caches value=3",
+        # kswapd is woken by the swap device's own allocations, and then takes the pages while direct reclaim sleeps in
+        # throttle_direct_reclaim(). High watermarks keep it from sleeping there: free memory stays above half of them.
+        "write path=/proc/sys/vm/min_free_kbytes value=16384",
+        "kswapd",
+        f"kalloc name={arguments['subscriber']} gfp=movable stop_allocstall={stalls} stop_callbacks={callbacks}",
+    ]

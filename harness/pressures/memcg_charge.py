@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-KEYS = {"size": True}
+KEYS = {"size": True, "keep": False}
 
 
 def commands(arguments: Mapping[str, Any]) -> Sequence[str]:
-    """Touch `size` of fresh memory in the scenario's cgroup and give it back."""
-    return [f"charge size={arguments['size']}"]
+    """Touch `size` of fresh memory in the scenario's cgroup; given back at once, or kept under the name `keep`."""
+    kept = f" name={arguments['keep']}" if "keep" in arguments else ""
+    return [f"charge size={arguments['size']}{kept}"]
