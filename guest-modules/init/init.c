@@ -188,8 +188,10 @@ int main(int argc, char **argv)
 {
 	if (argc > 1 && !strcmp(argv[1], "calibrate"))
 		return calibrate();
+	if (argc > 1 && !strcmp(argv[1], "tsc"))
+		return measure_tsc();
 	if (getpid() != 1) {
-		fprintf(stderr, "usage: %s calibrate (or run as PID 1)\n", argv[0]);
+		fprintf(stderr, "usage: %s calibrate|tsc (or run as PID 1)\n", argv[0]);
 		return 2;
 	}
 	setup_mounts();

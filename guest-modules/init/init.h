@@ -58,5 +58,6 @@ void bridge_forget_ports(void);
 
 /* calibrate.c */
 int calibrate(void);
+int measure_tsc(void);
 
 #endif

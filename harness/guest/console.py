@@ -287,7 +287,7 @@ class Terminal:
             self.spawn.expect(rb"harness-''done\r\n(.*?)harness-done\r\n", timeout=deadline.remaining_s)
         except pexpect.TIMEOUT:
             raise TimeoutError(f"shell on hvc0: {command!r} not done after {deadline}") from None
-        except pexpect.EOF:
+        except (pexpect.EOF, OSError):
             raise GuestLost("shell on hvc0: the channel was closed") from None
         match: Any = self.spawn.match
         raw: bytes = match[1]

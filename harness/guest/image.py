@@ -41,12 +41,14 @@ _LIBRARY_FOLDERS = ("/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib6
 class GuestImage:
     """An initramfs that boots with any kernel its modules were built for.
 
-    key: content key. seconds: what this call cost, near 0 from the cache.
-    client_key: private SSH key that the guest's root accepts. host_key: the
-    public key, as in known_hosts, by which the guest's dropbear is known.
+    init: PID 1, as a program that the host can run. key: content key.
+    seconds: what this call cost, near 0 from the cache. client_key: private SSH
+    key that the guest's root accepts. host_key: the public key, as in
+    known_hosts, by which the guest's dropbear is known.
     """
 
     path: Path
+    init: Path
     key: str
     seconds: float
     client_key: Path
@@ -75,7 +77,7 @@ def assemble(cache: Path, modules: Sequence[Path] = (), progress: Progress = QUI
         if not target.exists():
             progress.say("assembling the guest image")
             workspace.write_atomic(target, cpio.archive(_entries(parts, modules, client, server)))
-    return GuestImage(target, key, time.monotonic() - began, client, _public(server))
+    return GuestImage(target, parts["init"], key, time.monotonic() - began, client, _public(server))
 
 
 def _programs(cache: Path, progress: Progress) -> dict[str, Path]:

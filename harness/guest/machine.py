@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shlex
 import shutil
 import subprocess
@@ -163,7 +164,10 @@ class Machine:
 
     def state(self, silence_s: float = _SILENCE_S) -> MachineState:
         """What became of the machine: the kernel's own words first, then QEMU's, then the silence."""
-        # Once QEMU is gone, its last bytes may still be on their way to the console's reader.
+        # A QEMU that closed the channel is about to end; once it is gone, its last bytes may still be on their way.
+        if self.agent.lost is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(timeout=2.0)
         status = self._child.poll()
         if status is not None:
             self.console.settle(2.0)
@@ -280,7 +284,15 @@ def _files(image: GuestImage, kernel: Path, channels: Channels, disk: IO[bytes] 
         ssh=channels.ssh.theirs.fileno(),
         monitor=channels.monitor.theirs.fileno(),
         swap=disk.fileno() if disk is not None else -1,
+        tsc_khz=_tsc_khz(image.init),
     )
+
+
+@functools.cache
+def _tsc_khz(init: Path) -> int:
+    """The rate of this host's time stamp counter; 0 when it cannot be told."""
+    done = process.run([init, "tsc"], timeout_s=10)
+    return int(done.stdout) if done.status == 0 and done.stdout.strip().isdigit() else 0
 
 
 def _await_hello(machine: Machine, news: threading.Event, deadline: Deadline) -> None:

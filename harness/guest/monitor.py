@@ -101,7 +101,8 @@ class Monitor:
             raise MachineError(f"QEMU's monitor: {what}: no answer after {timeout_s:g} s") from None
         except ExecuteError as error:
             raise MachineError(f"QEMU's monitor: {what}: {error}") from error
-        except (QMPError, OSError, EOFError, asyncio.CancelledError) as error:
+        # AssertionError: how qemu.qmp 0.0.6 tells that QEMU left during the negotiation.
+        except (QMPError, OSError, EOFError, AssertionError, asyncio.CancelledError) as error:
             raise MachineError(f"QEMU's monitor: {what}: {error}") from error
 
 

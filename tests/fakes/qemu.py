@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A QEMU that plays a part and dies on cue. The name it is called by is the part; it speaks the channels it inherits.
+
+refuses   complains and exits 1            panics    prints a panic and exits 0
+resets    exits 0 without a word           silent    does nothing for ever
+answers   a guest that answers PING        murdered  HELLO, then SIGKILL to itself
+hostile   sends what is no frame
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import sys
+import threading
+from pathlib import Path
+
+HEAD = struct.Struct("<IIII")
+MAGIC = 0x4E484147
+
+
+def channel(name: str) -> socket.socket:
+    """The descriptor that the command line gives a chardev."""
+    found = next(word for word in sys.argv if word.startswith(f"socket,id={name},"))
+    number = re.search(r"fd=(\d+)", found)
+    assert number is not None
+    return socket.socket(fileno=int(number[1]))
+
+
+def greet(monitor: socket.socket) -> None:
+    """As QMP: a greeting, and an answer to qmp_capabilities."""
+    monitor.sendall(
+        json.dumps({"QMP": {"version": {"qemu": {}, "package": ""}, "capabilities": []}}).encode() + b"\r\n"
+    )
+    request = json.loads(monitor.recv(4096))
+    monitor.sendall(json.dumps({"return": {}, "id": request.get("id")}).encode() + b"\r\n")
+
+
+def frame(number: int, kind: int, payload: bytes) -> bytes:
+    return HEAD.pack(MAGIC, number, kind, len(payload)) + payload
+
+
+def answer(agent: socket.socket) -> None:
+    """HELLO, a heartbeat, then DONE to whatever comes."""
+    agent.sendall(frame(0, 16, b"abi=1\nrelease=6.6.6\nmodules=ok\nswap=ok\n") + frame(0, 22, struct.pack("<Q", 5)))
+    with agent.makefile("rb") as stream:
+        while head := stream.read(HEAD.size):
+            _, number, _, size = HEAD.unpack(head)
+            stream.read(size)
+            agent.sendall(frame(number, 21, struct.pack("<i", 0)))
+
+
+def main() -> None:
+    part = Path(sys.argv[0]).name
+    if part == "refuses":
+        sys.stderr.write("qemu: -machine imaginary: unsupported machine type\n")
+        sys.exit(1)
+    console, agent, monitor = channel("console"), channel("agent"), channel("monitor")
+    greet(monitor)
+    # The next command is "quit".
+    threading.Thread(target=lambda: (monitor.recv(1), os._exit(0)), daemon=True).start()
+    match part:
+        case "panics":
+            console.sendall(
+                b"[    0.1] Kernel panic - not syncing: VFS: Unable to mount \x1b]0;root\x07\r\nCall Trace:\r\n"
+            )
+        case "silent":
+            console.sendall(b"[    0.1] Oops: 0000 [#1] SMP\r\n")
+            signal.pause()
+        case "hostile":
+            agent.sendall(b"A" * 64)
+            signal.pause()
+        case "answers":
+            answer(agent)
+        case "murdered":
+            agent.sendall(frame(0, 16, b"abi=1\nrelease=6.6.6\n"))
+            # The harness says something once it took HELLO.
+            agent.recv(1)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

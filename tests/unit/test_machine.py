@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.guest.image import GuestImage
+from harness.guest.machine import BootFailed, Condition, Watchdogs, boot
+from harness.model.errors import GuestLost, LaunchError
+from harness.model.shape import MachineShape
+from tests.fakes import qemu as fake
+
+
+@pytest.fixture
+def start(tmp_path: Path):
+    """Boots the scripted QEMU in one of its parts."""
+
+    def make(part: str, **options):
+        program = tmp_path / part
+        shutil.copy(fake.__file__, program)
+        text = program.read_text("utf-8")
+        program.write_text(f"#!{sys.executable}\n{text}", "utf-8")
+        program.chmod(0o755)
+        image = GuestImage(tmp_path / "i.cpio", Path("/bin/false"), "key", 0.0, tmp_path / "key", "ssh-ed25519 A")
+        return boot(
+            image,
+            tmp_path / "vmlinux",
+            MachineShape(swap_mib=1),
+            run_dir=tmp_path / "run",
+            program=str(program),
+            **options,
+        )
+
+    return make
+
+
+def test_a_guest_that_answers_is_a_machine_and_leaves_only_its_log(start, tmp_path):
+    with start("answers") as machine:
+        assert machine.hello["release"] == "6.6.6"
+        assert machine.state().condition is Condition.RUNNING
+        assert machine.agent.ping() < 30
+        pid = machine.pid
+        assert Path(f"/proc/{pid}").exists()
+
+    assert not Path(f"/proc/{pid}").exists()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["console.log"]
+
+
+def test_qemu_that_refuses_is_a_launch_error_with_its_words(start):
+    with pytest.raises(LaunchError, match="status 1: qemu: -machine imaginary") as caught, start("refuses"):
+        pass
+    assert "-nodefaults" in caught.value.hint
+
+
+def test_a_program_that_is_missing_is_a_launch_error(tmp_path):
+    image = GuestImage(tmp_path, Path("/bin/false"), "key", 0.0, tmp_path, "")
+    with (
+        pytest.raises(LaunchError, match="not found in PATH"),
+        boot(image, tmp_path, run_dir=tmp_path / "run", program="qemu-of-dreams"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("part", "reason", "message"),
+    [
+        ("panics", "panic", "the kernel panicked at boot: .*VFS: Unable to mount"),
+        ("resets", "exited", "reset before the kernel reached PID 1"),
+        ("silent", "silent", r"did not reach PID 1 after .*limit 1 s.*Oops: 0000"),
+    ],
+)
+def test_a_kernel_that_does_not_boot_is_something_seen(start, part, reason, message):
+    """It is no HarnessError: the verdict on such a kernel is fail, not error."""
+    with pytest.raises(BootFailed, match=message) as caught, start(part, limit_s=1.0, slowdown=1.0):
+        pass
+    assert caught.value.reason == reason
+    assert "\x1b" not in caught.value.console
+
+
+def test_a_guest_that_speaks_nonsense_is_lost(start):
+    with pytest.raises(GuestLost, match="sent no frame"), start("hostile"):
+        pass
+
+
+def test_qemu_that_is_killed_has_no_kernel_to_blame(start):
+    """The state names the signal; a command that was under way is lost."""
+    with start("murdered") as machine:
+        with pytest.raises(GuestLost):
+            machine.agent.ping()
+        state = machine.state()
+
+    assert state.condition is Condition.EXITED
+    assert state.exit_status == -9
+
+
+@pytest.mark.parametrize("limit_s", [5, 30, 60, 600, 6000])
+def test_the_kernel_tells_of_a_hang_before_the_harness_gives_up(limit_s):
+    dogs = Watchdogs.within(limit_s)
+
+    assert dogs.softlockup_s >= 2
+    assert dogs.softlockup_s % 2 == 0
+    assert dogs.softlockup_s <= dogs.rcu_stall_s <= dogs.hung_task_s < limit_s

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from harness.guest.qemu import Files, command, kernel_parameters
+from harness.model.shape import Board, MachineShape
+
+FILES = Files(Path("/k/vmlinux"), Path("/i.cpio"), console=10, terminal=11, agent=12, ssh=13, monitor=14, swap=15)
+QEMU = Path("/usr/bin/qemu-system-x86_64")
+
+
+def values(argv: list[str], option: str) -> list[str]:
+    """What follows each occurrence of an option."""
+    return [value for name, value in itertools.pairwise(argv) if name == option]
+
+
+@pytest.mark.parametrize("board", list(Board))
+@pytest.mark.parametrize("accel", ["tcg", "kvm"])
+def test_a_guest_has_no_way_out(board, accel):
+    """Nothing is there by default, and no network device is asked for."""
+    argv = command(QEMU, MachineShape(board=board), accel, FILES)
+
+    assert {"-nodefaults", "-no-user-config"} <= set(argv)
+    assert not values(argv, "-netdev")
+    assert not values(argv, "-nic")
+    assert not any("net" in device for device in values(argv, "-device"))
+
+
+def test_every_descriptor_that_is_named_is_inherited():
+    argv = " ".join(command(QEMU, MachineShape(), "tcg", FILES))
+
+    assert FILES.descriptors() == (10, 11, 12, 13, 14, 15)
+    assert all(f"fd={number}" in argv for number in FILES.descriptors())
+
+
+def test_a_shape_without_swap_has_no_disk():
+    files = Files(Path("/k"), Path("/i"), console=10, terminal=11, agent=12, ssh=13, monitor=14)
+    argv = command(QEMU, MachineShape(swap_mib=0), "tcg", files)
+
+    assert not values(argv, "-blockdev")
+    assert not any("blk" in device for device in values(argv, "-device"))
+
+
+def test_the_accelerator_brings_its_processor():
+    tcg = command(QEMU, MachineShape(), "tcg", FILES)
+    kvm = command(QEMU, MachineShape(), "kvm", FILES)
+
+    assert (values(tcg, "-accel"), values(tcg, "-cpu")) == (["tcg,thread=multi"], ["max"])
+    assert (values(kvm, "-accel"), values(kvm, "-cpu")) == (["kvm"], ["host"])
+
+
+def test_the_shapes_own_parameters_win():
+    """The kernel takes the last of two; a shape can turn on what the harness turned off."""
+    parameters = kernel_parameters(MachineShape().with_cmdline("transparent_hugepage=always"))
+
+    assert parameters[-1] == "transparent_hugepage=always"
+    assert "panic=-1" in parameters
+
+
+def test_the_clocks_rate_is_told_to_tcg_only():
+    """Under KVM the guest has a clock of the hypervisor's."""
+    files = Files(Path("/k"), Path("/i"), console=1, terminal=2, agent=3, ssh=4, monitor=5, tsc_khz=2600000)
+
+    assert "tsc_early_khz=2600000" in values(command(QEMU, MachineShape(), "tcg", files), "-append")[0]
+    assert "tsc_early_khz" not in values(command(QEMU, MachineShape(), "kvm", files), "-append")[0]
+
+
+def test_the_same_question_has_the_same_answer():
+    assert command(QEMU, MachineShape(), "tcg", FILES) == command(QEMU, MachineShape(), "tcg", FILES)
