@@ -16,7 +16,7 @@ from harness.guest.agent import GuestProcess, GuestTimeout
 from harness.guest.machine import Condition, Machine, Watchdogs
 from harness.host.clock import Deadline
 from harness.model import event, splat
-from harness.model.errors import GuestLost
+from harness.model.errors import CannotTest, GuestLost
 from harness.model.recording import Answer, Ended, Recording
 from harness.model.scenario import Scenario, Step
 
@@ -30,6 +30,10 @@ LOG_DEVICE = "/dev/notifier_hold_log"
 # How long a wait for a reply goes without a look at the console, in seconds.
 _LOOK_S = 0.2
 QUENCH = "/sys/module/notifier_hold/parameters/quench"
+PRINTK = "/proc/sys/kernel/printk"
+SYSRQ = "/proc/sysrq-trigger"
+# What must work in a guest without memory: opened before the trouble begins.
+_LIFELINES = (QUENCH, PRINTK, SYSRQ)
 
 
 @dataclass(frozen=True)
@@ -134,9 +138,15 @@ def drive(scenario: Scenario, machine: Machine, listener: Listener, limit_s: flo
     in all, already scaled to this guest. Raises GuestLost when the machine
     went away for a reason of the host.
     """
+    loaded = machine.hello.get("modules", "?")
+    if loaded != "ok":
+        raise CannotTest(f"the module does not load on this kernel: {loaded}", f"see {machine.console.log}")
     drive = _Drive(scenario, machine, listener, Deadline(limit_s))
     try:
-        drive.run()
+        try:
+            drive.run()
+        except GuestTimeout as late:
+            drive.give_up(late)
     except GuestLost as lost:
         drive.ended, drive.detail = _why(machine, lost)
     return drive.recording(), drive.raw
@@ -159,6 +169,8 @@ class _Drive:
     def run(self) -> None:
         """All commands, the end of the driver, the event log."""
         self._machine.set_watchdogs(Watchdogs.within(self._deadline.limit_s))
+        for path in _LIFELINES:
+            self._machine.agent.keep_file(path)
         driver = self._machine.agent.start(["/bin/drive"])
         for command in plan(self._scenario):
             if not self._step(driver, command):
@@ -176,6 +188,20 @@ class _Drive:
             driver.signal(9)
             driver.wait(self._grace_s)
         self.raw = self._machine.agent.read_file(LOG_DEVICE, self._grace_s)
+
+    def give_up(self, late: GuestTimeout) -> None:
+        """The guest did not do what it always can: it hangs, if it was not already caught at something worse."""
+        if self.ended is Ended.EARLY:
+            self.detail += f"; then {late}"
+            return
+        try:
+            self._machine.agent.ping(self._grace_s)
+        except GuestTimeout:
+            self.ended, self.detail = Ended.SILENT, f"{late}; PID 1 does not answer either"
+        else:
+            self.ended, self.detail = Ended.NO_PROGRESS, str(late)
+            with contextlib.suppress(GuestTimeout):
+                self._show_blocked()
 
     def recording(self) -> Recording:
         """What happened so far."""
@@ -233,12 +259,12 @@ class _Drive:
         self.ended = Ended.EARLY
         self.detail = f"stopped after {self._listener.reports} reports on the console"
         self._machine.agent.write_file(QUENCH, "1\n")
-        self._machine.agent.write_file("/proc/sys/kernel/printk", "1 1 1 1\n")
+        self._machine.agent.write_file(PRINTK, "1\n")
 
     def _show_blocked(self) -> None:
         """Have the kernel write its blocked tasks and all CPUs' backtraces to the console."""
         for key in ("w", "l"):
-            self._machine.agent.write_file("/proc/sysrq-trigger", key, self._grace_s)
+            self._machine.agent.write_file(SYSRQ, key, self._grace_s)
         self.detail += "; the blocked tasks are at the end of the console"
 
     def _hear_the_end(self) -> None:

@@ -51,6 +51,7 @@ class Frame(IntEnum):
     ENTROPY = 7
     POWEROFF = 8
     PING = 9
+    KEEP = 10
     HELLO = 16
     STDOUT = 17
     STDERR = 18
@@ -223,6 +224,14 @@ class Agent:
                 raise OSError(0, done.stderr.decode(errors="backslashreplace").strip(), path)
             return
         self._request(Frame.WRITE, name + raw, timeout_s, path)
+
+    def keep_file(self, path: str, timeout_s: float = 5.0) -> None:
+        """Have PID 1 open a file (of /proc or /sys) now, so that write_file() works on it when memory is gone.
+
+        Another process would have to be forked for it otherwise, and its own
+        pages would be reclaimed for. Raises OSError as open(2) would.
+        """
+        self._request(Frame.KEEP, path.encode(), timeout_s, path)
 
     def ping(self, timeout_s: float = 5.0) -> float:
         """Seconds that PID 1 needs to answer."""

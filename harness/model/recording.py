@@ -91,7 +91,7 @@ class Recording:
         """The scenario's name of the module's subscriber `number`."""
         for answer in self.answers:
             if answer.reply.get("verb") == "subscribe" and answer.reply.get("subscriber") == number:
-                return str(answer.reply.get("name", number))
+                return answer.command.partition("name=")[2].partition(" ")[0]
         return f"#{number}"
 
 

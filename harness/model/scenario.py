@@ -39,6 +39,7 @@ COUNTERS = (
     "errno",
     "waits",
     "self_waits",
+    "held",
     "released",
     "allocstall",
 )

@@ -25,6 +25,7 @@ def count(recording: Recording) -> Mapping[str, int]:
         "errno": sum(entry.result not in (0, -errno.EAGAIN) for entry in own),
         "waits": len(waits),
         "self_waits": sum(bool(entry.context & OWNER_IS_CURRENT) for entry in waits),
+        "held": sum(entry.result for entry in recording.all_events if entry.kind == Kind.HOLD and entry.result > 0),
         "released": sum(entry.result for entry in recording.all_events if entry.kind == Kind.PUT),
         "allocstall": recording.moved("allocstall"),
     }

@@ -66,7 +66,8 @@ def _unmarked(recording: Recording, warns: Sequence[Splat]) -> Iterator[Finding]
         NAME,
         text,
         f"scenario {recording.scenario.name}: {len(bare)} of {sum(e.strict_direct for e in recording.starts)} "
-        f"callbacks in direct reclaim, {len(failed)} of them answered an errno; {_point(bare)}; {_shown(warns)}",
+        f"callbacks in direct reclaim, {len(failed)} of them answered an errno; "
+        f"{_point(failed or bare)}; {_shown(warns)}",
     )
 
 
