@@ -353,6 +353,11 @@ class GuestProcess:
         with self._agent._news:
             return self._talk.stderr.decode("utf-8", errors="backslashreplace")
 
+    @property
+    def status(self) -> int | None:
+        """The command's status when it ended, None while it runs."""
+        return self._talk.status
+
     def send(self, data: bytes | str, deadline: Deadline | None = None) -> None:
         """Write to standard input; returns before the command has read it. Raises BrokenPipeError as write(2) would."""
         raw = data.encode() if isinstance(data, str) else data
