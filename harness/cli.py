@@ -119,6 +119,15 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--json", action="store_true")
     report.set_defaults(command=_judge)
 
+    console = commands.add_parser("console", help="the reports in any kernel console log")
+    console.add_argument("files", nargs="+", metavar="FILE", type=Path, help="what a kernel wrote to its console")
+    console.add_argument("--json", action="store_true", help="one object a line for each file")
+    console.add_argument("--text", action="store_true", help="each report in full as well")
+    console.add_argument(
+        "--known-noise", type=Path, metavar="YAML", help="reports that are excused (default: our list)"
+    )
+    console.set_defaults(command=_console)
+
     gc = commands.add_parser("gc", help="bound the cache")
     gc.add_argument("--keep-gib", type=_positive, default=20, metavar="N", help="what may stay, in GiB (default 20)")
     gc.set_defaults(command=_gc)
@@ -288,6 +297,20 @@ def _judge(arguments: argparse.Namespace) -> int:
                 print(render(verdict), end="")
             verdicts.append(verdict.outcome)
     return worst(verdicts).exit_code
+
+
+def _console(arguments: argparse.Namespace) -> int:
+    from harness import console_command
+    from harness.console import noise
+
+    return console_command.run(
+        arguments.files,
+        as_json=arguments.json,
+        text=arguments.text,
+        known_noise=arguments.known_noise or noise.DEFAULT,
+        say=print,
+        note=lambda line: print(line, file=sys.stderr),
+    )
 
 
 def _gc(arguments: argparse.Namespace) -> int:

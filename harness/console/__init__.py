@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reports of a kernel in its console log.
+
+`scan` reads a stream, `find` what is in memory, `opener` judges a single line
+for those who listen live. The tables of what opens a report are in patterns/,
+the functions that no title is made of in infrastructure.py.
+"""
+
+from __future__ import annotations
+
+from harness.console.report import Report
+from harness.console.scanner import Scanner, find, opener, scan
+
+__all__ = ["Report", "Scanner", "find", "opener", "scan"]

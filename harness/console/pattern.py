@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One way in which the kernel begins a report: what a line of the tables in patterns/ says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+
+
+class Frame(Enum):
+    """Where the function in a report's title comes from."""
+
+    NONE = "the title names none"
+    LINE = "the line that opens the report names it, else the stack"
+    STACK = "the first frame of the stack that is no infrastructure"
+    LOCK = "where the lock was to be taken, else the stack"
+    STALL = "what the stuck code was asked to do: the outermost frame that is no dispatcher"
+    LEAK = "the first frame of the backtrace that is no allocator"
+
+
+class Role(Enum):
+    """What a line means for the reports around it."""
+
+    OPENS = "a report begins"
+    WEAK = "a report begins if a stack follows"
+    FOLLOWS = "part of a report that is open or was just closed; on its own it begins one"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """An entry of the tables.
+
+    name: unique. type: the report's class, possibly with {groups} of the expression.
+    needles: every such line holds one of them; they decide whether a line is looked at at all, so few and rare ones are
+        wanted: each costs a pass over the console.
+    regex: matched at the start of a record's text, of which at most LIMIT characters are seen.
+    title: with {groups} of regex and detail, and {frame}.
+    detail: searched for in the report's lines; its groups complete the title.
+    missing: what stands for a group that was not found.
+    anywhere: so unmistakable that it counts behind other text too, as when a program's output lacked its line end.
+    sample: a line that it matches, in the kernel's words. near_miss: one that it must not match.
+    """
+
+    name: str
+    type: str
+    needles: tuple[str, ...]
+    regex: str
+    title: str
+    sample: str
+    near_miss: str
+    frame: Frame = Frame.STACK
+    role: Role = Role.OPENS
+    anywhere: bool = False
+    detail: str = ""
+    missing: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def compiled(self) -> re.Pattern[str]:
+        """The expression for the opening line."""
+        return re.compile(self.regex)
+
+    @cached_property
+    def detail_compiled(self) -> re.Pattern[str]:
+        """The expression for the lines that follow."""
+        return re.compile(self.detail)
+
+
+# Characters of a line that expressions see. The longest format that is matched in
+# full is some 200 long; with the few open repeats that the tables have, this bounds
+# what a hostile line can cost (tests/unit/test_console_patterns.py counts them).
+LIMIT = 400

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The tables of what opens a report, in the order in which they are asked: the first that matches names it."""
+
+from __future__ import annotations
+
+from harness.console.pattern import LIMIT, Pattern
+from harness.console.patterns import hang, lockdep, memory, oops, other
+
+PATTERNS: tuple[Pattern, ...] = (
+    *hang.PATTERNS,
+    *lockdep.PATTERNS,
+    *memory.PATTERNS,
+    *oops.PATTERNS,
+    *other.PATTERNS,
+)
+
+
+NEEDLES = tuple(dict.fromkeys(needle for pattern in PATTERNS for needle in pattern.needles))
+
+
+def match(text: str) -> tuple[Pattern, int] | None:
+    """The pattern by which a record begins a report, and where in its text it does; None for all other records."""
+    text = text[:LIMIT]
+    present = {needle for needle in NEEDLES if needle in text}
+    if not present:
+        return None
+    asked = [pattern for pattern in PATTERNS if not present.isdisjoint(pattern.needles)]
+    for pattern in asked:
+        if pattern.compiled.match(text) is not None:
+            return pattern, 0
+    for pattern in asked:
+        found = pattern.compiled.search(text) if pattern.anywhere else None
+        if found is not None:
+            return pattern, found.start()
+    return None

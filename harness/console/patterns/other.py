@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""WARN(), what subsystems say for themselves, and what no other table knows.
+
+Formats: kernel/panic.c (__warn), lib/bug.c, arch/x86/kernel/unwind_*.c, fs/super.c, fs/open.c, fs/dcache.c, net/core/dev.c.
+"""
+
+from __future__ import annotations
+
+from harness.console.pattern import Frame, Pattern, Role
+
+# "WARNING: CPU: 1 PID: 42 at FILE:LINE FUNCTION+0x1/0x2"; since Linux v6.19 "WARNING: FILE:LINE at FUNCTION+0x1/0x2, CPU#1: task/42".
+_AT = r"(?:CPU: (?P<cpu>\d+) PID: (?P<pid>\d+) at |(?=[\w./+-]{1,160}:\d+ at \S{1,200}, CPU#\d))"
+
+
+def _warn(site: str, function: str = r"[^\s+(]{1,200}") -> str:
+    return rf"WARNING: {_AT}(?P<site>{site}:\d+) (?:at )?(?P<fn>{function})"
+
+
+PATTERNS = (
+    Pattern(
+        name="warn-refcount",
+        type="REFCOUNT_WARNING",
+        needles=("WARNING: ",),
+        regex=_warn(r"lib/refcount\.c"),
+        title="WARNING: refcount bug in {frame}",
+        anywhere=True,
+        sample="WARNING: CPU: 0 PID: 28200 at lib/refcount.c:152 refcount_inc+0x47/0x50",
+        near_miss="WARNING: CPU: 0 PID: 28200 at lib/refcounts.c:152 refcount_inc+0x47/0x50",
+    ),
+    Pattern(
+        name="warn-odebug",
+        type="WARNING",
+        needles=("WARNING: ",),
+        regex=_warn(r"lib/debugobjects\.c"),
+        title="WARNING: ODEBUG bug in {frame}",
+        anywhere=True,
+        sample="WARNING: CPU: 0 PID: 5989 at lib/debugobjects.c:291 debug_print_object+0x166/0x220",
+        near_miss="WARNING: CPU: 0 PID: 5989 at lib/bitmap.c:291 debug_print_object+0x166/0x220",
+    ),
+    Pattern(
+        name="warn-lockdep",
+        type="LOCKDEP",
+        needles=("WARNING: ",),
+        regex=_warn(r"kernel/locking/lockdep\.c"),
+        title="WARNING: locking bug in {frame}",
+        anywhere=True,
+        sample="WARNING: CPU: 0 PID: 17530 at kernel/locking/lockdep.c:735 look_up_lock_class+0x179/0x260",
+        near_miss="WARNING: CPU: 0 PID: 17530 at kernel/locking/rwsem.c:735 up_write+0x179/0x260",
+    ),
+    Pattern(
+        name="warn-kmalloc",
+        type="WARNING",
+        needles=("WARNING: ",),
+        regex=_warn(
+            r"mm/(?:slab_common|util|slub)\.c",
+            r"k\w{0,8}malloc\w{0,24}|__k\w{0,8}malloc\w{0,24}",
+        ),
+        title="WARNING: kmalloc bug in {frame}",
+        anywhere=True,
+        sample="WARNING: CPU: 1 PID: 10275 at mm/slab_common.c:1012 kmalloc_slab+0x5d/0x70",
+        near_miss="WARNING: CPU: 1 PID: 10275 at mm/slab_common.c:1012 kmem_cache_destroy+0x5d/0x70",
+    ),
+    Pattern(
+        name="warn-vmalloc",
+        type="WARNING",
+        needles=("WARNING: ",),
+        regex=_warn(r"mm/vmalloc\.c", r"__vmalloc_node_range\w{0,16}"),
+        title="WARNING: zero-size vmalloc in {frame}",
+        anywhere=True,
+        sample="WARNING: CPU: 1 PID: 3605 at mm/vmalloc.c:3086 __vmalloc_node_range+0x4d6/0x6c0",
+        near_miss="WARNING: CPU: 1 PID: 3605 at mm/vmalloc.c:3086 vunmap+0x4d6/0x6c0",
+    ),
+    Pattern(
+        name="warn",
+        type="WARNING",
+        needles=("WARNING: ",),
+        regex=_warn(r"[\w./+-]{1,160}"),
+        title="WARNING in {frame}",
+        frame=Frame.LINE,
+        anywhere=True,
+        sample="WARNING: CPU: 0 PID: 34 at mm/mmu_notifier.c:489 __mmu_notifier_invalidate_range_start+0x1e0/0x260",
+        near_miss="WARNING: Spectre v2 mitigation leaves CPU vulnerable to RETBleed attacks, data leaks possible!",
+    ),
+    Pattern(
+        name="unwinder",
+        type="WARNING",
+        needles=("WARNING: ",),
+        regex=(
+            r"WARNING: (?P<what>kernel stack regs|kernel stack frame pointer) at \S{1,40} in .{1,32}:\d+ has bad (?P<value>'bp' value|value)|"
+            r"WARNING: (?P<what2>stack recursion|can't access registers|unrecognized unwind stack type)"
+        ),
+        title="WARNING: {what} has bad {value}",
+        frame=Frame.NONE,
+        role=Role.FOLLOWS,
+        missing={"what": "kernel stack", "value": "state"},
+        sample="WARNING: kernel stack regs at ffff8801d100fea8 in drive:16059 has bad 'bp' value ffff8801d100ff28",
+        near_miss="WARNING: kernel stack is not protected",
+    ),
+    Pattern(
+        name="dead-loop",
+        type="WARNING",
+        needles=("Dead loop",),
+        regex=r"(?:\S{1,32}: )?Dead loop on virtual device \S{1,32},",
+        title="Dead loop on virtual device",
+        frame=Frame.NONE,
+        sample="Dead loop on virtual device ip6_vti0, fix it urgently!",
+        near_miss="No Dead loop on virtual device",
+    ),
+    Pattern(
+        name="busy-inodes",
+        type="DoS",
+        needles=("VFS: ",),
+        regex=r"VFS: Busy inodes after unmount of ",
+        title="VFS: Busy inodes after unmount (use-after-free)",
+        frame=Frame.NONE,
+        sample="VFS: Busy inodes after unmount of vda (ext4)",
+        near_miss="VFS: Busy inodes after a long day",
+    ),
+    Pattern(
+        name="file-count",
+        type="DoS",
+        needles=("VFS: ",),
+        regex=r"VFS: Close: file count is (?:0|zero)",
+        title="VFS: Close: file count is zero (use-after-free)",
+        frame=Frame.NONE,
+        sample="VFS: Close: file count is 0 (f_op=ext4_file_operations)",
+        near_miss="VFS: Close: file count is 1",
+    ),
+    Pattern(
+        name="dentry-in-use",
+        type="BUG",
+        needles=("BUG",),
+        regex=r"BUG: Dentry .{1,160} still in use \(-?\d+\) \[unmount of ",
+        title="BUG: Dentry still in use",
+        frame=Frame.NONE,
+        sample="BUG: Dentry 00000000a1b2c3d4{i=1,n=file}  still in use (1) [unmount of tmpfs tmpfs]",
+        near_miss="BUG: Dentry cache hash table entries: 65536",
+    ),
+    Pattern(
+        name="program",
+        type="SYZ_FAILURE",
+        needles=("SYZF",),
+        regex=r"(?P<what>SYZ(?:FAIL|FATAL): .{1,120})",
+        anywhere=True,
+        title="{what}",
+        frame=Frame.NONE,
+        sample="SYZFAIL: mmap of data segment failed",
+        near_miss="SYZFS: mounted",
+    ),
+    Pattern(
+        name="any-bug",
+        type="BUG",
+        needles=("BUG",),
+        regex=r"(?:\[ )?BUG: (?P<what>\S[^\n]{2,100}?)(?: \])?$",
+        title="BUG: {what}",
+        frame=Frame.NONE,
+        sample="BUG: arch topology borken",
+        near_miss="BUG: KASAN: use-after-free in foo+0x1/0x2",
+    ),
+    Pattern(
+        name="any-warning",
+        type="WARNING",
+        needles=("WARNING: ",),
+        regex=r"(?:\[ )?WARNING: (?P<what>\S[^\n]{2,100}?)(?: \])?$",
+        title="WARNING: {what}",
+        frame=Frame.NONE,
+        role=Role.WEAK,
+        sample="WARNING: a check that prints its own line and calls dump_stack()",
+        near_miss="WARNING: CPU: 0 PID: 34 at mm/mmu_notifier.c:489 foo+0x1e0/0x260",
+    ),
+)

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Functions on the stacks of a report, and the one that names the bug.
+
+A stack looks different on each architecture, and has changed over the years::
+
+    x86, arm64, riscv, s390     foo+0x1a/0x40         [<ffffffff8100>] foo+0x1a/0x40       ? foo+0x1a/0x40 (not reliable)
+    arm                          [<8028bd5c>] (foo) from [<80132060>] (bar+0x58c/0x1844)    foo from bar+0x58c/0x1844
+    powerpc                      [c00000003ae5b800] [c00000000135c19c] foo+0x128/0x1cc (unreliable)
+    decoded                      foo+0x1a/0x40 mm/foo.c:12          foo mm/foo.c:12 [inline]
+    the CPU's own               RIP: 0010:foo+0x1a/0x40     pc : foo+0x1a/0x40      NIP [c000000000] foo+0x1a/0x40
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.console.infrastructure import ALLOCATOR, DISPATCH, IDLE, INTERRUPT, SOFTIRQ, relevant
+
+_NAME = r"(?P<fn>[A-Za-z_$<][\w.$:<>&,{}#-]{0,250})"
+_OFFSET = r"\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}"
+_ADDRESS = r"\(?\[<?(?:0x)?[0-9a-fx]{4,18}>?\]\)?"
+_FRAME = re.compile(
+    rf"(?:<\w{{1,8}}>)?[ \t#\d]{{0,24}}(?:</?\w{{1,12}}> +){{0,3}}(?:{_ADDRESS} {{0,4}}){{0,2}}(?P<guess>\? )?\(?{_NAME}(?:{_OFFSET}|\+0x)"
+)
+_INLINE = re.compile(rf" {{1,8}}(?P<guess>\? )?{_NAME} [\w./+-]{{1,160}}:\d+ \[inline\]")
+_ARM = re.compile(
+    r"[ \t]{0,8}(?:\[<[0-9a-f]{8}>\] \()?(?P<fn>[A-Za-z_][\w.]{0,120})\)? from (?:\[<[0-9a-f]{8}>\] \()?(?P<caller>[A-Za-z_][\w.]{0,120})?"
+)
+_CPU = re.compile(
+    r"(?:RIP: (?!0033|0023|002b)(?:[0-9a-f]{4}:)?|EIP: |IP: |pc : |PC is at |epc : |NIP:? {1,2}|ERA: |Krnl PSW : .{30,60}\()"
+    rf"(?:{_ADDRESS} {{0,4}}){{0,2}}(?:[0-9a-f]{{16}} )?{_NAME}{_OFFSET}"
+)
+_PPC_INTERRUPT = re.compile(rf"--- interrupt: [0-9a-f]{{3,4}} at {_NAME}{_OFFSET}")
+# A frame at the start of a line has nothing else on it.
+_BARE = re.compile(rf"[\w.]{{1,200}}{_OFFSET}(?: \[\w+\])?\s*$")
+_USER = re.compile(r"RIP: (?:0033|0023|002b):|--- interrupt: c00 ")
+_BEGIN = re.compile(
+    r"(?:Call [Tt]race:|Backtrace:|backtrace:|stack backtrace:|NMI backtrace for cpu|task:\S|Task dump for CPU|CPU: \d+ )"
+)
+_OTHER = re.compile(
+    r"(?:Allocated by |Freed by |Last potentially related|Second to last|allocated by |freed by |Uninit was |Local variable|Showing all locks|Preemption disabled at|"
+    r"-> #\d|the existing dependency|\{[\w-]+\} state was registered|Origin:|Chain exists of|the dependencies between)"
+)
+_SUFFIX = re.compile(
+    r"(?:\.(?:isra|constprop|part|cold|llvm|lto_priv|cfi_jt|cfi|altinstr|clone)(?:\.\w{1,24})?)+$|\.\d+$|\$[0-9a-f]{16,40}$"
+)
+_SYSCALL = re.compile(
+    r"(?:__(?:x64|ia32|arm64|s390x?|riscv|se|do|x32)_(?:compat_)?|compat_)?_{0,3}(?:sys|SyS|SYSC)_(?P<call>\w{2,60})"
+)
+# Variants of one function that the configuration or the caller's flavour chooses.
+_VARIANT = re.compile(
+    r"(?P<base>smp_call_function|synchronize_rcu|on_each_cpu)(?:_\w{1,40})|synchronize_(?P<flavour>sched|srcu|net)(?:_\w{1,40})?$"
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function on a stack, innermost first. reliable: the unwinder is sure of it. registers: the CPU stood there."""
+
+    function: str
+    reliable: bool = True
+    registers: bool = False
+
+
+def plain_name(function: str) -> str:
+    """A function's name as in the source, whatever the compiler made of it."""
+    while (match := _SUFFIX.search(function)) is not None:
+        function = function[: match.start()]
+    return function
+
+
+def title_name(function: str) -> str:
+    """A name that is the same on every architecture and configuration."""
+    function = plain_name(function)
+    call = _SYSCALL.fullmatch(function)
+    if call is not None:
+        return f"sys_{call['call']}"
+    variant = _VARIANT.match(function)
+    if variant is not None:
+        return variant["base"] or ("synchronize_rcu" if variant["flavour"] == "sched" else function)
+    return function
+
+
+def calls(line: str) -> list[Call]:
+    """The functions that a line of a stack, or of registers, names."""
+    line = line[:400]
+    if " from " in line:
+        match = _ARM.match(line)
+        if match is not None:
+            return [Call(plain_name(name)) for name in match.groups() if name]
+    if "0x" in line or "[inline]" in line:
+        for pattern in (_CPU, _PPC_INTERRUPT):
+            match = pattern.match(line)
+            if match is not None:
+                return [Call(plain_name(match["fn"]), registers=True)]
+        match = _FRAME.match(line) or _INLINE.match(line)
+        if match is not None and (line[:1] in " \t[<(" or _BARE.match(line) is not None):
+            return [Call(plain_name(match["fn"]), reliable=match["guess"] is None and "(unreliable)" not in line)]
+    return []
+
+
+def stacks(lines: Iterable[str]) -> Iterator[list[Call]]:
+    """The stacks in a report's lines, in order; what the report quotes of the past (who allocated, …) is left out."""
+    current: list[Call] = []
+    quoted = ended = False
+    for line in lines:
+        text = line.lstrip(" \t")
+        if _USER.match(text):
+            ended = True
+            continue
+        if _BEGIN.match(text):
+            # Registers stand before the trace that they belong to.
+            if any(not entry.registers for entry in current):
+                yield current
+                current = []
+            quoted = quoted and not text.startswith(("stack backtrace:", "CPU: "))
+            ended = False
+            continue
+        if _OTHER.match(text):
+            if current:
+                yield current
+                current = []
+            quoted = True
+            continue
+        if not (quoted or ended):
+            current += calls(line)
+    if current:
+        yield current
+
+
+def first_relevant(calls: Sequence[Call]) -> str:
+    """The innermost function that is no infrastructure; empty when there is none."""
+    for entry in calls:
+        if entry.reliable and relevant(entry.function):
+            return entry.function
+    return ""
+
+
+def leaked(calls: Sequence[Call]) -> str:
+    """Who asked for the memory that leaked."""
+    return first_relevant([entry for entry in calls if entry.function not in ALLOCATOR])
+
+
+def stalled(calls: Sequence[Call]) -> str:
+    """What stuck code was asked to do; empty for an idle CPU, or when the stack does not say.
+
+    An interrupt finds a loop anywhere, so its innermost functions differ from
+    run to run. What called the loop does not: read from the outer end, the
+    first function that is no dispatcher.
+    """
+    sure = [entry.function for entry in calls if entry.reliable]
+    if any(function in IDLE for function in sure):
+        return ""
+    # Waiting for other CPUs to answer: the one that waits is the victim.
+    for function in sure:
+        if function.lstrip("_").startswith("smp_call_function") and relevant(function):
+            return function
+    first = next((index for index, function in enumerate(sure) if function in SOFTIRQ), len(sure))
+    last = max((index for index, function in enumerate(sure[:first]) if function in INTERRUPT), default=-1)
+    inner = sure[last + 1 : first]
+    for function in reversed(inner):
+        if title_name(function) not in DISPATCH and relevant(function):
+            return function
+    return next(
+        (function for function in reversed(inner) if relevant(function) and function.lstrip("_").startswith("sys_")), ""
+    )

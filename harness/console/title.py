@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From the lines of a report to its class, title and where it came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from harness.console import stack
+from harness.console.infrastructure import relevant
+from harness.console.pattern import LIMIT, Frame, Pattern
+from harness.console.report import Report
+
+# Where a title needs a function and the report lost it.
+UNKNOWN = "corrupted"
+
+_WHO = re.compile(
+    r"CPU: (?P<cpu>\d{1,5}) (?:UID: \d+ )?PID: (?P<pid>\d{1,10}) Comm: (?P<task>.{1,32}?) (?:Not tainted|Tainted:|Kdump:)"
+)
+_LOCK = re.compile(r"(?:\[<[0-9a-f]{8,16}>\]|[0-9a-f]{8,16}|\(null\))?\s{0,8}(?P<fn>[A-Za-z_][\w.]{0,120})\+0x")
+_UNSTABLE = (
+    (re.compile(r"\b0x[0-9a-f]+\b|\b(?=[0-9a-f]*\d)[0-9a-f]{8,16}\b"), "ADDR"),
+    (re.compile(r"(?<![A-Za-z_])\d+"), "NUM"),
+)
+_CHOICE = {Frame.STALL: stack.stalled, Frame.LEAK: stack.leaked}
+_SPACES = re.compile(r" {2,}")
+# Behind an address, ": ", or a call's "at"; what is in a message's tail changes from run to run.
+_TAIL = re.compile(r"[\s.!,:;-]+$")
+
+
+def stable(text: str) -> str:
+    """`text` without what differs from run to run."""
+    for pattern, word in _UNSTABLE:
+        text = pattern.sub(word, text)
+    return text
+
+
+def judge(pattern: Pattern, line: int, body: Sequence[str], useful: int) -> Report:
+    """The report that begins with body[0], at `line` of the console; `useful` of its lines are shown."""
+    match = pattern.compiled.match(body[0][:LIMIT])
+    assert match is not None, "body[0] begins with what the pattern matched"
+    fields = {name: value for name, value in match.groupdict().items() if value}
+    fields = _details(pattern, body) | fields
+    calls = list(stack.stacks(body[1:]))
+    frame = _frame(pattern, fields.get("fn", ""), body, calls)
+    words = {name: value if name == "fn" else stable(value) for name, value in fields.items()}
+    words["frame"] = stack.title_name(frame) or UNKNOWN
+    words["fn"] = stack.title_name(fields.get("fn", ""))
+    for name, value in tuple(words.items()):
+        words.setdefault(name.upper(), value.upper())
+    for name in set(re.findall(r"\{(\w+)\}", pattern.title + pattern.type)):
+        words.setdefault(name, pattern.missing.get(name, UNKNOWN))
+    who = _who(body)
+    return Report(
+        type=pattern.type.format_map(words),
+        title=_TAIL.sub("", _SPACES.sub(" ", pattern.title.format_map(words))),
+        line=line,
+        torn=_torn(pattern, frame, calls),
+        frame=frame,
+        function=stack.plain_name(fields.get("fn", "")),
+        site=fields.get("site", ""),
+        task=fields.get("task") or who.get("task", ""),
+        pid=_number(fields.get("pid") or who.get("pid")),
+        cpu=_number(fields.get("cpu") or who.get("cpu")),
+        text="\n".join(body[:useful]),
+    )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text else None
+
+
+def _details(pattern: Pattern, body: Sequence[str]) -> dict[str, str]:
+    if not pattern.detail:
+        return {}
+    for line in body[1:40]:
+        match = pattern.detail_compiled.search(line[:LIMIT])
+        if match is not None:
+            return {name: value for name, value in match.groupdict().items() if value}
+    return {}
+
+
+def _who(body: Sequence[str]) -> Mapping[str, str]:
+    for line in body[:60]:
+        match = _WHO.search(line[:LIMIT])
+        if match is not None:
+            return match.groupdict()
+    return {}
+
+
+def _frame(pattern: Pattern, function: str, body: Sequence[str], calls: Sequence[Sequence[stack.Call]]) -> str:
+    function = stack.plain_name(function)
+    if pattern.frame is Frame.NONE:
+        return ""
+    if pattern.frame is Frame.LINE and function and relevant(function):
+        return function
+    if pattern.frame is Frame.LOCK and (taker := _lock_taker(body)):
+        return taker
+    choose = _CHOICE.get(pattern.frame, stack.first_relevant)
+    for entries in calls:
+        found = choose(entries)
+        if found:
+            return found
+    # Infrastructure says more than nothing.
+    return function or next((entry.function for entries in calls for entry in entries if entry.registers), "")
+
+
+def _lock_taker(body: Sequence[str]) -> str:
+    """The first function that tells something among those that took, or wanted, the locks at fault."""
+    for line in body[:30]:
+        if line.startswith(("the existing dependency", "stack backtrace")):
+            break
+        _, found, place = line.partition("at: ")
+        match = _LOCK.match(place[:LIMIT]) if found else None
+        if match is not None and relevant(stack.plain_name(match["fn"])):
+            return stack.plain_name(match["fn"])
+    return ""
+
+
+def _torn(pattern: Pattern, frame: str, calls: Sequence[Sequence[stack.Call]]) -> bool:
+    """A report of this kind has a stack, and this one has none."""
+    return pattern.frame is not Frame.NONE and (
+        not frame or not any(entry.reliable for entries in calls for entry in entries)
+    )
