@@ -280,11 +280,12 @@ class Terminal:
         """Type a command and return what it printed. Raises TimeoutError, or GuestLost when the shell is gone."""
         deadline = Deadline(timeout_s)
         try:
-            # The echo of the prompt's own definition must not match: a newline first gets a fresh prompt.
             self.spawn.sendline("")
             self.spawn.expect_exact(self.PROMPT, timeout=deadline.remaining_s)
-            self.spawn.sendline(f"{command}; echo harness-''done")
-            self.spawn.expect(rb"harness-''done\r\n(.*?)harness-done\r\n", timeout=deadline.remaining_s)
+            # Marks around the output: what is typed may come back once from the shell, and once from the
+            # terminal before the shell reads; the quotes keep both echoes from looking like a mark.
+            self.spawn.sendline(f"echo harness-''begin; {command}; echo harness-''done")
+            self.spawn.expect(rb"harness-begin\r\n(.*?)harness-done\r\n", timeout=deadline.remaining_s)
         except pexpect.TIMEOUT:
             raise TimeoutError(f"shell on hvc0: {command!r} not done after {deadline}") from None
         except (pexpect.EOF, OSError):
