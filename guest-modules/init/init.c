@@ -4,8 +4,8 @@
  * virtio-serial ports until the machine ends.
  *
  * It must answer while the kernel under it is starved of memory or hangs in
- * one task: all buffers are static and locked, it runs SCHED_FIFO, it cannot
- * be picked by the OOM killer, and whatever may block (files in /proc and
+ * one task: all buffers are static and locked, it runs SCHED_FIFO, the OOM
+ * killer spares PID 1 anyway, and whatever may block (files in /proc and
  * /sys, commands, dropbear, the shell) happens in a child.
  */
 #define _GNU_SOURCE
@@ -67,19 +67,12 @@ pid_t fork_child(void)
 {
 	pid_t pid = fork();
 	sigset_t none;
-	int fd;
 
 	if (pid)
 		return pid;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
-	fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		if (write(fd, "0", 1) != 1)
-			say("a child stays hidden from the OOM killer: %s", strerror(errno));
-		close(fd);
-	}
 	return 0;
 }
 

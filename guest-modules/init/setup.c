@@ -74,7 +74,6 @@ void setup_mounts(void)
 void setup_self(void)
 {
 	struct sched_param first = { .sched_priority = 1 };
-	int fd;
 
 	/* The boot was quiet to be fast; from here KERN_INFO counts, KERN_DEBUG does not. */
 	klogctl(8 /* SYSLOG_ACTION_CONSOLE_LEVEL */, NULL, 7);
@@ -86,12 +85,6 @@ void setup_self(void)
 		say("mlockall: %s", strerror(errno));
 	if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &first) < 0)
 		say("sched_setscheduler: %s", strerror(errno));
-	fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		if (write(fd, "-1000", 5) != 5)
-			say("oom_score_adj: %s", strerror(errno));
-		close(fd);
-	}
 }
 
 /* The host wrote the swap signature when it made the disk. */

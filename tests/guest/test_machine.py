@@ -191,6 +191,13 @@ def test_heartbeats_come_and_the_clock_is_exact(machine: Machine):
     assert rate == pytest.approx(1.0, abs=0.05)
 
 
+def test_the_clock_is_finer_than_a_tick(machine: Machine):
+    """What durations in the event log are made of; without help a guest of TCG falls back to jiffies of 4 ms."""
+    source = machine.agent.read_file("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+
+    assert source.strip() in {b"tsc", b"tsc-early", b"kvm-clock"}
+
+
 def test_clock_and_entropy_are_the_hosts_to_set(machine: Machine):
     machine.agent.set_clock(1_000_000_000_000_000_000)
     machine.agent.add_entropy(os.urandom(64))
