@@ -59,7 +59,7 @@ struct job {
 	uint8_t in_data[PAYLOAD_MAX];
 };
 
-/* Files that PID 1 opened in good time: writing to them needs no new process, and next to no memory. */
+/* Files that PID 1 opened in good time: a write needs no new process, and next to no memory. */
 static struct kept {
 	char path[KEPT_PATH];
 	int fd;
@@ -274,12 +274,13 @@ static void child(const struct frame *head, uint8_t *payload, const int pipes[3]
 	if (head->type == EXEC)
 		child_exec((char *)payload, head->len);
 	payload[head->len] = 0;
-	if (head->type == READ)
+	if (head->type == READ) {
 		child_read((char *)payload);
-	else {
+	} else {
 		size_t name = strlen((char *)payload) + 1;
 
-		child_write((char *)payload, payload + name, name < head->len ? head->len - name : 0);
+		child_write((char *)payload, payload + name,
+			    name < head->len ? head->len - name : 0);
 	}
 }
 
@@ -313,7 +314,7 @@ static int job_start(const struct frame *head, uint8_t *payload)
 		job_free(job);
 		return error;
 	}
-	/* The three ends that are ours must not block us; the child's ends stay as programs expect them. */
+	/* Our three ends must not block us; the child's stay as programs expect them. */
 	fcntl(job->in, F_SETFL, O_NONBLOCK);
 	fcntl(job->out[OUT], F_SETFL, O_NONBLOCK);
 	fcntl(job->out[ERR], F_SETFL, O_NONBLOCK);
@@ -497,7 +498,7 @@ static void receive(void)
 	}
 }
 
-/* Moves what a job said into the ring. After the job's end only what was in the pipe then counts. */
+/* What a job said goes into the ring. After its end only what was in the pipe then counts. */
 static void pump(struct job *job, enum stream stream)
 {
 	static uint8_t data[CHUNK];
@@ -522,8 +523,10 @@ static void pump(struct job *job, enum stream stream)
 
 static void finish(struct job *job)
 {
-	int32_t result = WIFEXITED(job->status) ? WEXITSTATUS(job->status) : 256 + WTERMSIG(job->status);
+	int32_t result = WEXITSTATUS(job->status);
 
+	if (!WIFEXITED(job->status))
+		result = 256 + WTERMSIG(job->status);
 	if (!job->ended || job->out[OUT] >= 0 || job->out[ERR] >= 0 || ring_room() < RESERVE / 2)
 		return;
 	if (job->in_busy) {
@@ -545,7 +548,7 @@ bool agent_reaped(pid_t pid, int status)
 			continue;
 		job->ended = true;
 		job->status = status;
-		/* A grandchild may hold the pipes for ever; what the job itself said is in them now. */
+		/* A grandchild may hold the pipes for ever; what the job said is in them now. */
 		for (int s = 0; s < STREAMS; s++) {
 			int bytes = 0;
 
@@ -589,7 +592,8 @@ void agent_want(struct pollset *set)
 	look_for_host();
 	if (port.connected) {
 		ring_flush();
-		pollset_add(set, port.fd, (ring_room() >= RESERVE ? POLLIN : 0) | (ring_len ? POLLOUT : 0));
+		pollset_add(set, port.fd,
+			    (ring_room() >= RESERVE ? POLLIN : 0) | (ring_len ? POLLOUT : 0));
 	}
 	for (int i = 0; i < JOBS; i++) {
 		struct job *job = &jobs[i];

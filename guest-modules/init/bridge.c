@@ -93,7 +93,7 @@ bool bridge_reaped(pid_t pid)
 {
 	if (pid != server_pid)
 		return false;
-	/* What it said last is still in the socket: the session ends when that was read to its end. */
+	/* What it said last is still in the socket: the session ends when that was read. */
 	server_pid = -1;
 	return true;
 }
@@ -127,6 +127,7 @@ void bridge_turn(const struct pollset *set)
 
 	if (!port.connected)
 		return;
-	if (!move(port.fd, server, &to_server, from_host) || !move(server, port.fd, &to_host, from_server))
+	if (!move(port.fd, server, &to_server, from_host) ||
+	    !move(server, port.fd, &to_host, from_server))
 		end_session();
 }

@@ -32,7 +32,7 @@ int measure_tsc(void)
 	do {
 		took = clock_ns(CLOCK_MONOTONIC_RAW) - began;
 	} while (took < TSC_NS);
-	printf("%llu\n", (unsigned long long)((__builtin_ia32_rdtsc() - first) * 1000000ULL / took));
+	printf("%llu\n", (__builtin_ia32_rdtsc() - first) * 1000000ULL / took);
 	return 0;
 }
 

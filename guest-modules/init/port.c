@@ -57,7 +57,7 @@ bool port_open(struct port *port)
 	port->fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (port->fd < 0)
 		return false;
-	/* virtio_console sends SIGIO when the host connects or leaves; poll(2) alone cannot wait for it. */
+	/* SIGIO comes when the host connects or leaves; poll(2) alone cannot wait for that. */
 	fcntl(port->fd, F_SETOWN, getpid());
 	fcntl(port->fd, F_SETFL, O_RDWR | O_NONBLOCK | O_ASYNC);
 	return true;

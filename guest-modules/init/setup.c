@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What happens once, before the host is spoken to. A step that fails is told in HELLO and skipped. */
+/* What happens once, before the host is spoken to. A step that fails is told and skipped. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -15,6 +15,7 @@
 #include <sys/swap.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "init.h"
@@ -50,13 +51,15 @@ void setup_mounts(void)
 
 	for (size_t i = 0; i < ARRAY_SIZE(MOUNTS); i++) {
 		const struct mount_point *m = &MOUNTS[i];
+		unsigned long flags = MS_NOSUID;
 
+		if (strcmp(m->type, "devtmpfs"))
+			flags |= MS_NODEV;
 		mkdir(m->path, 0755);
-		if (mount(m->type, m->path, m->type, MS_NOSUID | MS_NODEV * !!strcmp(m->type, "devtmpfs"),
-			  m->options) < 0 && m->needed)
+		if (mount(m->type, m->path, m->type, flags, m->options) < 0 && m->needed)
 			say("mount %s: %s", m->path, strerror(errno));
 	}
-	/* The archive's root is a tmpfs that everybody may write; dropbear and people expect another. */
+	/* The archive's root is a tmpfs that everybody may write; nobody expects that of a root. */
 	if (chmod("/", 0755) < 0)
 		say("chmod /: %s", strerror(errno));
 	/* The kernel gave us /dev/console from the archive, or nothing when there is no console. */
@@ -118,8 +121,8 @@ void setup_modules(void)
 		snprintf(path, sizeof(path), MODULES "/%s", names[i]->d_name);
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (fd < 0 || syscall(SYS_finit_module, fd, "", 0) < 0) {
-			snprintf(modules_state, sizeof(modules_state), "%.100s: %s", names[i]->d_name,
-				 strerror(errno));
+			snprintf(modules_state, sizeof(modules_state), "%.100s: %s",
+				 names[i]->d_name, strerror(errno));
 			say("module %s", modules_state);
 		}
 		if (fd >= 0)
@@ -146,8 +149,10 @@ size_t setup_hello(char *text, size_t size)
 		boot_id[strcspn(boot_id, "\n")] = 0;
 		close(fd);
 	}
-	length = snprintf(text, size, "abi=%d\nrelease=%s\nversion=%s\nboot_id=%s\nmodules=%s\nswap=%s\nboottime_ns=%llu\n",
+	length = snprintf(text, size,
+			  "abi=%d\nrelease=%s\nversion=%s\nboot_id=%s\nmodules=%s\nswap=%s\n"
+			  "boottime_ns=%llu\n",
 			  ABI, uts.release, uts.version, boot_id, modules_state, swap_state,
-			  (unsigned long long)clock_ns(7 /* CLOCK_BOOTTIME */));
+			  (unsigned long long)clock_ns(CLOCK_BOOTTIME));
 	return length < (int)size ? (size_t)length : size;
 }
