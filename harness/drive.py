@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness import pressures
+from harness import console, pressures
 from harness.guest.agent import GuestProcess, GuestTimeout
 from harness.guest.machine import Condition, Machine, Watchdogs
 from harness.host.clock import Deadline
-from harness.model import event, splat
+from harness.model import event
 from harness.model.errors import CannotTest, GuestLost
 from harness.model.recording import Answer, Ended, Recording
 from harness.model.scenario import Scenario, Step
@@ -125,7 +125,7 @@ class Listener:
 
     def __call__(self, line: str) -> None:
         """Take a line of the console."""
-        if splat.opener(splat.strip(line), 0) is not None:
+        if console.opener(line) is not None:
             self.reports += 1
             if self.reports >= ENOUGH_REPORTS:
                 self.enough.set()

@@ -8,7 +8,8 @@ the functions that no title is made of in infrastructure.py.
 
 from __future__ import annotations
 
+from harness.console.lines import Record, records
 from harness.console.report import Report
 from harness.console.scanner import Scanner, find, opener, scan
 
-__all__ = ["Report", "Scanner", "find", "opener", "scan"]
+__all__ = ["Record", "Report", "Scanner", "find", "opener", "records", "scan"]

@@ -22,9 +22,9 @@ _ANSI = re.compile(rb"\x1b(?:\[[0-?]{0,32}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,256}(?
 
 # "[    1.234567][  T123] ": print_time() and print_caller() of kernel/printk/printk.c.
 # The level ("<4>") is there with console_msg_format=syslog; vendors add "[4: task: 123]" (Android) behind the time.
-_STAMP = r"\[ {0,8}\d{1,9}\.\d{3,9}\](?:\[ {0,8}[TC]\d{1,9}\])?"
+_STAMP = r"\[ {0,8}\d{1,9}\.\d{6}\](?:\[ {0,8}[TC]\d{1,9}\])?"
 _RECORD = re.compile(
-    r"(?:<\d{1,3}>)?\[ {0,8}(?P<time>\d{1,9}\.\d{3,9})\](?:\[ {0,8}(?P<caller>[TC]\d{1,9})\])?"
+    r"(?:<\d{1,3}>)?\[ {0,8}(?P<time>\d{1,9}\.\d{1,9})\](?:\[ {0,8}(?P<caller>[TC]\d{1,9})\])?"
     r"(?: \[\d{1,3}: {0,20}[^\]\[]{1,24}: {0,8}\d{1,7}\])? ?"
 )
 _MIDDLE = re.compile(rf"(?:<\d{{1,3}}>)?{_STAMP}(?= )")

@@ -68,9 +68,14 @@ class Recording:
     console: bytes
 
     @cached_property
+    def console_head(self) -> bytes:
+        """The part of the console that oracles look at."""
+        return self.console[:CONSOLE_LIMIT_BYTES]
+
+    @cached_property
     def console_lines(self) -> list[str]:
         """The console as text, a line an entry; bytes that are no UTF-8 are escaped."""
-        text = self.console[:CONSOLE_LIMIT_BYTES].decode("utf-8", errors="backslashreplace")
+        text = self.console_head.decode("utf-8", errors="backslashreplace")
         return text.replace("\r\n", "\n").split("\n")
 
     @cached_property

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from harness.model import splat
+from harness.console import find, noise
 from harness.model.recording import Recording
 from harness.model.verdict import Finding
 from harness.oracles import mayfail_gate
@@ -18,11 +18,12 @@ SHOWN = 3
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
-    """One finding for each title that is not the MAYFAIL gate's or no-hang's to judge."""
+    """One finding for each title that is not the MAYFAIL gate's or no-hang's to judge, nor known noise."""
+    excuses = noise.Excuses(noise.load())
     reports = [
         report
-        for report in splat.find(recording.console_lines)
-        if report.kind != "hang" and not mayfail_gate.owns(report)
+        for report in find(recording.console_head)
+        if report.type != "HANG" and not mayfail_gate.owns(report) and excuses.excuse(report) is None
     ]
     counts = Counter(report.title for report in reports)
     for title, count in counts.most_common():

@@ -18,9 +18,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from harness.console import Report, find, records
 from harness.model.event import PF_MEMALLOC, Event, RangeEvent
 from harness.model.recording import Ended, Recording
-from harness.model.splat import Splat, find, strip
 from harness.model.verdict import Finding
 
 NAME = "mayfail-gate"
@@ -32,14 +32,14 @@ _COMPLAINT = re.compile(
 _FUNCTIONS = ("mn_hlist_invalidate_range_start", "__mmu_notifier_invalidate_range_start")
 
 
-def owns(report: Splat) -> bool:
+def owns(report: Report) -> bool:
     """A WARN about a callback's answer is this oracle's to judge, not the clean log's."""
-    return report.kind == "warning" and report.where.split(".")[0] in _FUNCTIONS
+    return report.type == "WARNING" and report.function in _FUNCTIONS
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
     """Ranges that carry the wrong flags, and answers that the kernel took the wrong way."""
-    warns = [report for report in find(recording.console_lines) if owns(report)]
+    warns = [report for report in find(recording.console_head) if owns(report)]
     yield from _unmarked(recording, warns)
     yield from _half_marked(recording)
     yield from _marked_wrongly(recording)
@@ -52,7 +52,7 @@ def name_errno(result: int) -> str:
     return f"−{word} ({result})" if word else str(result)
 
 
-def _unmarked(recording: Recording, warns: Sequence[Splat]) -> Iterator[Finding]:
+def _unmarked(recording: Recording, warns: Sequence[Report]) -> Iterator[Finding]:
     bare = [entry for entry in recording.starts if entry.strict_direct and not entry.mayfail]
     if not bare:
         return
@@ -98,7 +98,7 @@ def _marked_wrongly(recording: Recording) -> Iterator[Finding]:
         )
 
 
-def _complaints(recording: Recording, warns: Sequence[Splat]) -> Iterator[Finding]:
+def _complaints(recording: Recording, warns: Sequence[Report]) -> Iterator[Finding]:
     """Rule 3, by errno: what the events say must be complained about against what the console holds.
 
     Exact on a scenario that ran to its end; one that was stopped early because
@@ -111,9 +111,10 @@ def _complaints(recording: Recording, warns: Sequence[Splat]) -> Iterator[Findin
             (tolerated if entry.mayfail and entry.result == -errno.EAGAIN else must)[entry.result] += 1
     said: Counter[int] = Counter()
     for line in recording.console_lines:
-        match = _COMPLAINT.match(strip(line)) if "callback failed with" in line else None
-        if match is not None and not match["non"]:
-            said[int(match["errno"])] += 1
+        for record in records(line, 0) if "callback failed with" in line else ():
+            match = _COMPLAINT.match(record.text)
+            if match is not None and not match["non"]:
+                said[int(match["errno"])] += 1
     exact = recording.ended is Ended.COMPLETE and not recording.events.lost
     for result in sorted({*must, *tolerated, *said}):
         wanted, got = must[result], said[result]
@@ -152,7 +153,7 @@ def _answers(starts: Iterable[Event], result: int) -> list[Event]:
     return [entry for entry in starts if entry.result == result and not (entry.mayfail and result == -errno.EAGAIN)]
 
 
-def _site(warns: Sequence[Splat]) -> str:
+def _site(warns: Sequence[Report]) -> str:
     sites = Counter(report.site for report in warns)
     return ", ".join(sorted(sites)) or "(none on the console)"
 
@@ -166,7 +167,7 @@ def _point(entries: Sequence[Event]) -> str:
     )
 
 
-def _shown(warns: Sequence[Splat]) -> str:
+def _shown(warns: Sequence[Report]) -> str:
     if not warns:
         return "no WARN on the console"
     return f"{len(warns)} WARNs on the console, the first at line {warns[0].line}:\n{warns[0].text}"

@@ -13,7 +13,7 @@ import errno
 from collections import Counter
 from collections.abc import Iterator
 
-from harness.model import splat
+from harness import console
 from harness.model.event import OWNER_IS_CURRENT, Kind
 from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding
@@ -40,7 +40,7 @@ def judge(recording: Recording) -> Iterator[Finding]:
             f"{len(stuck)} callbacks without a return, the first is event {stuck[0].seq} of pid {stuck[0].pid}",
         )
     yield from _waits(recording)
-    reports = [report for report in splat.find(recording.console_lines) if report.kind == "hang"]
+    reports = [report for report in console.find(recording.console_head) if report.type == "HANG"]
     for title, count in Counter(report.title for report in reports).items():
         first = next(report for report in reports if report.title == title)
         yield Finding(NAME, title, f"{count} times, first at console line {first.line}\n{first.text}")

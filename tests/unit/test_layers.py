@@ -21,8 +21,9 @@ BELOW = {
     "kernel": {"host", "model"},
     "guest": {"kernel", "host", "model"},
     "pressures": {"guest", "model"},
-    "oracles": {"model"},
-    "report": {"host", "model"},
+    "console": {"model"},
+    "oracles": {"console", "model"},
+    "report": {"console", "host", "model"},
 }
 
 # Each third-party library has one home: who wants to know what we do with it opens one place.
