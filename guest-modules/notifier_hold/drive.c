@@ -11,7 +11,7 @@
  * or G, double quotes keep spaces together, '#' starts a comment.  Each command
  * is answered by one line of JSON, in order:
  *
- *	{"step": 1, "verb": "touch", "ok": true, "pages": 4096, "minflt": 4096, "majflt": 0}
+ *	{"step": 1, "verb": "touch", "ok": true, "pages": 4096, "minflt": 4096, "majflt": 0, "ms": 9}
  *	{"step": 2, "verb": "hold", "ok": false, "errno": 2, "error": "no subscriber is ..."}
  *
  * Before the answer of a long command, at most once a second:
@@ -937,7 +937,6 @@ static void run_charge(void)
 	size_t size = size_argument("size");
 	size_t pages = size / PAGE_BYTES;
 	struct faults before = read_faults();
-	double start = now_s();
 	char *addr = map_anonymous(size, MAP_PRIVATE);
 	size_t page;
 
@@ -950,7 +949,6 @@ static void run_charge(void)
 	}
 	reply("pages", pages);
 	reply_faults(before);
-	reply("ms", (uint64_t)((now_s() - start) * 1000));
 	if (name)
 		new_buffer(name, addr, size);
 	else
@@ -1043,7 +1041,6 @@ static void run_cgroup_remove(void)
 static void run_reclaim(void)
 {
 	unsigned long long bytes = number_argument("bytes", 0, PAGE_BYTES, UINT64_MAX);
-	double start = now_s();
 	char request[64];
 	int error;
 
@@ -1056,7 +1053,6 @@ static void run_reclaim(void)
 	if (error && error != EAGAIN)
 		fail(error, "writing \"%s\" to memory.reclaim: %s", request, strerror(error));
 	reply_bool("short", error == EAGAIN);
-	reply("ms", (uint64_t)((now_s() - start) * 1000));
 }
 
 /* ---- the machine ---- */
@@ -1067,7 +1063,7 @@ static void run_vmstat(void)
 		"pgscan_direct", "pgscan_kswapd", "pgscan_khugepaged", "pgsteal_direct",
 		"pgsteal_kswapd", "pgscan_anon", "pgscan_file", "pgsteal_anon", "pgsteal_file",
 		"pswpin", "pswpout", "pgmajfault", "oom_kill", "nr_foll_pin_acquired",
-		"nr_foll_pin_released", "nr_free_pages",
+		"nr_foll_pin_released", "nr_free_pages", "pgscan_direct_throttle",
 	};
 	static char text[16384];
 	size_t i;
@@ -1106,13 +1102,13 @@ static pid_t find_process(const char *name)
 }
 
 /*
- * Let kswapd run only on this CPU and only when nothing else wants it.  It is
- * woken by allocations that are not ours (those of the swap device's driver), and
- * otherwise takes about half of the pages before direct reclaim gets to them.
+ * Let kswapd run only on this CPU and give way there.  It is woken by allocations
+ * that are not ours (those of the swap device's driver), and otherwise takes half
+ * of the pages before direct reclaim gets to them.  Not SCHED_IDLE: it may hold
+ * what the others wait for.
  */
 static void run_kswapd(void)
 {
-	const struct sched_param param = {};
 	uint64_t cpu = number_argument("cpu", 0, 0, CPU_SETSIZE - 1);
 	pid_t pid = find_process("kswapd0");
 	cpu_set_t set;
@@ -1122,7 +1118,7 @@ static void run_kswapd(void)
 	if (!pid)
 		fail(ESRCH, "there is no kswapd0");
 	if (sched_setaffinity(pid, sizeof(set), &set) ||
-	    sched_setscheduler(pid, SCHED_IDLE, &param))
+	    setpriority(PRIO_PROCESS, (id_t)pid, 19))
 		fail_errno("kswapd0");
 	reply("pid", (uint64_t)pid);
 }
@@ -1330,6 +1326,7 @@ static const struct verb *find_verb(const char *name)
 static bool obey(char *line)
 {
 	static const struct verb unknown = { "?", run_quit, "" };
+	static double start_s;	/* not on the stack: it has to outlive a longjmp */
 	char *rest = line;
 	char *word;
 
@@ -1346,11 +1343,13 @@ static bool obey(char *line)
 		if (!word)
 			return true;	/* an empty line or a comment is no step */
 		step++;
-		last_output_s = now_s();
+		start_s = now_s();
+		last_output_s = start_s;
 		verb = find_verb(word);
 		parse_arguments(rest);
 		answer_text("{\"step\": %lu, \"verb\": \"%s\", \"ok\": true", step, verb->name);
 		verb->run();
+		reply("ms", (uint64_t)((now_s() - start_s) * 1000));
 	}
 	puts(strcat(answer, "}"));
 	fflush(stdout);

@@ -776,7 +776,9 @@ static int nh_kalloc(struct nh_subscriber *sub, struct nh_kalloc *arg)
 	deadline = jiffies + msecs_to_jiffies(arg->limit_ms);
 
 	while (arg->gfp == NH_GFP_MOVABLE && arg->allocated + (1 << NH_BULK_ORDER) <= arg->pages) {
-		page = alloc_pages(nh_gfp(arg->gfp) & ~__GFP_RECLAIM, NH_BULK_ORDER);
+		/* Not from the reserves: below half of them direct reclaim waits for kswapd. */
+		page = alloc_pages((nh_gfp(arg->gfp) & ~__GFP_RECLAIM) | __GFP_NOMEMALLOC,
+				   NH_BULK_ORDER);
 		if (!page)
 			break;
 		list_add(&page->lru, &ballast.bulk);
