@@ -11,7 +11,7 @@
  * or G, double quotes keep spaces together, '#' starts a comment.  Each command
  * is answered by one line of JSON, in order:
  *
- *	{"step": 1, "verb": "touch", "ok": true, "pages": 4096, "minflt": 4096, "majflt": 0, "ms": 9}
+ *	{"step": 1, "verb": "touch", "ok": true, "pages": 4096, "minflt": 4096, ..., "ms": 9}
  *	{"step": 2, "verb": "hold", "ok": false, "errno": 2, "error": "no subscriber is ..."}
  *
  * Before the answer of a long command, at most once a second:
