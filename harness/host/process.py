@@ -17,11 +17,15 @@ from typing import IO
 
 from harness.model.errors import LaunchError
 
-# A process group that ends with us. setpriv(1) arms PR_SET_PDEATHSIG, which the
-# kernel sends when the thread that started the child is gone, kill -9 included;
-# the shell then kills its whole group, so that make's compilers go too. A shell
-# gives background jobs /dev/null to read, so the real input comes by way of 9.
-_SUPERVISOR = 'trap "trap - TERM; kill -KILL 0" TERM; exec 9<&0; "$@" <&9 9<&- & exec 9<&-; wait "$!"'
+# setpriv(1) arms PR_SET_PDEATHSIG, which the kernel sends when the thread that
+# started the child is gone, kill -9 included. It is not sent for a harness that
+# was gone before it was armed, so the shell looks whose child it is ($0: ours).
+_ORPHAN = '[ "$PPID" = "$0" ] || exit 1; '
+
+# A process group that ends with us: at the signal the shell kills all of it, so
+# that make's compilers go too. A shell gives background jobs /dev/null to read,
+# so the real input comes by way of 9.
+_SUPERVISOR = f'trap "trap - TERM; kill -KILL 0" TERM; {_ORPHAN}exec 9<&0; "$@" <&9 9<&- & exec 9<&-; wait "$!"'
 
 # Every child that has not been reaped, so that an interrupt can end them all.
 _live: set[subprocess.Popen[bytes]] = set()
@@ -65,13 +69,16 @@ def supervised(argv: Sequence[str | os.PathLike[str]]) -> list[str]:
     """`argv` under a supervisor that kills the process group when the harness dies."""
     return [
         "setpriv", "--pdeathsig=TERM", "--",
-        "sh", "-c", _SUPERVISOR, "harness-child", *(os.fspath(word) for word in argv),
+        "sh", "-c", _SUPERVISOR, str(os.getpid()), *(os.fspath(word) for word in argv),
     ]  # fmt: skip
 
 
 def tied(argv: Sequence[str | os.PathLike[str]]) -> list[str]:
     """`argv` for one process without children of its own, killed when the harness dies."""
-    return ["setpriv", "--pdeathsig=KILL", "--", *(os.fspath(word) for word in argv)]
+    return [
+        "setpriv", "--pdeathsig=KILL", "--",
+        "sh", "-c", f'{_ORPHAN}exec "$@"', str(os.getpid()), *(os.fspath(word) for word in argv),
+    ]  # fmt: skip
 
 
 def spawn(

@@ -215,7 +215,7 @@ def _statements(tree: Path, path: str) -> Iterator[tuple[str, str, str]]:
         if line.endswith("\\"):
             begun = begun[:-1]
             continue
-        word, _, rest = begun.strip().partition(" ")
+        word, _, rest = " ".join(begun.split()).partition(" ")
         if word in ("help", "---help---"):
             help_indent = 0
         elif word and not word.startswith("#"):

@@ -85,7 +85,7 @@ def apply(series: PatchSeries, source: KernelSource, cache: Path) -> Patched:
         before: dict[str, File] = {}
         asked: set[str] = set()
         for patch in series.patches:
-            fresh = sorted(_touched(patch) - asked)
+            fresh = sorted(path for path in _touched(patch) - asked if not _outside(path))
             asked.update(fresh)
             for path, pristine in source.origin.read(source.origin.some(fresh)):
                 before[path] = pristine
@@ -158,7 +158,7 @@ def _split(name: str, text: bytes) -> Iterator[Patch]:
         return
     with tempfile.TemporaryDirectory(prefix="harness-mbox-") as folder:
         mails = Path(folder)
-        _git(mails, ["git", "mailsplit", "--keep-cr", f"-o{mails}", "-"], text)
+        _git(mails, ["git", "mailsplit", "--keep-cr", f"-o{mails}"], text)
         found = 0
         for mail in sorted(mails.iterdir()):
             # Decodes base64 and quoted-printable, and drops what is not the diff.
@@ -179,7 +179,12 @@ def _touched(patch: Patch) -> set[str]:
         middle = len(line) // 2
         if line[middle : middle + 1] == b" ":
             found.add(os.fsdecode(line[2:middle]))
-    return {path for path in found if path != "dev/null" and not path.startswith("/") and ".." not in path.split("/")}
+    return found - {"/dev/null", "dev/null"}
+
+
+def _outside(path: str) -> bool:
+    """Whether a path leaves the tree."""
+    return path.startswith("/") or ".." in path.split("/")
 
 
 def _apply(patch: Patch, scratch: Path, source: KernelSource) -> None:
@@ -188,7 +193,7 @@ def _apply(patch: Patch, scratch: Path, source: KernelSource) -> None:
     if not done.status:
         return
     said = [line.removeprefix("error: ") for line in done.stderr.splitlines() if line.startswith("error: ")]
-    if any("invalid path" in line or "beyond a symbolic link" in line for line in said):
+    if any("beyond a symbolic link" in line for line in said) or any(_outside(path) for path in _touched(patch)):
         raise UsageError(f"--patch {patch.name}: reaches out of the tree: {said[0]}")
     if any("corrupt patch" in line or "patch fragment without header" in line or "No valid" in line for line in said):
         raise UsageError(
@@ -228,7 +233,7 @@ def _hunk_number(patch: Patch, path: str, start: int) -> int:
 def _nearest(patch: Patch, source: KernelSource) -> str:
     """The hint: which port there is for this version, and what else can be done."""
     name = patch.name.split("/", maxsplit=1)[0]
-    if not (workspace.data("patches") / name).is_dir():
+    if not name or not (workspace.data("patches") / name).is_dir():
         builtin = ", ".join(sorted(folder.name for folder in workspace.data("patches").iterdir() if folder.is_dir()))
         return f"--patch none goes without; built in are: {builtin}"
     nearest = f"{name}/{_port(name, source.version)}"

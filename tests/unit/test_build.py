@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Builds of the toy kernel: what is made, what is found, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from harness.kernel import build as builds
+from harness.kernel import config, diagnosis, modules, patches
+from harness.kernel.build import KernelBuild
+from harness.kernel.objects import ObjectTree
+from harness.kernel.source import fetch
+from harness.model.errors import BuildError, LaunchError, MachineError, OutOfSpace
+from tests.unit.conftest import Said, diff
+
+pytestmark = pytest.mark.usefixtures("variants")
+
+
+def build(tree: Path, cache: Path, *specs: str, said: Said | None = None, compiler: str = "gcc") -> KernelBuild:
+    source = fetch(str(tree), cache)
+    series = patches.load(specs or ("mayfail",), source.version)
+    return builds.build(source, series, config.load([]), cache, said or Said(), compiler=compiler)
+
+
+def compiled(kernel: KernelBuild) -> list[str]:
+    """The objects that a build compiled, by its log."""
+    return [line.split()[1] for line in kernel.log.read_text().splitlines() if line.startswith("  CC ")]
+
+
+def test_a_kernel_is_whole(toy: Path, cache: Path):
+    """What boots, what it is called, and how it came to be."""
+    kernel = build(toy, cache)
+
+    assert (kernel.release, kernel.version, kernel.cached) == ("6.12.7", "6.12.7", False)
+    assert kernel.build_id == builds.build_id(kernel.vmlinux)
+    assert "CONFIG_SWAP=y" in kernel.config.read_text()
+    assert sorted(compiled(kernel)) == ["mm/mmu_notifier.o", "mm/rmap.o"]
+
+
+def test_the_same_inputs_call_no_make(toy: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    """The second time everything is found by content, even under another patch's name."""
+    first = build(toy, cache)
+    monkeypatch.setattr(ObjectTree, "run", lambda *_args, **_kwargs: pytest.fail("make was called"))
+
+    second = build(toy, cache)
+
+    assert second.cached
+    assert (second.key, second.build_id) == (first.key, first.build_id)
+    text = Path(toy.parent / "same.patch")
+    text.write_text(diff("mm/rmap.c", "start(0)", "start(2)"))
+    assert build(toy, cache, str(text)).key == first.key
+
+
+def test_a_patch_compiles_what_it_changes(toy: Path, cache: Path):
+    """One object tree serves both kernels; going back is one object again."""
+    patched = build(toy, cache)
+    plain = build(toy, cache, "none")
+
+    assert compiled(plain) == ["mm/rmap.o"]
+    assert plain.build_id != patched.build_id
+    assert build(toy, cache).cached
+
+
+def test_an_edit_is_picked_up(toy: Path, cache: Path):
+    """A directory is built as it is on disk."""
+    build(toy, cache)
+    text = (toy / "mm/mmu_notifier.c").read_text()
+    (toy / "mm/mmu_notifier.c").write_text(text.replace("flags &", "3 & flags &"))
+
+    assert compiled(build(toy, cache)) == ["mm/mmu_notifier.o"]
+
+
+def test_the_bar_knows_its_end_the_second_time(toy: Path, cache: Path, tmp_path: Path, said: Said):
+    """A build from nothing counts towards what the last one took."""
+    build(toy, cache)
+    (toy / "other").mkdir()
+    other = tmp_path / "other"
+    (toy / "other").rename(other)
+    subprocess.run(["cp", "-r", f"{toy}/.", other], check=True)
+    text = (other / "mm/rmap.c").read_text()
+    (other / "mm/rmap.c").write_text(text + "\nint more;\n")
+
+    build(other, cache, said=said)
+
+    assert [step for step in said.steps if step[0] == "compile"] == [("compile", n, 3) for n in (1, 2, 3)]
+
+
+def test_the_first_compiler_error_is_the_message(toy: Path, cache: Path, tmp_path: Path):
+    """File, line and text; the log is kept; and the next kernel builds."""
+    broken = tmp_path / "broken.patch"
+    broken.write_text(diff("mm/rmap.c", "start(0)", "start(0"))
+
+    with pytest.raises(BuildError, match=r"mm/rmap\.c:8: .*error: |mm/rmap\.c:8: expected") as caught:
+        build(toy, cache, str(broken))
+
+    log = Path(caught.value.message.rsplit(" ", 1)[1])
+    assert "error:" in log.read_text()
+    assert build(toy, cache).release == "6.12.7"
+
+
+def test_what_a_killed_build_wrote_is_not_believed(toy: Path, cache: Path, said: Said):
+    """Half an object with a new time looks up to date; after kill -9 it is made again."""
+    kernel = build(toy, cache)
+    objects = next((cache / "trees").glob("*/objects/base-gcc"))
+    (objects / "key").unlink()
+    (objects / "running").touch()
+    half = objects / "obj/mm/rmap.o"
+    half.write_bytes(b"half")
+    kept = objects / "obj/include/config/SWAP"
+    kept.touch()
+
+    again = build(toy, cache, "none", said=said)
+    back = build(toy, cache)
+
+    assert any("killed" in line for line in said.lines)
+    assert kept.exists()
+    assert back.key == kernel.key
+    assert again.build_id == builds.build_id(objects / "obj/vmlinux")
+
+
+def test_a_build_that_is_killed_dies_with_its_compilers(toy: Path, cache: Path, tmp_path: Path):
+    """After kill -9 of the harness in the middle of make: the next run builds the right kernel."""
+    makefile = (toy / "Makefile").read_text()
+    slow = makefile.replace(
+        '\t@echo "  LD      vmlinux"\n', '\t@echo "  LD      vmlinux"\n\t@[ ! -e /dev/shm/$(SLOW) ] || sleep 1000\n'
+    )
+    assert slow != makefile
+    gate = tmp_path / "gate"
+    (toy / "Makefile").write_text(slow.replace("/dev/shm/$(SLOW)", str(gate)))
+    gate.touch()
+    script = tmp_path / "run.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        from pathlib import Path
+        from harness.host import workspace
+        workspace.data = lambda folder: Path({str(tmp_path / "variants")!r}) / folder
+        from tests.unit.test_build import build
+        class Loud:
+            def say(self, text): print(text, flush=True)
+            def advance(self, *step): print(step, flush=True)
+        build(Path({str(toy)!r}), Path({str(cache)!r}), said=Loud())
+        """)
+    )
+    root = Path(__file__).resolve().parents[2]
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(root)}
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=env, cwd=root) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if line.startswith("('compile', 3"):
+                break
+        child.send_signal(signal.SIGKILL)
+    gate.unlink()
+
+    kernel = build(toy, cache)
+
+    assert not kernel.cached
+    assert kernel.build_id == builds.build_id(kernel.vmlinux)
+
+
+def test_a_module_is_built_for_its_kernel_and_kept(toy: Path, cache: Path, tmp_path: Path, monkeypatch):
+    """Also when the tree has moved on to another patch; the same sources again cost no make."""
+    folder = tmp_path / "hold"
+    folder.mkdir()
+    (folder / "hold.c").write_text("#include <linux/mmu_notifier.h>\nint hold;\n")
+    (folder / "Makefile").write_text("obj-m := hold.o\n")
+    patched, _ = build(toy, cache), build(toy, cache, "none")
+
+    module = modules.build_module(folder, patched, cache)
+
+    assert module.name == "hold.ko"
+    assert sorted(path.name for path in folder.iterdir()) == ["Makefile", "hold.c"]
+    with monkeypatch.context() as patch:
+        patch.setattr(ObjectTree, "run", lambda *_args, **_kwargs: pytest.fail("make was called"))
+        assert modules.build_module(folder, patched, cache) == module
+    (folder / "hold.c").write_text("int hold = 2;\n")
+    assert modules.build_module(folder, patched, cache) != module
+
+
+def test_a_module_that_does_not_compile_is_named(toy: Path, cache: Path, tmp_path: Path):
+    """With file and line of its own source."""
+    folder = tmp_path / "hold"
+    folder.mkdir()
+    (folder / "hold.c").write_text("int hold\n")
+
+    with pytest.raises(BuildError, match=r"module hold does not compile: .*hold\.c:1"):
+        modules.build_module(folder, build(toy, cache), cache)
+
+
+@pytest.mark.parametrize(
+    ("output", "kind", "said"),
+    [
+        ("/t/mm/a.c:3:1: error: expected ';'\n/t/mm/b.c:1: error: x\n", BuildError, "mm/a.c:3: expected ';'"),
+        (
+            "ld: mm/a.o: in function `f':\na.c:(.text+0x1): undefined reference to `g'\n",
+            BuildError,
+            "undefined reference",
+        ),
+        ('ERROR: modpost: "g" [x.ko] undefined!\n', BuildError, "modpost"),
+        ("/bin/sh: 1: flex: not found\nmake: *** [x] Error 127\n", LaunchError, "flex is missing"),
+        ("x.c:1:10: fatal error: gelf.h: No such file or directory\n", LaunchError, r"gelf\.h is missing"),
+        ("cc1: fatal error: write: No space left on device\n", OutOfSpace, "no space left"),
+        ("gcc: fatal error: Killed signal terminated program cc1\n", MachineError, "was killed"),
+    ],
+)
+def test_a_failed_make_is_sorted_by_whose_fault_it_is(output, kind, said, tmp_path: Path):
+    """A kernel that does not compile is skipped by bisect; a machine that cannot compile stops it."""
+    with pytest.raises(kind, match=said):
+        raise diagnosis.failure(output, Path("/t"), tmp_path, "it", None)

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Patches: found, tried, and refused in words."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.kernel import patches
+from harness.kernel.manifest import PROGRAM
+from harness.kernel.source import KernelSource, fetch
+from harness.model.errors import PatchError, UsageError
+from tests.unit.conftest import diff
+
+FITS = diff("mm/rmap.c", "start(0)", "start(1)")
+
+pytestmark = pytest.mark.usefixtures("variants")
+
+
+@pytest.fixture
+def source(toy: Path, cache: Path) -> KernelSource:
+    return fetch(str(toy), cache)
+
+
+def apply(source: KernelSource, cache: Path, *specs: str) -> patches.Patched:
+    return patches.apply(patches.load(specs, source.version), source, cache)
+
+
+def write(folder: Path, name: str, text: str) -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+@pytest.mark.parametrize(
+    ("version", "port"), [("6.1.9", "6.1"), ("6.6.1", "6.1"), ("6.12.1", "6.12"), ("7.0.0", "6.12")]
+)
+def test_a_port_serves_its_version_and_later_ones(version, port):
+    """Up to the next port's folder."""
+    assert patches.load(["mayfail"], version).patches[0].name.startswith(f"mayfail/{port}/")
+
+
+def test_a_kernel_older_than_every_port_is_refused():
+    """The nearest port is named."""
+    with pytest.raises(PatchError, match=r"no port to 5\.10\.1; the nearest is mayfail/6\.1"):
+        patches.load(["mayfail"], "5.10.1")
+
+
+def test_no_patch_changes_nothing(source: KernelSource, cache: Path):
+    """`none` is a patch of its own kind, and goes with no other."""
+    assert apply(source, cache, "none").files == {}
+    with pytest.raises(UsageError, match="none beside mayfail"):
+        patches.load(["none", "mayfail"], "6.12")
+
+
+def test_the_result_is_what_is_named(source: KernelSource, cache: Path, tmp_path: Path):
+    """Two texts with one result are one patch; the source stays as it is."""
+    before = source.origin.manifest()
+    plain = apply(source, cache, write(tmp_path, "a.patch", FITS))
+    mail = apply(source, cache, write(tmp_path, "b.patch", f"Subject: why\n\nBecause.\n---\n{FITS}-- \n2.39\n"))
+
+    assert plain.id == mail.id
+    assert set(plain.files) == {"mm/rmap.c"}
+    assert fetch(source.spec, cache).id == source.id
+    assert source.origin.manifest() == before
+
+
+def test_patches_stack_in_order(source: KernelSource, cache: Path, tmp_path: Path):
+    """The second sees what the first made."""
+    second = FITS.replace("start(1)", "start(7)").replace("start(0)", "start(1)")
+
+    done = apply(source, cache, write(tmp_path, "1.patch", FITS), write(tmp_path, "2.diff", second))
+
+    changed = done.files["mm/rmap.c"]
+    assert changed is not None
+    assert b"start(7)" in changed.content
+
+
+def test_a_mailbox_holds_a_series(source: KernelSource, cache: Path, tmp_path: Path):
+    """Mails are decoded and taken in order; one without a diff, a cover letter, is passed over."""
+    import base64
+
+    head = "From {n} Mon Sep 17 00:00:00 2001\nFrom: A <a@example.org>\nSubject: [PATCH {n}/2] x\n"
+    second = base64.b64encode(f"why\n\n---\n{diff('mm/mmu_notifier.c', 'return flags', 'return 1 + flags')}".encode())
+    box = (
+        head.format(n=0) + "\nOnly words.\n\n"
+        + head.format(n=1) + f"\nwhy\n\n---\n{FITS}--\n2.39\n\n"
+        + head.format(n=2) + "MIME-Version: 1.0\nContent-Type: text/plain; charset=UTF-8\n"
+        + f"Content-Transfer-Encoding: base64\n\n{second.decode()}\n"
+    )  # fmt: skip
+
+    assert set(apply(source, cache, write(tmp_path, "t.mbox", box)).files) == {"mm/rmap.c", "mm/mmu_notifier.c"}
+
+
+def test_a_folder_holds_a_series(source: KernelSource, cache: Path, tmp_path: Path):
+    """By name, or as its `series` file says."""
+    folder = tmp_path / "s"
+    folder.mkdir()
+    write(folder, "0001-a.patch", FITS)
+    write(folder, "0002-b.patch", diff("mm/mmu_notifier.c", "return flags", "return 1 + flags"))
+    assert len(apply(source, cache, str(folder)).files) == 2
+
+    write(folder, "series", "# first only\n0001-a.patch -p1\n")
+    assert set(apply(source, cache, str(folder)).files) == {"mm/rmap.c"}
+
+
+def test_new_deleted_moved_and_executable_files(source: KernelSource, cache: Path, tmp_path: Path):
+    """Everything that git's diffs can say about a file."""
+    text = (
+        "diff --git a/mm/new.c b/mm/new.c\nnew file mode 100644\n"
+        "--- /dev/null\n+++ b/mm/new.c\n@@ -0,0 +1 @@\n+int n;\n"
+        "diff --git a/lib/Kconfig b/lib/Kconfig2\nsimilarity index 100%\n"
+        "rename from lib/Kconfig\nrename to lib/Kconfig2\n"
+        "diff --git a/mm/rmap.c b/mm/rmap.c\nold mode 100644\nnew mode 100755\n"
+    )
+
+    files = apply(source, cache, write(tmp_path, "x.patch", text)).files
+
+    assert set(files) == {"mm/new.c", "lib/Kconfig", "lib/Kconfig2", "mm/rmap.c"}
+    assert files["lib/Kconfig"] is None
+    moved = files["mm/rmap.c"]
+    assert moved is not None
+    assert moved.mode == PROGRAM
+
+
+def test_a_hunk_that_fails_is_named(source: KernelSource, cache: Path, tmp_path: Path):
+    """Patch, hunk, file, line and kernel; and nothing is left behind."""
+    path = write(tmp_path, "bad.patch", diff("mm/rmap.c", "start(9)", "start(1)"))
+
+    with pytest.raises(PatchError) as caught:
+        apply(source, cache, path)
+
+    assert f"{path}: does not apply" in caught.value.message
+    assert "6.12.7" in caught.value.message
+    assert "hunk 1 of mm/rmap.c is not found at line 3" in caught.value.message
+    assert list((cache / "tmp").iterdir()) == []
+
+
+def test_a_port_that_fails_names_the_nearest(source: KernelSource, cache: Path, variants: Path):
+    """A built-in patch tells which ports there are."""
+    (variants / "patches/mayfail/6.12/0001-mayfail.patch").write_text(diff("mm/rmap.c", "start(9)", "start(1)"))
+
+    with pytest.raises(PatchError) as caught:
+        apply(source, cache, "mayfail")
+
+    assert "the nearest to 6.12.7 is mayfail/6.12" in caught.value.hint
+
+
+def test_a_missing_file_is_named(source: KernelSource, cache: Path, tmp_path: Path):
+    """A file that this kernel does not have is not called a hunk."""
+    path = write(tmp_path, "x.patch", FITS.replace("mm/rmap.c", "mm/rmap2.c"))
+
+    with pytest.raises(PatchError, match=r"mm/rmap2\.c is not in this source"):
+        apply(source, cache, path)
+
+
+def test_a_patch_that_is_in_the_source_says_so(toy: Path, cache: Path, tmp_path: Path):
+    """Applied already is another message than does not apply."""
+    path = write(tmp_path, "x.patch", FITS)
+    subprocess.run(["patch", "-s", "-p1", "-d", toy, "-i", path], check=True)
+
+    with pytest.raises(PatchError, match="is already in this source"):
+        apply(fetch(str(toy), cache), cache, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (FITS.replace("mm/rmap.c", "../../etc/passwd"), "reaches out of the tree"),
+        (FITS[: FITS.index("+\t")], "is damaged"),
+        ("only words\n", "holds no diff"),
+    ],
+)
+def test_what_is_no_patch_is_a_usage_error(text, said, source: KernelSource, cache: Path, tmp_path: Path):
+    """Bad input is 129, not a kernel that bisect should skip."""
+    with pytest.raises(UsageError, match=said):
+        apply(source, cache, write(tmp_path, "x.patch", text))
+
+
+def test_an_unknown_name_offers_the_nearest():
+    """A typing error costs one look."""
+    with pytest.raises(UsageError) as caught:
+        patches.load(["mayfial"], "6.12")
+
+    assert "mayfail" in caught.value.hint
+
+
+def test_a_repository_around_the_cache_does_not_matter(repository: Path, tmp_path: Path):
+    """A plain git apply skips, without a word, files outside the enclosing repository's folder; ours has none."""
+    cache = repository / "cache"
+    source = fetch(f"git:{repository}@HEAD", cache)
+
+    assert set(apply(source, cache, write(tmp_path, "x.patch", FITS)).files) == {"mm/rmap.c"}
