@@ -121,14 +121,19 @@ class Listener:
 
     def __init__(self) -> None:
         self.reports = 0
+        self.hangs = False
         self.enough = threading.Event()
 
     def __call__(self, line: str) -> None:
         """Take a line of the console."""
-        if console.opener(line) is not None:
-            self.reports += 1
-            if self.reports >= ENOUGH_REPORTS:
-                self.enough.set()
+        opened = console.opener(line)
+        if opened is None:
+            return
+        self.reports += 1
+        # The kernel found the hang; the harness need not wait for its own limit to find it, too.
+        self.hangs = self.hangs or opened.type == "HANG"
+        if self.hangs or self.reports >= ENOUGH_REPORTS:
+            self.enough.set()
 
 
 def drive(scenario: Scenario, machine: Machine, listener: Listener, limit_s: float) -> tuple[Recording, bytes]:
@@ -175,7 +180,7 @@ class _Drive:
         for command in plan(self._scenario):
             if not self._step(driver, command):
                 break
-        if self._listener.enough.is_set():
+        if self._listener.enough.is_set() and self.ended is not Ended.NO_PROGRESS:
             self._quench()
         if self.ended is Ended.NO_PROGRESS:
             self._show_blocked()
@@ -225,7 +230,8 @@ class _Drive:
         driver.send(command.text + "\n", self._deadline)
         reply = self._reply(driver, command)
         if reply is None:
-            self.ended = Ended.EARLY if self._listener.enough.is_set() else Ended.NO_PROGRESS
+            flood = self._listener.enough.is_set() and not self._listener.hangs
+            self.ended = Ended.EARLY if flood else Ended.NO_PROGRESS
             self.detail = f"step {command.step}, {command.text!r}: no answer after {self._deadline}"
             return False
         self._answers.append(Answer(command.step, command.text, reply, command.expect, time.monotonic() - began))

@@ -204,7 +204,7 @@ def _run_all(
     def one(scenario: Scenario) -> ScenarioResult | None:
         if broken.is_set():
             return None
-        result, ended = judge_on(lab, scenario, folder, clock, timeout_s=request.timeout_s)
+        result, ended = judge_on(lab, scenario, folder, clock, timeout_s=request.timeout_s, over=broken)
         if ended is Ended.NO_BOOT:
             broken.set()
         return result
@@ -233,18 +233,25 @@ def _run_all(
 
 
 def judge_on(
-    lab: Lab, scenario: Scenario, folder: Path, clock: Clock, *, timeout_s: float = 0
+    lab: Lab,
+    scenario: Scenario,
+    folder: Path,
+    clock: Clock,
+    *,
+    timeout_s: float = 0,
+    over: threading.Event | None = None,
 ) -> tuple[ScenarioResult, Ended | None]:
     """Record a scenario on a fresh machine and judge it.
 
     A machine lost for a reason of the host costs one more try, and never a
     verdict on the kernel. timeout_s: replaces the scenario's own, unscaled.
+    over: the run has ended, and nothing more is to be started.
     """
     for attempt in (1, 2):
         try:
             recording, boot_s = _record(lab, scenario, folder, timeout_s or scenario.timeout_s)
         except GuestLost as lost:
-            if attempt == 1:
+            if attempt == 1 and not (over and over.is_set()):
                 continue
             return ScenarioResult(scenario.name, Outcome.ERROR, reason=str(lost), attempts=attempt), None
         clock.add("boot", boot_s)

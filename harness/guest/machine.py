@@ -85,9 +85,10 @@ class Watchdogs:
         """Limits that a scenario of `limit_s` seconds can still see fire."""
         # A soft lockup is told after twice watchdog_thresh, so it is even; 1 s is the least the kernel takes.
         return cls(
-            softlockup_s=2 * max(1, min(10, int(limit_s * 0.15))),
-            rcu_stall_s=max(3, int(limit_s * 0.4)),
-            hung_task_s=max(3, int(limit_s * 0.5)),
+            softlockup_s=2 * max(1, min(10, int(limit_s * 0.05))),
+            rcu_stall_s=max(3, int(limit_s * 0.2)),
+            # khungtaskd looks once in this time, so it speaks after one to two of it.
+            hung_task_s=max(4, int(limit_s * 0.25)),
         )
 
 

@@ -127,7 +127,7 @@ class Scenario:
     steps: Sequence[Step]
     exercised: Mapping[str, int]
     expected: Sequence[Expected] = field(default_factory=tuple)
-    timeout_s: float = 60.0
+    timeout_s: float = 10.0
 
 
 _SIZE = re.compile(r"(\d+)([KMG]?)")
@@ -227,7 +227,7 @@ def _scenario(name: str, path: Path, top: strict_yaml.Mapping, pressures: Mappin
         steps=tuple(steps),
         exercised=dict(exercised),
         expected=tuple(Expected(str(oracle), str(words)) for oracle, words in _section(top, "expect").items()),
-        timeout_s=_number(top.get("timeout", 60), 1, 86400, f"{top.at('timeout')}: timeout"),
+        timeout_s=_number(top.get("timeout", 10), 1, 86400, f"{top.at('timeout')}: timeout"),
     )
 
 

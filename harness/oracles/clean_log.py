@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from harness.console import find, noise
-from harness.model.recording import Recording
+from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding
 from harness.oracles import mayfail_gate
 
@@ -20,15 +20,30 @@ SHOWN = 3
 def judge(recording: Recording) -> Iterator[Finding]:
     """One finding for each title that is not the MAYFAIL gate's or no-hang's to judge, nor known noise."""
     excuses = noise.Excuses(noise.load())
+    gate = set(mayfail_gate.owned(recording))
     reports = [
         report
         for report in find(recording.console_head)
-        if report.type != "HANG" and not mayfail_gate.owns(report) and excuses.excuse(report) is None
+        if report.type != "HANG" and report not in gate and excuses.excuse(report) is None
     ]
     counts = Counter(report.title for report in reports)
     for title, count in counts.most_common():
         same = [report for report in reports if report.title == title][:SHOWN]
         shown = "\n\n".join(f"console line {report.line}:\n{report.text}" for report in same)
         yield Finding(NAME, title, f"{count} times\n{shown}")
-    if not recording.console_lines or not any("Linux version" in line for line in recording.console_lines):
+    yield from _heard(recording)
+
+
+def _heard(recording: Recording) -> Iterator[Finding]:
+    """A log that did not reach us is no clean one: its first line, and the marks at begin and end, must be there."""
+    console = recording.console_head
+    if b"Linux version" not in console:
         yield Finding(NAME, "the kernel's log never reached us", "no 'Linux version' line on the console")
+    elif recording.ended is Ended.COMPLETE and len(recording.console) == len(console):
+        for mark in ("begin", "end"):
+            if f"{mark}:{recording.scenario.name}".encode() not in console:
+                yield Finding(
+                    NAME,
+                    f"the mark at the {mark} of the scenario did not come back on the console",
+                    f"no line with '{mark}:{recording.scenario.name}', which the guest wrote to /dev/kmsg",
+                )

@@ -13,6 +13,7 @@ Three rules, each from mm/mmu_notifier.c and mm/rmap.c as the patch leaves them:
 
 from __future__ import annotations
 
+import bisect
 import errno
 import re
 from collections import Counter
@@ -29,17 +30,44 @@ _COMPLAINT = re.compile(
     r"(?:mmu_notifier: )?(?P<callback>[\w.]+)\S*(?: \[\w+\])? "
     r"callback failed with (?P<errno>-?\d+) in (?P<non>non-)?blockable"
 )
+_WARNS_A_COMPLAINT = 2
 _FUNCTIONS = ("mn_hlist_invalidate_range_start", "__mmu_notifier_invalidate_range_start")
 
 
-def owns(report: Report) -> bool:
-    """A WARN about a callback's answer is this oracle's to judge, not the clean log's."""
-    return report.type == "WARNING" and report.function in _FUNCTIONS
+def complaints(recording: Recording) -> list[tuple[int, int]]:
+    """Line and errno of each "callback failed with … in blockable context" on the console."""
+    found = []
+    for number, line in enumerate(recording.console_lines, 1):
+        for record in records(line, 0) if "callback failed with" in line else ():
+            match = _COMPLAINT.match(record.text)
+            if match is not None and not match["non"]:
+                found.append((number, int(match["errno"])))
+    return found
+
+
+def owned(recording: Recording) -> list[Report]:
+    """The WARNs that belong to complaints: this oracle's to judge, not the clean log's.
+
+    mn_hlist_invalidate_range_start() warns once behind its line, and once more
+    for a subscriber with an invalidate_range_end. Any other WARN there is news.
+    """
+    lines = [number for number, _ in complaints(recording)]
+    seen: set[tuple[int, str]] = set()
+    own = []
+    for report in find(recording.console_head):
+        after = bisect.bisect_left(lines, report.line)
+        if report.type != "WARNING" or report.function not in _FUNCTIONS or not after:
+            continue
+        key = (after, report.site)
+        if key not in seen and sum(before == after for before, _ in seen) < _WARNS_A_COMPLAINT:
+            seen.add(key)
+            own.append(report)
+    return own
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
     """Ranges that carry the wrong flags, and answers that the kernel took the wrong way."""
-    warns = [report for report in find(recording.console_head) if owns(report)]
+    warns = owned(recording)
     yield from _unmarked(recording, warns)
     yield from _half_marked(recording)
     yield from _marked_wrongly(recording)
@@ -109,12 +137,7 @@ def _complaints(recording: Recording, warns: Sequence[Report]) -> Iterator[Findi
     for entry in recording.starts:
         if entry.result and (entry.blockable or entry.result != -errno.EAGAIN):
             (tolerated if entry.mayfail and entry.result == -errno.EAGAIN else must)[entry.result] += 1
-    said: Counter[int] = Counter()
-    for line in recording.console_lines:
-        for record in records(line, 0) if "callback failed with" in line else ():
-            match = _COMPLAINT.match(record.text)
-            if match is not None and not match["non"]:
-                said[int(match["errno"])] += 1
+    said = Counter(result for _, result in complaints(recording))
     exact = recording.ended is Ended.COMPLETE and not recording.events.lost
     for result in sorted({*must, *tolerated, *said}):
         wanted, got = must[result], said[result]

@@ -122,6 +122,7 @@ def recording(
     plan: Scenario | None = None,
 ) -> Recording:
     """A recording of a scenario that ran, with a boot banner on its console."""
+    name = (plan or scenario()).name
     raw = b"".join(RECORD.pack(*event) for event in (log.events if log else []))
     return Recording(
         scenario=plan or scenario(),
@@ -133,7 +134,7 @@ def recording(
         after={},
         module=dict(module or {}),
         events=EventLog(raw, lost, 1 << 17),
-        console="\n".join([BANNER, *console]).encode(),
+        console="\n".join([BANNER, f"drive: mark begin:{name}", *console, f"drive: mark end:{name}"]).encode(),
     )
 
 

@@ -358,6 +358,23 @@ def test_clean_log_leaves_complaints_about_callbacks_to_the_gate() -> None:
     assert list(clean_log.judge(recording(console=complaint()))) == []
 
 
+def test_clean_log_wants_the_mark_at_the_end_back() -> None:
+    """What was printed before a mark that came back is there, too."""
+    deaf = recording()
+    object.__setattr__(deaf, "console", deaf.console.replace(b"end:sample", b""))
+
+    assert summaries(clean_log.judge(deaf)) == ["the mark at the end of the scenario did not come back on the console"]
+
+
+def test_a_warn_without_a_complaint_is_not_the_gate_s() -> None:
+    """Two WARNs belong to a complaint; a kernel that warns by itself in the same function is not excused."""
+    alone = complaint()[1:]
+
+    assert len(list(clean_log.judge(recording(console=alone)))) == 1
+    assert len(list(clean_log.judge(recording(console=complaint() + alone)))) == 1
+    assert not list(clean_log.judge(recording(console=complaint() + complaint(site="mm/mmu_notifier.c:497")[1:])))
+
+
 def test_clean_log_notices_that_it_heard_nothing() -> None:
     """An empty console is no clean one."""
     silent = recording()

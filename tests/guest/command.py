@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line as a user has it: a process of its own, its exit code, its verdict document."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+PATCHES = HERE / "patches"
+SCENARIOS = ROOT / "tests" / "scenarios"
+# A kernel built from source on a slow host; what hangs is ended by this and fails.
+LIMIT_S = 3600
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The verdict document that --json printed."""
+        assert self.stdout, self.stderr
+        document: dict[str, Any] = json.loads(self.stdout)
+        return document
+
+    def findings(self, scenario: str = "") -> list[dict[str, str]]:
+        """All findings, or those of one scenario."""
+        return [
+            finding
+            for result in self.document["scenarios"]
+            if scenario in ("", result["name"])
+            for finding in result["findings"]
+        ]
+
+
+def argv(*words: str | Path) -> list[str]:
+    """The command for a process that a test starts itself."""
+    return [sys.executable, "-m", "harness.cli", *map(str, words)]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This process's, with changes."""
+    return dict(os.environ) | {"PYTHONPATH": str(ROOT)} | changes
+
+
+def harness(*words: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Ended:
+    """Run `harness WORDS` to its end."""
+    done = subprocess.run(
+        argv(*words),
+        env=environment(**(env or {})),
+        cwd=cwd or ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return Ended(done.returncode, done.stdout, done.stderr)
