@@ -46,9 +46,13 @@ def failure(output: str, tree: Path, cache: Path, what: str, log: Path | None) -
 def first_error(output: str, tree: Path) -> str:
     """The first error of a compiler, or else of a linker or make: the later ones are mostly its echo."""
     if found := _COMPILER.search(output):
-        path = found[1].removeprefix(f"{tree}/")
-        return f"{path}:{found[2]}: {found[3]}"
+        return f"{_inside(found[1], tree)}:{found[2]}: {found[3]}"
     for pattern in _OTHERS:
         if found := pattern.search(output):
             return found[1].replace(f"{tree}/", "").strip()
     return output.strip().splitlines()[-1] if output.strip() else "make said nothing"
+
+
+def _inside(path: str, tree: Path) -> str:
+    """A path as seen from the top of the source tree, which ccache makes relative to the object tree."""
+    return re.sub(rf"^(?:\.\./)+{re.escape(tree.name)}/", "", path.removeprefix(f"{tree}/"))

@@ -49,6 +49,9 @@ def make(toolchain: Toolchain, tree: Path, objects: Path, jobs: int, *rest: str 
         "-C", os.fspath(tree),
         f"O={objects}",
         "ARCH=x86_64",
+        # ccache makes paths below its base directory relative, which undoes kbuild's own
+        # map from the source tree; without this a WARNING is "at ../../../tree/mm/rmap.c".
+        f"KCFLAGS=-fmacro-prefix-map={os.path.relpath(tree, objects)}/=",
         *_KINDS[toolchain.name][1],
         *(os.fspath(word) for word in rest),
     ]  # fmt: skip
