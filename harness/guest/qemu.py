@@ -82,6 +82,8 @@ def kernel_parameters(shape: MachineShape, tsc_khz: int = 0) -> list[str]:
         # PID 1 turns the level up: what is judged comes later, "callback failed" at KERN_INFO too.
         "loglevel=6",
         "panic=-1",
+        # On tmpfs the programs of the initramfs would be swapped out under pressure, and be waited for.
+        "rootfstype=ramfs",
         # THP would put a 2 MiB page under the subscribers' buffers, which reclaim then splits or skips.
         "transparent_hugepage=never",
         # dropbear must not wait for interrupts to become entropy.
