@@ -12,131 +12,163 @@ from functools import lru_cache
 
 # How a report gets onto the console: exceptions, and the code that dumps and panics.
 _REPORTING = """
-dump_stack* dump_backtrace* show_stack show_trace* show_regs* unwind_backtrace walk_stackframe printk vprintk* console_*
-print_* slab_err slab_bug slab_pad_check object_err check_bytes_and_report check_object check_slab
-warn warn_slowpath* warn_alloc report_bug* fixup_bug handle_bug is_valid_bugaddr bug_handler bug_brk_handler brk_handler
-call_break_hook call_el1_break_hook call_undef_hook debug_exception_enter panic vpanic nmi_panic check_panic_on_warn end_report
-oops_begin oops_end oops_enter oops_exit die die_body die_kernel_fault no_context kernelmode_fixup_or_oops page_fault_oops
-do_error_trap do_trap do_invalid_op do_general_protection do_page_fault do_user_addr_fault do_kern_addr_fault do_kernel_fault
-do_double_fault do_int3* do_divide_error do_stack_segment do_bad_area do_sea do_mem_abort do_translation_fault do_undefinstr
-do_alignment* do_debug_exception do_DataAbort do_PrefetchAbort do_sp_pc_abort do_tag_check_fault bad_area* arm64_notify_die
-handle_page_fault spurious_kernel_fault* exc_* asm_exc_* invalid_op general_protection page_fault double_fault divide_error
-int3 async_page_fault stack_segment error_code error_entry df_debug dabt_svc pabt_svc und_svc* bug_at_*
-el1_* el1h_64_* el1t_64_* el0_sync* handle_exception program_check_* bad_page_fault data_access_* do_pgm_check pgm_check_handler
-handle_unaligned* stack_chk_fail fortify_panic fortify_report usercopy_abort usercopy_warn check_object_size
-check_heap_object check_stack_object nmi_cpu_backtrace* nmi_trigger_* arch_trigger_* trigger_*_backtrace*
-sysrq_* handle_sysrq write_sysrq_trigger
+*_console_sem arch_trigger_* arm64_notify_die asm_exc_* async_page_fault bad_area* bad_page_fault brk_handler
+bug_at_* bug_brk_handler bug_handler call_break_hook call_el1_break_hook call_undef_hook check_bytes_and_report
+check_heap_object check_object check_object_size check_panic_on_warn check_slab check_stack_object console_*
+dabt_svc data_access_* debug_exception_enter df_debug die die_body die_kernel_fault divide_error do_alignment*
+do_bad_area do_DataAbort do_debug_exception do_divide_error do_double_fault do_error_trap do_exit_bad
+do_general_protection do_int3* do_invalid_op do_kern_addr_fault do_kernel_fault do_mem_abort do_page_fault
+do_pgm_check do_PrefetchAbort do_sea do_sp_pc_abort do_stack_segment do_tag_check_fault do_translation_fault do_trap
+do_trap_* do_undefinstr do_user_addr_fault double_fault dump_backtrace* dump_stack* el0_sync* el1_* el1h_64_*
+el1t_64_* end_report error_code error_entry exc_* fixup_bug fortify_panic fortify_report general_protection
+handle_bug handle_exception handle_page_fault handle_sysrq handle_unaligned* int3 invalid_op is_valid_bugaddr
+kernelmode_fixup_or_oops nmi_cpu_backtrace* nmi_panic nmi_trigger_* no_context object_err oops_begin oops_end
+oops_enter oops_exit pabt_svc page_fault page_fault_oops panic panic_saved_regs pgm_check_handler print_* printk
+printk_* program_check_* report_bug* show_regs* show_stack show_trace* slab_bug slab_err slab_pad_check
+spurious_kernel_fault* stack_chk_fail stack_segment trigger_*_backtrace* und_svc* unwind_backtrace usercopy_abort
+usercopy_warn vpanic vprintk* walk_stackframe warn warn_alloc warn_slowpath* write_sysrq_trigger
 """
 
 # Sanitizers, lock debugging, tracing: they notice, they are not the cause.
 _CHECKERS = """
-kasan_* asan_* hwasan_* kmsan_* msan_* tsan_* kcsan_* kfence_* ubsan_* sanitizer_* check_memory_region* check_region_inline
-kcov_* write_comp_data save_stack* stack_trace_* stack_depot_* arch_stack_walk unwind_* unwind_start orc_* *kernel_text_address
-is_bpf_text_address set_track* memory_is_poisoned*
-lock_acquire* lock_release* lock_is_held* lock_acquired lock_contended lock_downgrade lockdep_* validate_chain mark_lock*
-mark_held_locks register_lock_class look_up_lock_class is_dynamic_key check_noncircular check_prev* check_deadlock
-check_flags check_wait_context check_usage* check_irq_usage check_preemption_disabled this_cpu_preempt_check
-debug_check_* debug_object_* debug_print_object debug_lock* debug_mutex* debug_rt_mutex* debug_timer* debug_hrtimer*
-debug_work* debug_rcu* debug_deactivate debug_activate debug_smp_processor_id trace_hardirqs_* trace_softirqs_* rcu_lockdep*
-rcu_read_lock* rcu_read_unlock* rcu_lock_acquire rcu_lock_release might_sleep might_fault might_resched might_alloc
-cant_sleep cant_migrate spin_dump spin_bug rwlock_bug do_raw_* smp_processor_id should_fail* should_failslab fail_dump
-perf_trace_* perf_tp_event perf_swevent* bpf_trace_run* traceiter_* ftrace_*
+*kernel_text_address arch_stack_walk asan_* bpf_trace_run* cant_migrate cant_sleep check_deadlock check_flags
+check_irq_usage check_memory_region* check_noncircular check_preemption_disabled check_prev* check_region_inline
+check_usage* check_wait_context debug_activate debug_check_* debug_deactivate debug_hrtimer* debug_lock*
+debug_mutex* debug_object_* debug_objects_* debug_print_object debug_rcu* debug_rt_mutex* debug_smp_processor_id
+debug_timer* debug_work* deref_stack_reg do_raw_* fail_dump ftrace_* get_stack_info* hwasan_* is_bpf_text_address
+is_dynamic_key kasan_* kcov_* kcsan_* kfence_* kmsan_* lock_acquire* lock_contended lock_downgrade lock_is_held*
+lock_release* lockdep_* look_up_lock_class mark_held_locks mark_lock* memory_is_poisoned* might_alloc might_fault
+might_resched might_sleep msan_* orc_* perf_swevent* perf_tp_event perf_trace_* preempt_count_* rcu_is_watching
+rcu_lock_acquire rcu_lock_release rcu_lockdep* rcu_note_context_switch rcu_read_lock* rcu_read_unlock*
+reacquire_held_locks ref_tracker_* register_lock_class rwlock_bug sanitizer_* save_stack* set_track* should_fail*
+smp_processor_id spin_bug spin_dump stack_depot_* stack_trace_* this_cpu_preempt_check trace_event_*
+trace_hardirqs_* trace_raw_* trace_softirqs_* traceiter_* tsan_* ubsan_* unwind_* validate_chain write_comp_data
 """
 
 # Called from everywhere: what matters is who called.
 _PRIMITIVES = """
-memcpy* memset* memmove* memcmp memscan memchr* memzero* memory_is_* bcmp strcmp strncmp strlen strnlen strcpy strncpy strcat
-strstr strnstr strchr strrchr strcasecmp strncasecmp strlcpy strlcat strscpy* strsep kstrdup* kmemdup* read_word_at_a_time
-sprintf snprintf scnprintf vsprintf vsnprintf vscnprintf kasprintf kvasprintf* string string_nocheck number pointer format_decode
-*copy_to_user* *copy_from_user* *copy_in_user copy_to_iter* copy_from_iter* copy_user_* copy_page* get_user* put_user* clear_user
-arch_copy_* arch_clear_user instrument_* csum_* raw_copy_*
-raw_spin_* raw_read_* raw_write_* spin_lock* spin_unlock* spin_trylock* read_lock* read_unlock* write_lock* write_unlock*
-queued_spin_* queued_read_* queued_write_* native_queued_* pv_queued_* arch_spin_* bit_spin_* osq_lock
-mutex_lock* mutex_unlock* mutex_trylock* mutex_remove_waiter mutex_spin_* ww_mutex_* rt_mutex_* rtlock_* rwbase_* rwsem_*
-down down_read* down_write* down_trylock down_killable down_interruptible down_timeout down_common* up up_read up_write
-percpu_down_* percpu_up_* percpu_rwsem_* percpu_ref_* percpu_counter_* refcount_* kref_* list_add* list_del* list_move* list_replace*
-list_splice* hlist_add* hlist_del* plist_* atomic_* atomic64_* atomic_long_* arch_atomic* raw_atomic* xchg cmpxchg* test_bit
-set_bit clear_bit test_and_* constant_test_bit arch_test_bit arch_set_bit arch_clear_bit arch_static_branch variable_test_bit
-local_bh_* local_irq_* arch_local_* raw_local_* find_*_bit* bitmap_* read_seq* write_seq* seqcount_* rb_erase* rb_insert* rb_next
-rb_prev rb_first xas_* xa_* radix_tree_* idr_* ida_* mas_* kobject_add* kobject_get* kobject_put* kobject_del* kobject_init* kobject_uevent* kobject_cleanup kobject_release add_uevent_var klist_* device_add
-device_del device_register device_unregister device_create* device_destroy get_device_parent logic_in* logic_out* get_device put_device device_release devres_* dev_uevent uevent_*
-lock_sock* release_sock task_rq_lock rq_lock* double_rq_lock insert_work queue_work* queue_delayed_work* mod_delayed_work*
-delayed_work_timer_fn mod_timer* del_timer* timer_delete* add_timer* timer_fixup* x86_indirect_thunk_* simple_copy_to_iter
-raw_readb raw_readw raw_readl raw_readq raw_writeb raw_writew raw_writel raw_writeq readb readw readl writeb writew writel
-crc16 crc32* crc_* crc_itu_t* folio_unlock folio_lock unlock_page find_lock_entries truncate_inode_pages* truncate_pagecache find_get_* iput *_panic xxh*
-rollback_registered* unregister_netdevice_many* unregister_netdevice_queue* kernel_fpu_begin* rcu_barrier* do_read_cache_*
-memdup_user* vmemdup_user* rcu_dereference* rhashtable_*
-read_once_size* write_once_size* native_save_fl native_restore_fl get_current asm_* irq_work_queue irqentry_*
-skb_over_panic skb_put* skb_push* skb_pull* skb_under_panic skb_panic assertfail
+*_notifier_call_chain *_panic *copy_from_user* *copy_in_user *copy_to_user* add_timer* add_uevent_var arch_atomic*
+arch_clear_bit arch_clear_user arch_copy_* arch_local_* arch_set_bit arch_spin_* arch_static_branch arch_test_bit
+asm_* assertfail atomic64_* atomic_* bcmp bit_spin_* bitmap_* brelse call_netdevice_notifiers* clear_bit clear_user
+cmpxchg* constant_test_bit copy_from_iter* copy_page* copy_to_iter* copy_user_* crc16 crc32* crc_* csum_* del_timer*
+delayed_work_timer_fn dev_err dev_hold dev_info dev_notice dev_printk* dev_put dev_uevent dev_vprintk* dev_warn
+device_add device_create* device_del device_destroy device_register device_release device_unregister devres_*
+do_read_cache_* double_rq_lock down down_common* down_interruptible down_killable down_read* down_timeout
+down_trylock down_write* dput fast_dput find_*_bit* find_get_* find_lock_entries folio_lock folio_mark_accessed
+folio_unlock format_decode get_cred* get_current get_device get_device_parent get_net get_user* hex_dump* hex_string
+hlist_add* hlist_del* ida_* idr_* init_timer_key init_work insert_work instrument_* iov_iter_* ip*_string iput
+irq_work_queue irqentry_* kasprintf kernel_fpu_begin* kfifo_* klist_* kmap_* kmemdup* kobject_add* kobject_cleanup
+kobject_create* kobject_del* kobject_get* kobject_init* kobject_put* kobject_release kobject_rename
+kobject_set_name* kobject_uevent* kref_* kstrdup* kstrto* kunmap* kvasprintf* list_add* list_del* list_lru_*
+list_move* list_replace* list_splice* llist_* local_bh_* local_irq_* lock_for_kill lock_sock* lock_timer_base
+logic_in* logic_out* mac_address_string mark_page_accessed mas_* memchr* memcmp memcpy* memdup_user* memmove*
+memory_is_* memscan memset* memzero* mmdrop mod_delayed_work* mod_timer* mutex_lock* mutex_remove_waiter
+mutex_spin_* mutex_trylock* mutex_unlock* native_queued_* native_restore_fl native_save_fl netdev_hold netdev_put
+netdev_refcnt_* nla_get* nla_memcpy nla_parse* nla_put* nla_strcmp nla_validate* nlmsg_* notifier_call_chain
+notifier_call_chain_robust number osq_lock page_ref_* page_to_* percpu_counter_* percpu_down_* percpu_ref_*
+percpu_rwsem_* percpu_up_* phys_addr* plist_* pointer print_hex_dump* proc_create* proc_mkdir* proc_register
+pskb_may_pull* put_bh put_cred* put_device put_net put_page_testzero put_pid put_task_struct* put_user* pv_queued_*
+queue_delayed_work* queue_work* queued_read_* queued_spin_* queued_write_* radix_tree_* raw_atomic* raw_copy_*
+raw_local_* raw_read_* raw_readb raw_readl raw_readq raw_readw raw_spin_* raw_write_* raw_writeb raw_writel
+raw_writeq raw_writew rb_erase* rb_first rb_insert* rb_next rb_prev rcu_barrier* rcu_dereference* read_lock*
+read_once_size* read_seq* read_unlock* read_word_at_a_time readb readl readw refcount_* release_sock rhashtable_*
+rollback_registered* rq_lock* rt_mutex_* rtlock_* rwbase_* rwsem_* scnprintf seq_printf seq_puts seq_write
+seqcount_* set_bit simple_copy_to_iter simple_strto* sk_stop_timer* skb_checksum* skb_cow* skb_dequeue*
+skb_header_pointer skb_orphan* skb_over_panic skb_panic skb_pull* skb_push* skb_put* skb_queue_* skb_trim
+skb_under_panic skb_unlink snprintf sock_rfree sock_wfree spin_lock* spin_trylock* spin_unlock* sprintf strcasecmp
+strcat strchr strcmp strcpy string string_nocheck strlcat strlcpy strlen strncasecmp strncmp strncpy strnlen strnstr
+strrchr strscpy* strsep strstr symbol_string sysfs_emit* task_blocks_on_rt_mutex task_rq_lock test_and_* test_bit
+timer_delete* timer_fixup* truncate_inode_pages* truncate_pagecache try_to_del_timer* try_to_take_rt_mutex uevent_*
+unlock_page unregister_netdev unregister_netdevice_many* unregister_netdevice_queue* up up_read up_write
+usb_bulk_msg usb_control_msg* usb_hcd_* usb_internal_control_msg usb_interrupt_msg usb_kill_anchored_urbs
+usb_start_wait_urb usb_submit_urb va_format validate_nla variable_test_bit virt_to_* vmemdup_user* vscnprintf
+vsnprintf vsprintf wake_up wake_up_all wake_up_interruptible* work_is_static_object write_lock* write_once_size*
+write_seq* write_unlock* writeb writel writew ww_mutex_* x86_indirect_thunk_* xa_* xas_* xchg xxh*
 """
 
 # Allocating and freeing: what is wrong is what was asked for, or who still uses it.
 _ALLOCATION = """
-kmalloc* kzalloc* kcalloc* krealloc* kvmalloc* kvzalloc* kvcalloc* kvrealloc* kfree* kvfree* kmem_cache_* do_kmalloc* do_krealloc*
-slab_* slub_* cache_alloc* cache_free* cache_grow* cache_flusharray allocate_slab new_slab* discard_slab alloc_slab* free_slab*
-alloc_page alloc_pages* alloc_frozen_pages* alloc_single_page alloc_contig* get_free_page* get_zeroed_page free_page free_pages*
-free_pages_prepare free_pages_ok free_unref_* free_one_page free_frozen_pages* free_to_* free_large_kmalloc free_compound_page
-get_page_from_freelist prep_new_page post_alloc_hook vmalloc* vzalloc* vfree* get_vm_area* alloc_vmap_area alloc_percpu*
-pcpu_* mempool_* create_object kmemleak_* qlist_* quarantine_* do_slab_free vunmap* call_rcu* poison_* unpoison_* memcg_slab* put_page put_pages
-folio_put page_frag_* devm_kmalloc* alloc_skb* build_skb* napi_alloc_* netdev_alloc_* pskb_expand_head skb_release_* kfree_skb* skb_free_*
-skb_clone skb_copy* sock_alloc_send_* sock_wmalloc dma_pool_* alloc_workqueue* call_rcu_* kvfree_call_rcu
+alloc_contig* alloc_frozen_pages* alloc_page alloc_pages* alloc_percpu* alloc_single_page alloc_skb* alloc_slab*
+alloc_vmap_area alloc_workqueue* allocate_slab bad_page build_skb* cache_alloc* cache_flusharray cache_free*
+cache_grow* call_rcu* check_free_page* check_new_page* create_object devm_kmalloc* discard_slab dma_pool_*
+do_kmalloc* do_krealloc* do_slab_free filemap_alloc_folio filemap_get_folio folio_alloc* folio_batch_* folio_put
+folios_put* free_compound_page free_frozen_pages* free_large_kmalloc free_one_page free_page free_page_is_bad
+free_pages* free_slab* free_to_* free_unref_* get_free_page* get_page_from_freelist get_vm_area* get_zeroed_page
+kcalloc* kfree* kmalloc* kmem_cache_* kmemleak_* krealloc* kvcalloc* kvfree* kvmalloc* kvrealloc* kvzalloc* kzalloc*
+lru_add_drain* memcg_slab* mempool_* napi_alloc_* netdev_alloc_* new_slab* page_frag_* pagecache_get_page pcpu_*
+poison_* post_alloc_hook prep_new_page pskb_expand_head put_page put_pages qlist_* quarantine_* release_pages
+reset_page_owner set_page_owner skb_clone skb_copy* skb_free_* skb_release_* slab_* slub_* sock_alloc_send_*
+sock_wmalloc unpoison_* vfree* vmalloc* vunmap* vzalloc*
 """
 
 # Waiting, and switching away.
 _WAITING = """
-schedule schedule_* io_schedule* context_switch switch_to* preempt_schedule* cond_resched wait_for_common* wait_for_completion*
-do_wait_for_common wait_on_bit* out_of_line_wait* bit_wait* prepare_to_* finish_wait wait_woken wait_event* folio_wait*
-wait_on_page* folio_lock* lock_page* do_sched_yield msleep* usleep_range* hrtimer_nanosleep do_nanosleep
-flush_work* flush_workqueue start_flush_work drain_workqueue cancel_work* cancel_delayed_work* kthread_stop kthread_park
-wait_rcu_gp exp_funnel_lock rcu_exp_* swait_* swake_* try_to_wake_up wake_up_common* default_wake_function
-autoremove_wake_function complete* synchronize_rcu_expedited_wait* sync_rcu_* futex_wait_queue*
+autoremove_wake_function bit_wait* blk_mq_get_tag cancel_delayed_work* cancel_work* complete* cond_resched
+context_switch default_wake_function destroy_workqueue do_nanosleep do_sched_yield do_wait_for_common
+drain_workqueue exp_funnel_lock finish_wait flush_work* folio_lock* folio_wait* futex_wait_queue* hrtimer_nanosleep
+io_schedule* kthread_park kthread_should_stop kthread_stop lock_buffer lock_page* msleep* out_of_line_wait*
+preempt_schedule* prepare_to_* rcu_exp_* rq_qos_wait schedule schedule_* start_flush_work submit_bio_wait swait_*
+swake_* switch_to* sync_rcu_* synchronize_rcu_expedited_wait* try_exp_funnel* try_to_wake_up usleep_range*
+wait_event* wait_for_common* wait_for_completion* wait_on_bit* wait_on_buffer wait_on_page* wait_rcu_gp wait_woken
+wake_up_common* wbt_wait
 """
 
 # From the CPU's vector to the function that was interrupted, and what runs in that interrupt to find a stall.
 _INTERRUPT = """
-sysvec_* asm_sysvec_* common_interrupt* asm_common_interrupt apic_timer_interrupt* smp_apic_timer_interrupt*
-*reschedule_interrupt reboot_interrupt smp_reboot_interrupt smp_*_interrupt call_function*_interrupt ret_from_intr
-irq_work_interrupt do_IRQ call_on_stack call_on_irq_stack call_irq_handler do_interrupt_handler el1_irq el1_interrupt
-el1h_64_irq* el0_irq* el0_interrupt gic_handle_irq irq_svc irq_usr handle_IRQ generic_handle_* handle_domain_irq
-handle_percpu_devid_irq do_irq timer_interrupt decrementer_common* hardware_interrupt_common* do_ext_irq do_ext_interrupt
-ext_int_handler io_int_handler interrupt_entry xen_*upcall* riscv_timer_interrupt riscv_intc_irq arch_timer_handler_*
-hrtimer_interrupt local_apic_timer_interrupt hrtimer_run_queues run_hrtimer tick_* update_process_times rcu_sched_clock_irq
-rcu_check_callbacks sched_tick scheduler_tick check_cpu_stall print_cpu_stall* print_other_cpu_stall* rcu_dump_cpu_stacks
-dump_cpu_task rcu_pending sched_show_task watchdog_timer_fn nmi end_repeat_nmi asm_exc_nmi exc_nmi default_do_nmi do_nmi
-nmi_handle perf_event_nmi_handler ipi_cpu_backtrace do_handle_IPI handle_IPI kaiser* smp_trace_*
+*reschedule_interrupt apic_timer_interrupt* arch_timer_handler_* asm_common_interrupt asm_exc_nmi asm_sysvec_*
+call_function*_interrupt call_irq_handler call_on_irq_stack call_on_stack check_cpu_stall common_interrupt*
+decrementer_common* default_do_nmi do_ext_interrupt do_ext_irq do_handle_IPI do_interrupt_handler do_irq do_IRQ
+do_nmi dump_cpu_task el0_interrupt el0_irq* el1_interrupt el1_irq el1h_64_irq* end_repeat_nmi exc_nmi
+ext_int_handler generic_handle_* gic_handle_irq handle_domain_irq handle_IPI handle_IRQ handle_percpu_devid_irq
+hardware_interrupt_common* hrtimer_interrupt hrtimer_run_queues interrupt_entry io_int_handler ipi_cpu_backtrace
+irq_svc irq_usr irq_work_interrupt kaiser* local_apic_timer_interrupt nmi nmi_handle perf_event_nmi_handler
+print_cpu_stall* print_other_cpu_stall* rcu_check_callbacks rcu_dump_cpu_stacks rcu_pending rcu_sched_clock_irq
+reboot_interrupt ret_from_intr retint_kernel retint_user riscv_intc_irq riscv_timer_interrupt run_hrtimer
+sched_show_task sched_tick scheduler_tick smp_*_interrupt smp_apic_timer_interrupt* smp_reboot_interrupt smp_trace_*
+sysvec_* tick_handle_* tick_nohz_* tick_periodic tick_sched_* timer_interrupt update_process_times watchdog_timer_fn
+xen_*upcall*
 """
 
 # Reading a stalled stack from its outer end: these pass a request on; what they call says what it was.
 _DISPATCH = """
-entry_* do_syscall_* syscall_* do_int80_syscall* do_fast_syscall* do_SYSENTER* x64_sys_call ia32_sys_call ret_from_*
-ret_fast_syscall int_ret_from_sys_call el0* invoke_syscall do_el0_svc system_call* sysenter_* cstar_dispatch exit_to_*
-prepare_exit* do_signal get_signal arch_do_signal* do_notify_resume task_work_run fput
-sys_ioctl sys_write sys_writev sys_pwrite* sys_read sys_readv sys_pread* sys_sendmsg sys_sendmmsg sys_sendto sys_setsockopt
-sys_getsockopt sys_splice sys_sendfile* sys_exit sys_exit_group sys_close sys_socketcall sys_connect sys_io_uring_enter
-ksys_write ksys_read ksys_ioctl ksys_pwrite64 ksys_pread64 vfs_ioctl vfs_write vfs_read vfs_writev vfs_readv do_vfs_ioctl
-vfs_iter_* do_iter_* do_readv* do_writev* do_loop_readv* new_sync_write new_sync_read call_write_iter call_read_iter
-blkdev_ioctl block_ioctl compat_blkdev_ioctl blkdev_driver_ioctl lo_compat_ioctl compat_sys_* do_exit do_group_exit
-sock_sendmsg* sock_ioctl sock_do_ioctl sock_common_setsockopt sock_write_iter sock_close sock_release do_sock_setsockopt
-do_sock_getsockopt kernel_sendmsg netlink_sendmsg netlink_unicast* netlink_rcv_skb rtnetlink_rcv* nfnetlink_rcv* genl_rcv*
-genl_family_rcv* sock_diag_rcv* xfrm_netlink_rcv xfrm_user_rcv_msg
-kthread worker_thread process_one_work process_scheduled_works smpboot_thread_fn run_ksoftirqd irq_thread* kthread_worker_fn
-rcu_gp_* rcu_core* rcu_do_batch rcu_cpu_kthread rcu_process_callbacks rcu_nocb* rcu_tasks_* start_kernel start_secondary
-rest_init secondary_startup* cpu_startup_entry do_idle cpu_idle* x86_64_start* kernel_init* do_one_initcall do_initcalls
-do_softirq* handle_softirqs irq_exit* invoke_softirq run_timer_* call_timer_fn expire_timers run_timers tasklet_action*
-net_rx_action napi_poll process_backlog netif_receive_skb* net_tx_action hrtimer_run_softirq
+*_compat_ioctl arch_do_signal* blkdev_driver_ioctl blkdev_ioctl block_ioctl call_mmap call_read_iter call_timer_fn
+call_write_iter compat_blkdev_ioctl compat_sys_* cpu_idle* cpu_startup_entry cstar_dispatch do_dentry_open
+do_el0_svc do_exit do_fast_syscall* do_filp_open do_group_exit do_idle do_initcalls do_int80_syscall* do_iter_*
+do_loop_readv* do_mmap do_notify_resume do_one_initcall do_open do_readv* do_signal do_sock_getsockopt
+do_sock_setsockopt do_softirq* do_sys_open* do_syscall_* do_SYSENTER* do_vfs_ioctl do_writev* el0* entry_* exit_to_*
+expire_timers fput genl_family_rcv* genl_rcv* get_signal handle_softirqs hrtimer_run_queues hrtimer_run_softirq
+ia32_sys_call int_ret_from_sys_call invoke_softirq invoke_syscall irq_exit* irq_thread* kernel_init* kernel_sendmsg
+ksys_ioctl ksys_mmap_pgoff ksys_pread64 ksys_pwrite64 ksys_read ksys_write kthread kthread_worker_fn mmap_region
+napi_poll net_rx_action net_tx_action netif_receive_skb* netlink_dump* netlink_rcv_skb netlink_sendmsg
+netlink_unicast* new_sync_read new_sync_write nfnetlink_rcv* path_openat prepare_exit* process_backlog
+process_one_work process_scheduled_works rcu_core* rcu_cpu_kthread rcu_do_batch rcu_gp_* rcu_nocb*
+rcu_process_callbacks rcu_tasks_* rest_init ret_fast_syscall ret_from_* rtnetlink_rcv* run_ksoftirqd run_timer_*
+run_timers secondary_startup* smpboot_thread_fn sock_close sock_common_setsockopt sock_diag_rcv* sock_do_ioctl
+sock_ioctl sock_release sock_sendmsg* sock_write_iter start_kernel start_secondary sys_close sys_connect sys_creat
+sys_exit sys_exit_group sys_getsockopt sys_io_uring_enter sys_ioctl sys_mmap sys_mmap2 sys_mmap_pgoff sys_open
+sys_openat sys_openat2 sys_pread* sys_pwrite* sys_read sys_readv sys_sendfile* sys_sendmmsg sys_sendmsg sys_sendto
+sys_setsockopt sys_socketcall sys_splice sys_write sys_writev syscall_* sysenter_* system_call* task_work_run
+tasklet_action* vfs_ioctl vfs_iter_* vfs_open vfs_read vfs_readv vfs_write vfs_writev vm_mmap_pgoff worker_thread
+x64_sys_call x86_64_start* xfrm_netlink_rcv xfrm_user_rcv_msg
 """
 
-_SOFTIRQ = "do_softirq do_softirq_own_stack handle_softirqs run_timer_softirq"
+# Where the handling of something that came in by itself begins: a timer, a packet.
+# What lies further out is who was interrupted.
+_ARRIVAL = "do_softirq* handle_softirqs run_timer_softirq hrtimer_run_softirq netif_receive_skb* netif_rx*"
 
 # A CPU that has nothing to do, in a dump of all of them.
 _IDLE = """
-default_idle* native_safe_halt pv_native_safe_halt acpi_safe_halt acpi_idle_* cpuidle_* intel_idle* arch_cpu_idle mwait_idle*
-cpu_do_idle wait_for_interrupt
+acpi_idle_* acpi_safe_halt arch_cpu_idle cpu_do_idle cpuidle_* default_idle* intel_idle* mwait_idle*
+native_safe_halt pv_native_safe_halt wait_for_interrupt
 """
 
 
 # In the backtrace of a leaked object: every allocator, whatever subsystem it belongs to.
 _LEAK = "*alloc* *_dup"
+
+
+# A kernel thread's own loop: in a stall report it is the witness.
+_KERNEL_THREAD = "kthread worker_thread rcu_gp_* rcu_tasks_* smpboot_thread_fn"
 
 
 class Table:
@@ -147,14 +179,16 @@ class Table:
         self._pattern = re.compile("|".join(names))
 
     def __contains__(self, function: str) -> bool:
-        return self._pattern.fullmatch(function.lstrip("_")[:80]) is not None
+        # _noprof: the wrapped function of an allocator under CONFIG_MEM_ALLOC_PROFILING.
+        return self._pattern.fullmatch(function.lstrip("_").removesuffix("_noprof")[:80]) is not None
 
 
 INTERRUPT = Table(_INTERRUPT)
 ALLOCATOR = Table(_LEAK)
 DISPATCH = Table(_DISPATCH, _WAITING)
-SOFTIRQ = Table(_SOFTIRQ)
+ARRIVAL = Table(_ARRIVAL)
 IDLE = Table(_IDLE)
+KERNEL_THREAD = Table(_KERNEL_THREAD)
 _SKIPPED = Table(_REPORTING, _CHECKERS, _PRIMITIVES, _ALLOCATION, _WAITING, _INTERRUPT)
 
 

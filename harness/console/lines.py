@@ -84,7 +84,7 @@ def records(text: str, line: int) -> Iterator[Record]:
 
 def _unwrap(text: str) -> str:
     """Without what syslogd or dmesg -T put before the record."""
-    if text[:1].isalpha() or text.startswith("[") and text[1:2].isalpha():
+    if text[:1].isalpha() or (text.startswith("[") and text[1:2].isalpha()):
         for pattern in (_SYSLOG, _CALENDAR):
             match = pattern.match(text)
             if match is not None:

@@ -83,6 +83,6 @@ class Excuses:
         """What is wrong with the list, after all reports have been shown to it."""
         for entry in self._entries:
             if entry.expired(self._today):
-                yield f"{entry.where}: {entry.title!r} expired on {entry.expires}; {entry.owner} is to renew or remove it"
+                yield f"{entry.where}: {entry.title!r} expired on {entry.expires}; ask {entry.owner}"
             elif entry not in self._used:
-                yield f"{entry.where}: {entry.title!r} matched no report; {entry.owner} may remove it"
+                yield f"{entry.where}: {entry.title!r} matched no report; ask {entry.owner}"

@@ -26,21 +26,41 @@ BLOCK_BYTES = 256 << 10
 BODY_LINES = 500
 # So many lines without anything that belongs into a report, and it is over.
 _QUIET_LINES = 40
+# A stack confirms a doubtful report within so many lines.
+_WEAK_LINES = 12
 # Reports that are open at once, one a caller; an older one is closed for a new one.
 _OPEN_REPORTS = 8
 # A line that follows (an Oops behind its BUG, a panic behind its WARN) comes within so many lines.
 _NEAR_LINES = 30
 
-_BANNER = re.compile(r"Linux version \d+\.\d+|Booting the kernel\.")
-_LAST_TIME = re.compile(rb"\[ {0,8}(\d{1,9}\.\d{3,9})\]")
-_BYTE_NEEDLES = (*(needle.encode() for needle in patterns.NEEDLES), b"Linux version ", b"Booting the kernel.")
-_END = re.compile(r"---\[ end (?:trace|Kernel panic)")
-_BODY = re.compile(
-    r"\s*(?:\? |\[<|.{0,60}\+0x[0-9a-f]+/0x|.{1,160}\[inline\]|[A-Z][A-Z0-9]{1,3}: |[ER][A-Z0-9]{2}: |Code: |CPU: |Call |Hardware name|Modules linked|"
-    r"task[: ]|</?[A-Z#]|[0-9a-f]{8,16}[ :]|#\d|-> #|stack backtrace|other info|=====|-----|\*\*\*|>?[0-9a-f]{2} [0-9a-f]{2} |"
-    r"[a-z]{1,3}\d{0,2} ?: |Workqueue: |irq event|hard|soft|Read of|Write of|Allocated|Freed|The buggy|Memory state|page:|backtrace:|comm |hex dump|"
-    r"\[[c-f][0-9a-f]{15}\]|--- interrupt|NIP|LR |Showing|\d+ locks? held|Sending NMI|NMI backtrace|Kernel Offset|rcu: |Possible|May be|INFO: )"
+REBOOT = Pattern(
+    name="reboot",
+    type="REBOOT",
+    needles=("Linux version ", "Booting the kernel.", "SeaBIOS (version ", "U-Boot "),
+    regex=r"Linux version \d+\.\d+|Booting the kernel\.|SeaBIOS \(version |U-Boot (?:SPL )?20\d\d",
+    title="unexpected kernel reboot",
+    frame=Frame.NONE,
+    sample="Linux version 6.12.117 (h@h) (gcc (Debian 12.2.0-14+deb12u1) 12.2.0)",
+    near_miss="Linux version is unknown",
 )
+
+_LAST_TIME = re.compile(rb"\[ {0,8}(\d{1,9}\.\d{3,9})\]")
+_BYTE_NEEDLES = tuple(needle.encode() for needle in (*patterns.NEEDLES, *REBOOT.needles))
+_END = re.compile(r"---\[ end (?:trace|Kernel panic)")
+# How a line begins that belongs into some report; what follows the last of them is not shown as its text.
+_BODY = re.compile(
+    r"[ \t]{0,40}(?:"
+    + "|".join((
+        r"\? |\[<|[^+]{0,60}\+0x[0-9a-f]{1,8}/0x|[^\[]{1,160}\[inline\]|</?[A-Z#]",  # frames
+        r"Call |stack backtrace|backtrace:|NMI backtrace|Sending NMI|--- interrupt|task[: ]|comm |Showing",
+        r"[ER]?[A-Z0-9]{2}: |[A-Z]{3}: |[a-z]{1,3}\d{0,2} ?: |NIP|LR |Code: |CPU: |\[[c-f][0-9a-f]{15}\]",  # registers
+        r"[0-9a-f]{8,16}[ :]|>?[0-9a-f]{2} [0-9a-f]{2} |hex dump",  # memory
+        r"Hardware name|Modules linked|Workqueue: |Kernel Offset|=====|-----|\*\*\*",
+        r"#\d|-> #|\d+ locks? held|other info|irq event|hard|soft|Possible|May be",  # lockdep
+        r"Read of|Write of|Allocated|Freed|The buggy|Memory state|page:|INFO: |rcu: ",
+    ))
+    + ")"
+)  # fmt: skip
 
 
 @dataclass
@@ -73,6 +93,7 @@ class Scanner:
     _latest: int = -10_000
     _seen_any: bool = False
     _booted: bool = False
+    _heard: bool = False
     _time_s: float = 0.0
 
     def feed(self, data: bytes) -> Iterator[Report]:
@@ -134,7 +155,8 @@ class Scanner:
         return len(block)
 
     def _clock(self, block: bytes, start: int, end: int) -> None:
-        """Remember the time of the last record that was skipped."""
+        """Remember the time of the last record that was skipped, and whether there was anything at all."""
+        self._heard = self._heard or bool(block[start:end].strip())
         tail = block[max(start, end - 2 * LINE_LIMIT) : end]
         for match in _LAST_TIME.finditer(tail, max(0, len(tail) - 512)):
             self._time_s = float(match[1])
@@ -146,7 +168,7 @@ class Scanner:
 
     def _record(self, record: Record) -> None:
         found = patterns.match(record.text)
-        if _BANNER.match(record.text) is not None:
+        if REBOOT.compiled.match(record.text) is not None:
             self._boot(record)
         elif found is not None and not self._belongs(found[0], record):
             self._begin(found[0], record, found[1])
@@ -157,8 +179,11 @@ class Scanner:
 
     def _boot(self, record: Record) -> None:
         """A second boot is a report of its own: something reset the machine."""
-        again = self._time_s > 1.0 or (self._booted and record.text.startswith("Linux version"))
-        self._booted = self._booted or record.text.startswith("Linux version")
+        kernel = record.text.startswith("Linux version")
+        firmware = record.text.startswith(("SeaBIOS", "U-Boot"))
+        # Firmware comes first of all, and a kernel's clock begins at 0.
+        again = self._time_s > 1.0 or (kernel and self._booted) or (firmware and self._heard)
+        self._booted = kernel
         self._time_s = 0.0
         if again:
             self._begin(REBOOT, record)
@@ -204,24 +229,13 @@ class Scanner:
             )
         else:
             entry.quiet += 1
-        if entry.quiet > _QUIET_LINES or _END.match(record.text) is not None:
+        doubtful = entry.pattern.role is Role.WEAK and not entry.stack_seen and len(entry.body) > _WEAK_LINES
+        if doubtful or entry.quiet > _QUIET_LINES or _END.match(record.text) is not None:
             self._finish(entry)
 
     def _finish(self, entry: _Open) -> None:
         entry.done = True
         self._open.remove(entry)
-
-
-REBOOT = Pattern(
-    name="reboot",
-    type="REBOOT",
-    needles=("Linux version ", "Booting the kernel."),
-    regex=r"Linux version \d+\.\d+|Booting the kernel\.",
-    title="unexpected kernel reboot",
-    frame=Frame.NONE,
-    sample="Linux version 6.12.117 (h@h) (gcc (Debian 12.2.0-14+deb12u1) 12.2.0)",
-    near_miss="Linux version is unknown",
-)
 
 
 def scan(stream: BinaryIO) -> Iterator[Report]:

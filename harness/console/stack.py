@@ -3,7 +3,7 @@
 
 A stack looks different on each architecture, and has changed over the years::
 
-    x86, arm64, riscv, s390     foo+0x1a/0x40         [<ffffffff8100>] foo+0x1a/0x40       ? foo+0x1a/0x40 (not reliable)
+    x86, arm64, riscv, s390     foo+0x1a/0x40         [<ffffffff8100>] foo+0x1a/0x40       ? foo+0x1a/0x40 (a guess)
     arm                          [<8028bd5c>] (foo) from [<80132060>] (bar+0x58c/0x1844)    foo from bar+0x58c/0x1844
     powerpc                      [c00000003ae5b800] [c00000000135c19c] foo+0x128/0x1cc (unreliable)
     decoded                      foo+0x1a/0x40 mm/foo.c:12          foo mm/foo.c:12 [inline]
@@ -13,23 +13,26 @@ A stack looks different on each architecture, and has changed over the years::
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.console.infrastructure import ALLOCATOR, DISPATCH, IDLE, INTERRUPT, SOFTIRQ, relevant
+from harness.console.infrastructure import ALLOCATOR, ARRIVAL, DISPATCH, IDLE, INTERRUPT, KERNEL_THREAD, relevant
 
 _NAME = r"(?P<fn>[A-Za-z_$<][\w.$:<>&,{}#-]{0,250})"
 _OFFSET = r"\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}"
 _ADDRESS = r"\(?\[<?(?:0x)?[0-9a-fx]{4,18}>?\]\)?"
 _FRAME = re.compile(
-    rf"(?:<\w{{1,8}}>)?[ \t#\d]{{0,24}}(?:</?\w{{1,12}}> +){{0,3}}(?:{_ADDRESS} {{0,4}}){{0,2}}(?P<guess>\? )?\(?{_NAME}(?:{_OFFSET}|\+0x)"
+    rf"(?:<\w{{1,8}}>)?[ \t#\d]{{0,24}}(?:</?\w{{1,12}}> +){{0,3}}(?:{_ADDRESS} {{0,4}}){{0,2}}(?P<guess>\? "
+    rf")?\(?{_NAME}(?:{_OFFSET}|\+0x)"
 )
 _INLINE = re.compile(rf" {{1,8}}(?P<guess>\? )?{_NAME} [\w./+-]{{1,160}}:\d+ \[inline\]")
 _ARM = re.compile(
-    r"[ \t]{0,8}(?:\[<[0-9a-f]{8}>\] \()?(?P<fn>[A-Za-z_][\w.]{0,120})\)? from (?:\[<[0-9a-f]{8}>\] \()?(?P<caller>[A-Za-z_][\w.]{0,120})?"
+    r"[ \t]{0,8}(?:\[<[0-9a-f]{8}>\] \()?(?P<fn>[A-Za-z_][\w.]{0,120})\)? from (?:\[<[0-9a-f]{8}>\] "
+    r"\()?(?P<caller>[A-Za-z_][\w.]{0,120})?"
 )
 _CPU = re.compile(
-    r"(?:RIP: (?!0033|0023|002b)(?:[0-9a-f]{4}:)?|EIP: |IP: |pc : |PC is at |epc : |NIP:? {1,2}|ERA: |Krnl PSW : .{30,60}\()"
+    r"(?:RIP: (?!0033|0023|002b)(?:[0-9a-f]{4}:)?|EIP: |IP: |pc : |PC is at |epc : |NIP:? {1,2}|ERA: |Krnl PSW : "
+    r".{30,60}\()"
     rf"(?:{_ADDRESS} {{0,4}}){{0,2}}(?:[0-9a-f]{{16}} )?{_NAME}{_OFFSET}"
 )
 _PPC_INTERRUPT = re.compile(rf"--- interrupt: [0-9a-f]{{3,4}} at {_NAME}{_OFFSET}")
@@ -37,21 +40,26 @@ _PPC_INTERRUPT = re.compile(rf"--- interrupt: [0-9a-f]{{3,4}} at {_NAME}{_OFFSET
 _BARE = re.compile(rf"[\w.]{{1,200}}{_OFFSET}(?: \[\w+\])?\s*$")
 _USER = re.compile(r"RIP: (?:0033|0023|002b):|--- interrupt: c00 ")
 _BEGIN = re.compile(
-    r"(?:Call [Tt]race:|Backtrace:|backtrace:|stack backtrace:|NMI backtrace for cpu|task:\S|Task dump for CPU|CPU: \d+ )"
+    r"(?:Call [Tt]race:|Backtrace:|backtrace:|stack backtrace:|NMI backtrace for cpu|task:\S|Task dump for CPU|"
+    r"CPU: \d+ )"
 )
+_TRACE = re.compile(r"\s{0,8}(?:Call [Tt]race:|Backtrace:|backtrace:)")
 _OTHER = re.compile(
-    r"(?:Allocated by |Freed by |Last potentially related|Second to last|allocated by |freed by |Uninit was |Local variable|Showing all locks|Preemption disabled at|"
-    r"-> #\d|the existing dependency|\{[\w-]+\} state was registered|Origin:|Chain exists of|the dependencies between)"
+    r"(?:Allocated by |Freed by |Last potentially related|Second to last|allocated by |freed by |Uninit was |"
+    r"Local variable|Showing all locks|Preemption disabled at|page last (?:free|allocated)|"
+    r"-> #\d|the existing dependency|\{[\w -]{1,40}\} state was registered|Origin:|Chain exists of|the "
+    r"dependencies between)"
 )
 _SUFFIX = re.compile(
-    r"(?:\.(?:isra|constprop|part|cold|llvm|lto_priv|cfi_jt|cfi|altinstr|clone)(?:\.\w{1,24})?)+$|\.\d+$|\$[0-9a-f]{16,40}$"
+    r"(?:\.(?:isra|constprop|part|cold|llvm|lto_priv|cfi_jt|cfi|altinstr|clone)(?:\.\w{1,24})?|\.\d{1,24}|\$[0-9a-f]{16,40})$"
 )
 _SYSCALL = re.compile(
     r"(?:__(?:x64|ia32|arm64|s390x?|riscv|se|do|x32)_(?:compat_)?|compat_)?_{0,3}(?:sys|SyS|SYSC)_(?P<call>\w{2,60})"
 )
 # Variants of one function that the configuration or the caller's flavour chooses.
 _VARIANT = re.compile(
-    r"(?P<base>smp_call_function|synchronize_rcu|on_each_cpu)(?:_\w{1,40})|synchronize_(?P<flavour>sched|srcu|net)(?:_\w{1,40})?$"
+    r"(?P<base>smp_call_function|synchronize_rcu|on_each_cpu)(?:_\w{1,40})|synchronize_(?P<flavour>sched|srcu|"
+    r"net)(?:_\w{1,40})?$"
 )
 
 
@@ -89,7 +97,9 @@ def calls(line: str) -> list[Call]:
     if " from " in line:
         match = _ARM.match(line)
         if match is not None:
-            return [Call(plain_name(name)) for name in match.groups() if name]
+            # A return address at a function's first byte belongs to the one before: its last call never returns.
+            names = [match["fn"], "" if "+0x0/" in line[match.end("fn") :] else match["caller"]]
+            return [Call(plain_name(name)) for name in names if name]
     if "0x" in line or "[inline]" in line:
         for pattern in (_CPU, _PPC_INTERRUPT):
             match = pattern.match(line)
@@ -101,10 +111,11 @@ def calls(line: str) -> list[Call]:
     return []
 
 
-def stacks(lines: Iterable[str]) -> Iterator[list[Call]]:
+def stacks(lines: Sequence[str]) -> Iterator[list[Call]]:
     """The stacks in a report's lines, in order; what the report quotes of the past (who allocated, …) is left out."""
     current: list[Call] = []
     quoted = ended = False
+    traced = not any(_TRACE.match(line) for line in lines)
     for line in lines:
         text = line.lstrip(" \t")
         if _USER.match(text):
@@ -117,6 +128,7 @@ def stacks(lines: Iterable[str]) -> Iterator[list[Call]]:
                 current = []
             quoted = quoted and not text.startswith(("stack backtrace:", "CPU: "))
             ended = False
+            traced = traced or _TRACE.match(text) is not None
             continue
         if _OTHER.match(text):
             if current:
@@ -125,7 +137,8 @@ def stacks(lines: Iterable[str]) -> Iterator[list[Call]]:
             quoted = True
             continue
         if not (quoted or ended):
-            current += calls(line)
+            # Before the first trace, only registers: the rest is a trace of somebody else.
+            current += [entry for entry in calls(line) if traced or entry.registers]
     if current:
         yield current
 
@@ -143,6 +156,16 @@ def leaked(calls: Sequence[Call]) -> str:
     return first_relevant([entry for entry in calls if entry.function not in ALLOCATOR])
 
 
+def _interrupt_end(functions: Sequence[str]) -> int:
+    """The index of the outermost function of the interrupt that found the stall; −1 where there was none."""
+    last = -1
+    for index, function in enumerate(functions):
+        # A few frames may lie between that the table does not know; a second interrupt lies further out.
+        if function in INTERRUPT and (last < 0 or index - last <= 4):
+            last = index
+    return last
+
+
 def stalled(calls: Sequence[Call]) -> str:
     """What stuck code was asked to do; empty for an idle CPU, or when the stack does not say.
 
@@ -157,12 +180,12 @@ def stalled(calls: Sequence[Call]) -> str:
     for function in sure:
         if function.lstrip("_").startswith("smp_call_function") and relevant(function):
             return function
-    first = next((index for index, function in enumerate(sure) if function in SOFTIRQ), len(sure))
-    last = max((index for index, function in enumerate(sure[:first]) if function in INTERRUPT), default=-1)
+    first = next((index for index, function in enumerate(sure) if function in ARRIVAL), len(sure))
+    last = _interrupt_end(sure[:first])
     inner = sure[last + 1 : first]
     for function in reversed(inner):
         if title_name(function) not in DISPATCH and relevant(function):
             return function
-    return next(
-        (function for function in reversed(inner) if relevant(function) and function.lstrip("_").startswith("sys_")), ""
-    )
+    if any(function in KERNEL_THREAD for function in inner):
+        return ""
+    return next((function for function in inner if relevant(function)), "")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from harness.console import stack
-from harness.console.infrastructure import relevant
+from harness.console.infrastructure import DISPATCH, relevant
 from harness.console.pattern import LIMIT, Frame, Pattern
 from harness.console.report import Report
 
@@ -15,17 +15,24 @@ from harness.console.report import Report
 UNKNOWN = "corrupted"
 
 _WHO = re.compile(
-    r"CPU: (?P<cpu>\d{1,5}) (?:UID: \d+ )?PID: (?P<pid>\d{1,10}) Comm: (?P<task>.{1,32}?) (?:Not tainted|Tainted:|Kdump:)"
+    r"CPU: (?P<cpu>\d{1,5}) (?:UID: \d+ )?PID: (?P<pid>\d{1,10}) Comm: (?P<task>.{1,32}?) (?:Not tainted|"
+    r"Tainted:|Kdump:)"
 )
+_BY_TASK = re.compile(r"(?:Read|Write) of size .{1,48} by task (?P<task>.{1,32})/(?P<pid>\d{1,10})$")
 _LOCK = re.compile(r"(?:\[<[0-9a-f]{8,16}>\]|[0-9a-f]{8,16}|\(null\))?\s{0,8}(?P<fn>[A-Za-z_][\w.]{0,120})\+0x")
 _UNSTABLE = (
     (re.compile(r"\b0x[0-9a-f]+\b|\b(?=[0-9a-f]*\d)[0-9a-f]{8,16}\b"), "ADDR"),
     (re.compile(r"(?<![A-Za-z_])\d+"), "NUM"),
 )
+# The folders of a kernel tree.
+_TOP = frozenset((
+    "arch", "block", "certs", "crypto", "drivers", "fs", "include", "init", "io_uring", "ipc", "kernel", "lib", "mm",
+    "net", "rust", "samples", "security", "sound", "virt",
+))  # fmt: skip
 _CHOICE = {Frame.STALL: stack.stalled, Frame.LEAK: stack.leaked}
 _SPACES = re.compile(r" {2,}")
 # Behind an address, ": ", or a call's "at"; what is in a message's tail changes from run to run.
-_TAIL = re.compile(r"[\s.!,:;-]+$")
+_TAIL = re.compile(r"[\s.,:;-]+$")
 
 
 def stable(text: str) -> str:
@@ -35,11 +42,21 @@ def stable(text: str) -> str:
     return text
 
 
+def source_path(path: str) -> str:
+    """A file's path within the kernel's tree, wherever it was built: ../linux-6.12/mm/rmap.c → mm/rmap.c."""
+    parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+    start = next((index for index, part in enumerate(parts[:-1]) if part in _TOP), None)
+    return path if start is None else "/".join(parts[start:])
+
+
 def judge(pattern: Pattern, line: int, body: Sequence[str], useful: int) -> Report:
     """The report that begins with body[0], at `line` of the console; `useful` of its lines are shown."""
     match = pattern.compiled.match(body[0][:LIMIT])
     assert match is not None, "body[0] begins with what the pattern matched"
     fields = {name: value for name, value in match.groupdict().items() if value}
+    if not fields.get("fn", "_")[0].isidentifier():
+        # "0x0", where the kernel could not tell.
+        del fields["fn"]
     fields = _details(pattern, body) | fields
     calls = list(stack.stacks(body[1:]))
     frame = _frame(pattern, fields.get("fn", ""), body, calls)
@@ -58,7 +75,7 @@ def judge(pattern: Pattern, line: int, body: Sequence[str], useful: int) -> Repo
         torn=_torn(pattern, frame, calls),
         frame=frame,
         function=stack.plain_name(fields.get("fn", "")),
-        site=fields.get("site", ""),
+        site=source_path(fields.get("site", "")),
         task=fields.get("task") or who.get("task", ""),
         pid=_number(fields.get("pid") or who.get("pid")),
         cpu=_number(fields.get("cpu") or who.get("cpu")),
@@ -82,7 +99,7 @@ def _details(pattern: Pattern, body: Sequence[str]) -> dict[str, str]:
 
 def _who(body: Sequence[str]) -> Mapping[str, str]:
     for line in body[:60]:
-        match = _WHO.search(line[:LIMIT])
+        match = _WHO.search(line[:LIMIT]) or _BY_TASK.match(line[:LIMIT])
         if match is not None:
             return match.groupdict()
     return {}
@@ -112,8 +129,9 @@ def _lock_taker(body: Sequence[str]) -> str:
             break
         _, found, place = line.partition("at: ")
         match = _LOCK.match(place[:LIMIT]) if found else None
-        if match is not None and relevant(stack.plain_name(match["fn"])):
-            return stack.plain_name(match["fn"])
+        taker = stack.plain_name(match["fn"]) if match is not None else ""
+        if taker and relevant(taker) and taker not in DISPATCH:
+            return taker
     return ""
 
 

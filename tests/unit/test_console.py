@@ -1,153 +1,226 @@
 # SPDX-License-Identifier: GPL-2.0-only
+"""From console bytes to reports: golden logs, torn lines, streams, limits."""
+
 from __future__ import annotations
 
-import socket
-import threading
-from collections.abc import Iterator
+import io
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from harness.guest.console import Console, Terminal, clean
-from harness.host.clock import Deadline
-from harness.model.errors import GuestLost, OutOfSpace
+from harness.console import Report, Scanner, find, records, scan
+from harness.console.lines import LINE_LIMIT, decode
+from harness.console.scanner import BODY_LINES
+from harness.console.stack import plain_name, title_name
+from harness.console.title import source_path, stable
 
-SOON = 10.0
-
-
-@pytest.fixture
-def ends(tmp_path: Path) -> Iterator[tuple[Console, socket.socket]]:
-    ours, theirs = socket.socketpair()
-    console = Console(ours, tmp_path / "console.log", limit_bytes=1 << 20)
-    yield console, theirs
-    theirs.close()
-    console.close()
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+WARN = "WARNING: CPU: 1 PID: 9 at mm/rmap.c:1234 try_to_unmap_one+0x5/0x10"
 
 
-def finish(theirs: socket.socket, console: Console) -> None:
-    """Close the guest's end and wait until everything was read."""
-    theirs.close()
-    console.settle(SOON)
-    assert console.ended
+def text(*lines: str) -> bytes:
+    return "\n".join(lines).encode()
 
 
-def test_the_log_is_kept_byte_for_byte(ends):
-    console, theirs = ends
-    raw = b"[    0.0] Linux\r\n\xff\xfe\x00\x1b[31mred\r\nno newline at the end"
-    theirs.sendall(raw)
-    finish(theirs, console)
-
-    assert console.log.read_bytes() == raw
+def titles(console: bytes) -> list[str]:
+    return [report.title for report in find(console)]
 
 
-def test_lines_reach_the_listener_whole(tmp_path: Path):
-    """A line that arrives in pieces is one line; carriage returns of the serial port are gone; bytes stay visible."""
-    lines: list[str] = []
-    ours, theirs = socket.socketpair()
-    console = Console(ours, tmp_path / "console.log", lines.append)
-    for piece in (b"one\r\ntw", b"o \xff", b"\r\nthree"):
-        theirs.sendall(piece)
-    finish(theirs, console)
-    console.close()
-
-    assert lines == ["one", "two \\xff"]
+def expected() -> dict[str, list[tuple[str, ...]]]:
+    """Log → its reports, by expected.tsv."""
+    wanted: dict[str, list[tuple[str, ...]]] = {path.name: [] for path in sorted(GOLDEN.glob("*.log"))}
+    rows = [line for line in (GOLDEN / "expected.tsv").read_text().splitlines() if not line.startswith("#")]
+    for row in rows[1:]:
+        name, *rest = row.split("\t")
+        wanted[name].append(tuple(rest))
+    return wanted
 
 
-def test_a_flood_fills_neither_disk_nor_memory(ends):
-    """Beyond the limit the file ends with a note, the count goes on, and a line without end is cut."""
-    console, theirs = ends
-    flood = b"x" * (1 << 16)
-    for _ in range(40):
-        theirs.sendall(flood)
-    theirs.sendall(b"\nlast line\n")
-    finish(theirs, console)
-
-    kept = console.log.read_bytes()
-    assert len(kept) < (1 << 20) + 200
-    assert kept.endswith(b"counted only]\n")
-    assert console.size == 40 * len(flood) + 11
-    assert console.tail(1) == "last line"
-    assert len(console.tail(400)) < 2 << 20
+def row(report: Report) -> tuple[str, ...]:
+    torn = "torn" if report.torn else "whole"
+    return (str(report.line), report.type, report.title, torn, report.task or "-", report.site or "-")
 
 
-def test_a_panic_is_seen_and_cleaned(tmp_path: Path):
-    told = threading.Event()
-    ours, theirs = socket.socketpair()
-    console = Console(ours, tmp_path / "console.log", on_change=told.set)
-    theirs.sendall(b"[  1.0] Kernel panic - not syncing: \x1b]0;title\x07 gone\r\n")
-
-    assert told.wait(SOON)
-    assert console.panic == "[  1.0] Kernel panic - not syncing: \\x1b]0;title\\x07 gone"
-    theirs.close()
-    console.close()
+@pytest.mark.parametrize(("name", "wanted"), expected().items())
+def test_golden_logs(name: str, wanted: list[tuple[str, ...]]) -> None:
+    assert [row(report) for report in find((GOLDEN / name).read_bytes())] == wanted
 
 
-@pytest.mark.parametrize("line", ["Oops: 0000 [#1] SMP", "BUG: unable to handle page fault for address: 0"])
-def test_an_oops_is_seen(ends, line: str):
-    console, theirs = ends
-    theirs.sendall(f"[  1.0] {line}\n".encode())
-    finish(theirs, console)
+def test_the_title_is_the_same_whatever_the_compiler_and_the_run() -> None:
+    """Addresses, offsets, pids, CPUs and the compiler's clones of a function are not in it."""
+    first = text("[    1.000001][  T9] WARNING: CPU: 1 PID: 9 at mm/rmap.c:12 try_to_unmap_one.isra.0+0x5/0x10")
+    second = text(
+        "[  777.000001][ T88] WARNING: CPU: 0 PID: 88 at ./mm/rmap.c:99 try_to_unmap_one.constprop.0.cold+0xf5/0x1"
+    )
+    new = text("[    1.000001][  T9] WARNING: mm/rmap.c:12 at try_to_unmap_one+0x5/0x10, CPU#1: drive/9")
 
-    assert line in console.oops
-    assert not console.panic
-
-
-def test_waiting_finds_what_came_before_and_what_comes(ends):
-    console, theirs = ends
-    theirs.sendall(b"first 1\n")
-    assert console.wait_for(r"first (\d)", Deadline(SOON))[1] == "1"
-    mark = console.mark()
-    threading.Timer(0.05, theirs.sendall, [b"first 2\nsecond 3\n"]).start()
-
-    assert console.wait_for(r"first (\d)", Deadline(SOON), since=mark)[1] == "2"
-    assert console.wait_for(r"second (\d)", Deadline(SOON))[1] == "3"
-    assert console.text_since(mark).startswith("first 2")
+    assert titles(first) == titles(second) == titles(new) == ["WARNING in try_to_unmap_one"]
 
 
-def test_waiting_ends_with_the_deadline_or_with_the_console(ends):
-    console, theirs = ends
-    with pytest.raises(TimeoutError, match="no 'never' after"):
-        console.wait_for("never", Deadline(0.05))
-    finish(theirs, console)
-    with pytest.raises(GuestLost, match="ended without 'never'"):
-        console.wait_for("never", Deadline(SOON))
+@pytest.mark.parametrize(
+    ("function", "plain", "named"),
+    [
+        ("foo.isra.0.constprop.3", "foo", "foo"),
+        ("foo.cold", "foo", "foo"),
+        ("foo.llvm.1234567890", "foo", "foo"),
+        ("__x64_sys_ioctl", "__x64_sys_ioctl", "sys_ioctl"),
+        ("__arm64_sys_socket", "__arm64_sys_socket", "sys_socket"),
+        ("smp_call_function_many_cond", "smp_call_function_many_cond", "smp_call_function"),
+        ("synchronize_rcu_expedited", "synchronize_rcu_expedited", "synchronize_rcu"),
+    ],
+)
+def test_names_lose_what_compiler_and_architecture_added(function: str, plain: str, named: str) -> None:
+    assert plain_name(function) == plain
+    assert title_name(function) == named
 
 
-def test_a_full_disk_is_told_and_does_not_stall_the_guest():
-    """The reader reads on: a guest whose console is not read stops at its next line."""
-    ours, theirs = socket.socketpair()
-    console = Console(ours, Path("/dev/full"))
-    theirs.sendall(b"a line\nKernel panic - not syncing: later\n")
-    finish(theirs, console)
-
-    assert isinstance(console.failure, OutOfSpace)
-    assert console.panic
-    console.close()
+def test_stable_text_has_no_number_or_address() -> None:
+    assert stable("page ffff888003a1c420 of 17 at 0x12") == "page ADDR of NUM at ADDR"
 
 
-def test_clean_leaves_nothing_that_a_terminal_obeys():
-    hostile = b"a\tb\r\nc\x1b[2J\x07\x00\x7f" + "\u202e\x9b".encode() + b"\xff"
+@pytest.mark.parametrize("path", ["mm/rmap.c:1", "./mm/rmap.c:1", "../mm/rmap.c:1", "../linux-6.12/mm/rmap.c:1"])
+def test_a_site_is_named_as_in_the_tree(path: str) -> None:
+    assert source_path(path) == "mm/rmap.c:1"
 
-    assert clean(hostile) == "a\tb\nc\\x1b[2J\\x07\\x00\\x7f\\x202e\\x9b\\xff"
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("[    1.234567][  T123] text", [("T123", "text")]),
+        ("<4>[    1.234567][    C0] text", [("C0", "text")]),
+        ("[    1.234567] text", [("", "text")]),
+        ("text", [("", "text")]),
+        ("login: [    1.234567][   T1] text", [("", "login: "), ("T1", "text")]),
+        ("[    1.2345[    1.234567][   T1] text", [("", "[    1.2345"), ("T1", "text")]),
+        ("[    1.234567] a[    1.234568] b", [("", "a"), ("", "b")]),
+        (
+            "** 12 printk messages dropped ** [    1.234567] text",
+            [("", "** 12 printk messages dropped ** "), ("", "text")],
+        ),
+        ("Nov 24 07:00:00 host kernel: [    1.234567] text", [("", "text")]),
+        ("[Tue Nov 24 07:00:00 2026] text", [("", "text")]),
+    ],
+)
+def test_records_begin_where_printk_began_them(line: str, wanted: list[tuple[str, str]]) -> None:
+    assert [(record.caller, record.text) for record in records(line, 1)] == wanted
 
 
-def test_the_terminal_returns_what_a_command_printed():
-    """Nothing of what was typed is in it, though that comes back too, here twice."""
-    ours, theirs = socket.socketpair()
+def test_terminal_control_and_bad_bytes_are_taken_out_of_a_line() -> None:
+    assert decode(b"\x1b[31mred\x1b[0m \xff\xfe \0end\r\n") == "red \\xff\\xfe end"
 
-    def shell() -> None:
-        theirs.recv(100)
-        theirs.sendall(b"\r\nguest# ")
-        typed = theirs.recv(200)
-        theirs.sendall(2 * typed.replace(b"\n", b"\r\n") + b"harness-begin\r\n/dev/hvc0\r\nharness-done\r\nguest# ")
 
-    thread = threading.Thread(target=shell, daemon=True)
-    thread.start()
-    terminal = Terminal(ours)
+def test_reports_of_two_callers_do_not_mix() -> None:
+    """PRINTK_CALLER tells whose line it is."""
+    console = text(
+        f"[    1.000001][   T9] {WARN}",
+        "[    1.000002][   T8] BUG: KASAN: use-after-free in foo+0x1/0x2",
+        "[    1.000003][   T9] Call Trace:",
+        "[    1.000004][   T8] Read of size 4 at addr ffff888003a1c420 by task x/8",
+    )
+    warn, kasan = find(console)
 
-    assert terminal.run("tty", SOON) == "/dev/hvc0\n"
-    thread.join(SOON)
-    theirs.close()
-    with pytest.raises(GuestLost):
-        terminal.run("tty", SOON)
-    terminal.close()
+    assert "Call Trace" in warn.text
+    assert "Read of size" not in warn.text
+    assert kasan.title == "KASAN: use-after-free Read in foo"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("EXT4-fs: Warning: mounting with an experimental option",),
+        ("WARNING: fbcon: driver missed to adjust virtual screen size", "more", "and more"),
+        ("INFO: lockdep is turned off.",),
+        ("INFO: NMI handler (perf_event_nmi_handler) took too long to run: 2.277 msecs",),
+        ("rcu: INFO: rcu_preempt self-detected a change of mind",),
+        ("drive[12]: segfault at 0 ip 0 sp 0 error 4",),
+        ("watchdog: Delayed init of the lockup detector failed: -19",),
+        ("Kernel command line: panic=-1 oops=panic softlockup_panic=1",),
+    ],
+)
+def test_what_is_no_report_stays_silent(lines: tuple[str, ...]) -> None:
+    assert titles(text(*(f"[    1.00000{n}][   T1] {line}" for n, line in enumerate(lines)))) == []
+
+
+def test_a_doubtful_line_counts_when_a_stack_follows() -> None:
+    """ "WARNING: anything" is also what drivers say of old hardware."""
+    line = "[    1.000001][   T1] WARNING: something that nobody has seen before"
+
+    assert titles(text(line, "[    1.000002][   T1] all is well")) == []
+    assert titles(text(line, "[    1.000002][   T1] Call Trace:", "[    1.000003][   T1]  foo+0x1/0x2")) == [
+        "WARNING: something that nobody has seen before"
+    ]
+
+
+def test_a_panic_alone_is_a_report_and_after_a_report_it_is_its_end() -> None:
+    panic = "[    2.000001][   T1] Kernel panic - not syncing: Fatal exception"
+
+    assert titles(text(panic)) == ["kernel panic: Fatal exception"]
+    assert titles(text(f"[    1.000001][   T1] {WARN}", panic)) == ["WARNING in try_to_unmap_one"]
+
+
+def test_an_oom_kill_is_a_report() -> None:
+    kill = "[    2.000001][   T1] Memory cgroup out of memory: Killed process 12 (drive) total-vm:5000kB"
+
+    assert [(report.type, report.title) for report in find(text(kill))] == [
+        ("DoS", "Memory cgroup out of memory: Killed process")
+    ]
+
+
+def test_a_second_boot_is_a_report() -> None:
+    boot = "[    0.000000][   T0] Linux version 6.12.117 (h@h)"
+    up = "[    5.123456][   T1] up and running"
+
+    assert titles(text(boot, up)) == []
+    assert titles(text(boot, up, boot, up)) == ["unexpected kernel reboot"]
+    assert titles(text("[    9.123456][   T1] the end of a run", "Booting the kernel.", boot)) == [
+        "unexpected kernel reboot"
+    ]
+
+
+def test_a_report_without_its_stack_is_torn() -> None:
+    hung = "[    9.000001][  T25] INFO: task drive:77 blocked for more than 10 seconds."
+    (report,) = find(text(hung))
+
+    assert report.torn
+    assert report.title == "INFO: task hung in corrupted"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 400), max_size=60), st.sampled_from(sorted(GOLDEN.glob("*.log"))))
+def test_it_does_not_matter_in_which_pieces_a_console_comes(cuts: list[int], path: Path) -> None:
+    data = path.read_bytes()
+    scanner, position = Scanner(), 0
+    got: list[Report] = []
+    for size in cuts:
+        got += scanner.feed(data[position : position + size])
+        position += size
+    got += [*scanner.feed(data[position:]), *scanner.close()]
+
+    assert got == list(find(data))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=4000))
+def test_any_bytes_are_a_console(data: bytes) -> None:
+    assert list(scan(io.BytesIO(data))) == list(find(data))
+
+
+def test_memory_is_bounded_whatever_comes() -> None:
+    """A report that never ends, a line that never ends, and callers that never speak again."""
+    scanner = Scanner()
+    got: list[Report] = []
+    for number in range(3000):
+        got += scanner.feed(f"[    1.000001][T{number}] {WARN}\n".encode())
+        assert len(scanner._open) <= 8
+        assert len(scanner._queue) <= 8
+    for _ in range(5000):
+        got += scanner.feed(b"[    1.000002][T2999]  ? foo+0x1/0x2\n")
+    for _ in range(100):
+        got += scanner.feed(b"x" * LINE_LIMIT)
+        assert len(scanner._rest) <= 2 * LINE_LIMIT
+    got += scanner.close()
+
+    assert len(got) == 3000
+    assert got[-1].text.count("\n") < BODY_LINES

@@ -14,7 +14,10 @@ PATTERNS = (
         name="soft-lockup",
         type="HANG",
         needles=("BUG",),
-        regex=r"(?:NMI )?(?:watchdog: )?BUG: soft lockup\b(?: - CPU#(?P<cpu>\d+) stuck for \d+s! \[(?P<task>.{1,32}?):(?P<pid>\d+)\])?",
+        regex=(
+            r"(?:NMI )?(?:watchdog: )?BUG: soft lockup\b(?: - CPU#(?P<cpu>\d+) stuck for \d+s! \[(?P<task>.{1,32}?)"
+            r":(?P<pid>\d+)\])?"
+        ),
         title="BUG: soft lockup in {frame}",
         frame=Frame.STALL,
         anywhere=True,
@@ -67,11 +70,24 @@ PATTERNS = (
         name="hung-task",
         type="HANG",
         needles=("INFO: ",),
-        regex=r"INFO: task (?P<task>.{1,64}?):(?P<pid>\d+) (?:<\w+> )?(?:is )?blocked (?:in I/O wait )?for more than \d+ seconds",
+        regex=(
+            r"INFO: task (?P<task>.{1,64}?):(?P<pid>\d+) (?:<\w+> )?(?:is )?blocked (?:in I/O wait )?for more than "
+            r"\d+ seconds"
+        ),
         title="INFO: task hung in {frame}",
         anywhere=True,
         sample="INFO: task khugepaged:33 blocked for more than 122 seconds.",
         near_miss="INFO: task khugepaged:33 is blocked on a mutex likely owned by task drive:12.",
+    ),
+    Pattern(
+        # The task's name had a line end in it.
+        name="hung-task-tail",
+        type="HANG",
+        needles=(" blocked ",),
+        regex=r".{0,64}?:(?P<pid>\d+) blocked (?:in I/O wait )?for more than \d+ seconds\.$",
+        title="INFO: task hung in {frame}",
+        sample="name:18088 blocked for more than 143 seconds.",
+        near_miss="name:18088 is blocked for more than 143 seconds, or so it seems",
     ),
     Pattern(
         name="unkillable-task",
@@ -105,7 +121,7 @@ PATTERNS = (
     ),
     Pattern(
         name="netdevice-reference",
-        type="HANG",
+        type="DoS",
         needles=("unregister_netdevice: waiting for",),
         regex=r"(?:NOHZ: |\S{1,16}: )?unregister_netdevice: waiting for \S{1,32} to become free",
         title="unregister_netdevice: waiting for DEV to become free",

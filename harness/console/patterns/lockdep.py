@@ -20,7 +20,8 @@ PATTERNS = (
         ),
         regex=(
             r"(?:\[ )?(?:INFO|WARNING): (?:possible (?:circular locking dependency|recursive locking|"
-            r"irq lock inversion dependency)|(?:HARD|SOFT|RECLAIM_FS)\w{0,24}-safe -> \w{1,32}-unsafe lock order) detected"
+            r"irq lock inversion dependency)|(?:HARD|SOFT|RECLAIM_FS)\w{0,24}-safe -> \w{1,32}-unsafe lock order)"
+            r" detected"
         ),
         title="possible deadlock in {frame}",
         frame=Frame.LOCK,
@@ -114,7 +115,7 @@ PATTERNS = (
             "BUG",
         ),
         regex=r"(?:\[ )?(?P<how>BUG|WARNING): Nested lock was not taken",
-        title="{how}: Nested lock was not taken in {frame}",
+        title="{how}: nested lock was not taken in {frame}",
         frame=Frame.LOCK,
         sample="WARNING: Nested lock was not taken",
         near_miss="kvm: Nested lock was not taken over",
@@ -167,9 +168,12 @@ PATTERNS = (
         type="LOCKDEP",
         needles=("BUG",),
         regex=(
-            r"BUG: (?P<what>(?:spin|rw)lock (?:bad magic|recursion|lockup suspected|lockup|already unlocked|wrong owner|"
-            r"wrong CPU|trylock failure on UP|cpu recursion|uninitialized)|rwlock-lockup|write-lock (?:lockup|recursion)|"
-            r"read-lock lockup|lock recursion deadlock)(?: suspected)? on CPU#(?P<cpu>\d+), (?P<task>.{0,32}?)/(?P<pid>\d+)"
+            r"BUG: (?P<what>(?:spin|rw)lock (?:bad magic|recursion|lockup suspected|lockup|already unlocked|"
+            r"wrong owner|"
+            r"wrong CPU|trylock failure on UP|cpu recursion|uninitialized)|rwlock-lockup|write-lock (?:lockup|"
+            r"recursion)|"
+            r"read-lock lockup|lock recursion deadlock)(?: suspected)? on CPU#(?P<cpu>\d+), (?P<task>.{0,32}?)"
+            r"/(?P<pid>\d+)"
         ),
         title="BUG: {what} in {frame}",
         frame=Frame.STACK,
@@ -180,7 +184,10 @@ PATTERNS = (
         name="preemptible",
         type="LOCKDEP",
         needles=("BUG",),
-        regex=r"BUG: using (?P<what>\w{1,48})\(\) in preemptible \[[0-9a-f]{8,16}\] (?:code: )?(?P<task>.{0,32}?)/(?P<pid>\d+)",
+        regex=(
+            r"BUG: using (?P<what>\w{1,48})\(\) in preemptible \[[0-9a-f]{8,16}\] (?:code: )?(?P<task>.{0,32}?)"
+            r"/(?P<pid>\d+)"
+        ),
         title="BUG: using {what}() in preemptible code in {frame}",
         frame=Frame.STACK,
         sample="BUG: using smp_processor_id() in preemptible [00000000] code: drive/123",

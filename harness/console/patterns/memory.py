@@ -77,7 +77,10 @@ PATTERNS = (
         name="kmsan-leak",
         type="KMSAN-INFO-LEAK",
         needles=("BUG",),
-        regex=r"BUG: KMSAN: (?P<what>kernel-\w{0,16}-?infoleak(?:-after-free)?|kernel-infoleak(?:-after-free)?) in (?P<fn>[^\s+]{1,200})",
+        regex=(
+            r"BUG: KMSAN: (?P<what>kernel-\w{0,16}-?infoleak(?:-after-free)?|kernel-infoleak(?:-after-free)?) in "
+            r"(?P<fn>[^\s+]{1,200})"
+        ),
         title="KMSAN: {what} in {frame}",
         frame=Frame.LINE,
         sample="BUG: KMSAN: kernel-infoleak in copy_to_user+0x90/0x110",
@@ -216,8 +219,7 @@ PATTERNS = (
         type="MEMORY_SAFETY_BUG",
         needles=("BUG",),
         regex=r"BUG: Bad (?P<what>page state|page map|page cache) in process (?P<task>.{0,32}?) {1,2}(?:pfn|pte|ino):",
-        title="BUG: Bad {what}",
-        frame=Frame.NONE,
+        title="BUG: Bad {what} in {frame}",
         sample="BUG: Bad page state in process drive  pfn:0a1b2",
         near_miss="BUG: Bad page of the book",
     ),
@@ -225,8 +227,7 @@ PATTERNS = (
         name="bad-counter",
         type="MEMORY_SAFETY_BUG",
         needles=("BUG",),
-        regex=r"BUG: (?P<what>Bad rss-counter state|non-zero pgtables_bytes on freeing mm|non-zero nr_ptes on freeing mm|"
-        r"non-zero nr_pmds on freeing mm)",
+        regex=r"BUG: (?P<what>Bad rss-counter state|non-zero (?:pgtables_bytes|nr_ptes|nr_pmds) on freeing mm)",
         title="BUG: {what}",
         frame=Frame.NONE,
         sample="BUG: Bad rss-counter state mm:00000000a1b2c3d4 type:MM_ANONPAGES val:1",
@@ -267,7 +268,10 @@ PATTERNS = (
         name="oom-kill",
         type="DoS",
         needles=("ut of memory",),
-        regex=r"(?P<what>Memory cgroup out of memory|Out of memory(?: \(oom_kill_allocating_task\))?): Kill(?:ed)? process \d+",
+        regex=(
+            r"(?P<what>Memory cgroup out of memory|Out of memory(?: \(oom_kill_allocating_task\))?): Kill(?:ed)? "
+            r"process \d+"
+        ),
         title="{what}: Killed process",
         frame=Frame.NONE,
         sample="Memory cgroup out of memory: Killed process 123 (drive) total-vm:5000kB, anon-rss:400kB",

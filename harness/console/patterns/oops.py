@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The CPU refused, or the kernel gave up: faults, BUG(), panics.
 
-Formats: arch/x86/mm/fault.c, arch/x86/kernel/{traps,dumpstack}.c, arch/arm/kernel/traps.c, arch/arm/mm/{fault,alignment}.c,
+Formats: arch/x86/mm/fault.c, arch/x86/kernel/{traps,dumpstack}.c, arch/arm/kernel/traps.c,
+arch/arm/mm/{fault,alignment}.c,
 arch/arm64/mm/fault.c, arch/arm64/kernel/traps.c, arch/riscv/mm/fault.c, arch/powerpc/{mm/fault,kernel/traps}.c,
 arch/s390/{mm/fault,kernel/dumpstack}.c, arch/mips/mm/fault.c, lib/bug.c, kernel/panic.c, kernel/exit.c.
 """
@@ -21,8 +22,12 @@ PATTERNS = (
             "nable to handle ",
             "BUG",
         ),
-        regex=rf"(?:{_UNABLE}NULL pointer dereference|BUG: [Kk]ernel NULL pointer dereference)",
+        regex=(
+            rf"(?:{_UNABLE}NULL pointer dereference|BUG: [Kk]ernel NULL pointer dereference)(?:,? at |, address|,? "
+            rf"on |$)"
+        ),
         title="BUG: unable to handle kernel NULL pointer dereference in {frame}",
+        anywhere=True,
         sample="BUG: kernel NULL pointer dereference, address: 0000000000000018",
         near_miss="test: no NULL pointer dereference",
     ),
@@ -31,11 +36,14 @@ PATTERNS = (
         type="MEMORY_SAFETY_BUG",
         needles=("nable to handle ",),
         regex=(
-            rf"{_UNABLE}(?:paging request|page fault|access to user memory outside uaccess|execut\w{{1,8}} |"
-            r"write to read-only memory|read from unreadable memory|data access|instruction fetch|"
-            r"pointer dereference in virtual|unaligned access|unknown|tagged)"
+            rf"{_UNABLE}(?:paging request|page fault|access to user memory outside uaccess routines|"
+            rf"execut\w{{1,8}}.{{1,32}}|"
+            r"write to read-only memory|read from unreadable memory|data access(?: on (?:read|write))?|"
+            r"instruction fetch|"
+            r"pointer dereference in virtual kernel address space|unaligned access|unknown.{1,24})(?:,? at | for |$)"
         ),
         title="BUG: unable to handle kernel paging request in {frame}",
+        anywhere=True,
         sample="BUG: unable to handle page fault for address: ffffc90000a1b000",
         near_miss="usb: unable to handle the load",
     ),
@@ -43,10 +51,15 @@ PATTERNS = (
         name="general-protection",
         type="DoS",
         needles=("general protection fault",),
-        regex=r"(?:Oops: )?(?:segment-related )?general protection fault(?:, (?:probably|maybe) for .{1,64})?: [0-9a-f]{4} ",
+        regex=(
+            r"(?:Oops: )?(?:segment-related )?general protection fault(?:,? (?:probably |maybe )?for .{1,64})?: "
+            r"[0-9a-f]{4} "
+        ),
         title="general protection fault in {frame}",
         anywhere=True,
-        sample="Oops: general protection fault, probably for non-canonical address 0xdffffc0000000003: 0000 [#1] SMP KASAN",
+        sample=(
+            "Oops: general protection fault, probably for non-canonical address 0xdffffc0000000003: 0000 [#1] SMP KASAN"
+        ),
         near_miss="traps: drive[123] general protection fault ip:401020 sp:7ffc error:0 in drive[400000+1000]",
     ),
     Pattern(
@@ -54,14 +67,25 @@ PATTERNS = (
         type="DoS",
         needles=("[#",),
         regex=(
-            r"(?:Oops: )?(?P<what>divide error|divide_error|stack segment|stack-segment|overflow|bounds|invalid TSS|alignment check|"
-            r"segment not present|coprocessor segment overrun|coprocessor error|SIMD exception|int3|debug|control protection|"
-            r"double fault|kernel stack overflow \([a-z -]{1,24}\)|unknown NMI error|virtualization exception): [0-9a-f]{4} \[#\d+\]"
+            r"(?:Oops: )?(?P<what>divide error|overflow|bounds|invalid TSS|alignment check|"
+            r"segment not present|coprocessor segment overrun|coprocessor error|SIMD exception|int3|debug|"
+            r"control protection|"
+            r"double fault|kernel stack overflow \([a-z -]{1,24}\)|unknown NMI error|virtualization exception): "
+            r"[0-9a-f]{4} \[#\d+\]"
         ),
         title="{what} in {frame}",
         role=Role.FOLLOWS,
         sample="divide error: 0000 [#1] PREEMPT SMP",
         near_miss="traps: drive[123] trap divide error ip:401020 [#1]",
+    ),
+    Pattern(
+        name="stack-segment",
+        type="DoS",
+        needles=("[#",),
+        regex=r"(?:Oops: )?stack segment: [0-9a-f]{4} \[#\d+\]",
+        title="stack segment fault in {frame}",
+        sample="stack segment: 0000 [#1] PREEMPT SMP",
+        near_miss="traps: drive[123] trap stack segment ip:401020 [#1]",
     ),
     Pattern(
         name="invalid-opcode",
@@ -152,7 +176,10 @@ PATTERNS = (
             "stack overflow",
             "BUG",
         ),
-        regex=r"Insufficient stack space to handle exception!|Kernel stack overflow[.:]|BUG: (?:\w{1,8} )?stack guard page was hit at ",
+        regex=(
+            r"Insufficient stack space to handle exception!|Kernel stack overflow[.:]|BUG: (?:\w{1,8} )?stack guard "
+            r"page was hit at "
+        ),
         title="BUG: stack guard page was hit in {frame}",
         frame=Frame.STALL,
         sample="BUG: stack guard page was hit at 00000000397c6d92 (stack is 00000000a0f6b86a..000000000e6f9570)",
@@ -206,7 +233,9 @@ PATTERNS = (
         title="kernel panic: stack is corrupted in {frame}",
         frame=Frame.LINE,
         anywhere=True,
-        sample="Kernel panic - not syncing: stack-protector: Kernel stack is corrupted in: udp4_lib_lookup2+0x7ea/0x7f0",
+        sample=(
+            "Kernel panic - not syncing: stack-protector: Kernel stack is corrupted in: udp4_lib_lookup2+0x7ea/0x7f0"
+        ),
         near_miss="Kernel panic - not syncing: stack-protector is off",
     ),
     Pattern(
@@ -224,7 +253,8 @@ PATTERNS = (
         type="DoS",
         needles=("ernel panic - not syncing",),
         regex=(
-            r"Kernel panic - not syncing: (?P<what>Fatal exception(?=$| in interrupt)|[\w: ]{0,24}panic_on_warn set|Machine halted|Fatal hardware|"
+            r"Kernel panic - not syncing: (?P<what>Fatal exception(?=$| in interrupt)|[\w: ]{0,24}panic_on_warn "
+            r"set|Machine halted|Fatal hardware|"
             r"Aiee, killing interrupt handler!|kernel stack overflow|Oops(?=$|:)|RCU Stall|rcu_tree: stall)"
         ),
         title="kernel panic: {what}",
@@ -253,7 +283,7 @@ PATTERNS = (
         name="panic",
         type="DoS",
         needles=("ernel panic - not syncing",),
-        regex=r"Kernel panic - not syncing: (?P<what>[^\n]{1,160})",
+        regex=r"Kernel panic - not syncing: (?P<what>[^\n]{1,160}?)(?: exitcode=0x[0-9a-f]+)?$",
         title="kernel panic: {what}",
         frame=Frame.NONE,
         role=Role.FOLLOWS,

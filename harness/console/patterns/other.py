@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """WARN(), what subsystems say for themselves, and what no other table knows.
 
-Formats: kernel/panic.c (__warn), lib/bug.c, arch/x86/kernel/unwind_*.c, fs/super.c, fs/open.c, fs/dcache.c, net/core/dev.c.
+Formats: kernel/panic.c (__warn), lib/bug.c, arch/x86/kernel/unwind_*.c, fs/super.c, fs/open.c,
+fs/dcache.c, net/core/dev.c.
 """
 
 from __future__ import annotations
 
 from harness.console.pattern import Frame, Pattern, Role
 
-# "WARNING: CPU: 1 PID: 42 at FILE:LINE FUNCTION+0x1/0x2"; since Linux v6.19 "WARNING: FILE:LINE at FUNCTION+0x1/0x2, CPU#1: task/42".
-_AT = r"(?:CPU: (?P<cpu>\d+) PID: (?P<pid>\d+) at |(?=[\w./+-]{1,160}:\d+ at \S{1,200}, CPU#\d))"
+# "WARNING: CPU: 1 PID: 42 at FILE:LINE FUNCTION+0x1/0x2", in later kernels
+# "WARNING: FILE:LINE at FUNCTION+0x1/0x2, CPU#1: task/42".
+_AT = r"(?:CPU: (?P<cpu>\d+) PID: (?P<pid>\d+) at |(?=[^\s:]{1,160}:\d+ at [^\s,]{1,200}, CPU#\d))"
+# A kernel that was built outside of its tree says so: ../linux-6.12/lib/refcount.c.
+_TREE = r"(?:\.\.?/){0,8}(?:[\w.+-]{1,64}/)?"
 
 
 def _warn(site: str, function: str = r"[^\s+(]{1,200}") -> str:
-    return rf"WARNING: {_AT}(?P<site>{site}:\d+) (?:at )?(?P<fn>{function})"
+    return rf"WARNING: {_AT}(?P<site>{_TREE}{site}:\d+) (?:at )?(?P<fn>{function})"
 
 
 PATTERNS = (
@@ -71,6 +75,27 @@ PATTERNS = (
         near_miss="WARNING: CPU: 1 PID: 3605 at mm/vmalloc.c:3086 vunmap+0x4d6/0x6c0",
     ),
     Pattern(
+        name="warn-proc",
+        type="WARNING",
+        needles=("WARNING: ",),
+        regex=_warn(r"fs/proc/generic\.c", "proc_register"),
+        title="WARNING: proc registration bug in {frame}",
+        anywhere=True,
+        sample="WARNING: CPU: 1 PID: 12 at fs/proc/generic.c:372 proc_register+0x2a4/0x370",
+        near_miss="WARNING: CPU: 1 PID: 12 at fs/proc/generic.c:715 remove_proc_entry+0x2a4/0x370",
+    ),
+    Pattern(
+        # The USB core complains of what a driver submits.
+        name="warn-urb",
+        type="WARNING",
+        needles=("WARNING: ",),
+        regex=_warn(r"drivers/usb/core/urb\.c", "usb_submit_urb"),
+        title="WARNING in {frame}/usb_submit_urb",
+        anywhere=True,
+        sample="WARNING: CPU: 1 PID: 12 at drivers/usb/core/urb.c:494 usb_submit_urb+0xaf2/0x1180",
+        near_miss="WARNING: CPU: 1 PID: 12 at drivers/usb/core/urb.c:712 usb_kill_urb+0xaf2/0x1180",
+    ),
+    Pattern(
         name="warn",
         type="WARNING",
         needles=("WARNING: ",),
@@ -86,7 +111,8 @@ PATTERNS = (
         type="WARNING",
         needles=("WARNING: ",),
         regex=(
-            r"WARNING: (?P<what>kernel stack regs|kernel stack frame pointer) at \S{1,40} in .{1,32}:\d+ has bad (?P<value>'bp' value|value)|"
+            r"WARNING: (?P<what>kernel stack regs|kernel stack frame pointer) at \S{1,40} in .{1,32}:\d+ has bad "
+            r"(?P<value>'bp' value|value)|"
             r"WARNING: (?P<what2>stack recursion|can't access registers|unrecognized unwind stack type)"
         ),
         title="WARNING: {what} has bad {value}",

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""harness console, and the list of known noise."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+
+import pytest
+
+from harness import cli
+from harness.console import Report, noise
+from harness.model.errors import UsageError
+
+WARN = "[    1.000001][  T9] WARNING: CPU: 1 PID: 9 at mm/rmap.c:1234 try_to_unmap_one+0x5/0x10\n"
+ENTRY = """entries:
+  - title: "WARNING in try_to_unmap_.*"
+    reason: "seen on old hardware"
+    link: "https://example.org/1"
+    owner: "A Developer <a@example.org>"
+    expires: {expires}
+"""
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "console.log"
+    path.write_text(f"[    0.000000][  T0] Linux version 6.12.117\n{WARN}")
+    return path
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> Path:
+    path = tmp_path / "clean.log"
+    path.write_text("[    0.000000][  T0] Linux version 6.12.117\n")
+    return path
+
+
+def test_it_prints_type_title_line_and_file(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["console", str(log)]) == 1
+    assert capsys.readouterr().out == f"{log}:2: WARNING: WARNING in try_to_unmap_one (torn)\n"
+
+
+def test_a_clean_log_is_exit_code_0(clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["console", str(clean)]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_json_is_an_object_a_line_for_each_file(log: Path, clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["console", str(log), str(clean), "--json"]) == 1
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+
+    assert first["file"] == str(log)
+    (report,) = first["reports"]
+    wanted = {"type": "WARNING", "title": "WARNING in try_to_unmap_one", "torn": True, "line": 2}
+    assert report.items() >= wanted.items()
+    assert second == {"file": str(clean), "reports": [], "excused": []}
+
+
+def test_a_missing_file_is_exit_code_129(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is printed of the files before it either."""
+    assert cli.main(["console", str(log), str(log.with_name("none"))]) == 129
+    assert capsys.readouterr().out == ""
+
+
+def test_hostile_text_reaches_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "hostile.log"
+    path.write_bytes(b"[    1.000001] BUG: very \x9b31m bad \xe2\x80\xae\x07 thing\n")
+
+    assert cli.main(["console", "--text", str(path)]) == 1
+    out = capsys.readouterr().out
+    assert "\x07" not in out
+    assert "\x9b" not in out
+    assert "\u202e" not in out
+
+
+def test_known_noise_is_excused_until_it_expires(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = log.with_name("noise.yaml")
+    listed.write_text(ENTRY.format(expires="9999-12-31"))
+    assert cli.main(["console", str(log), "--known-noise", str(listed)]) == 0
+    assert capsys.readouterr().out == f"{log}: 1 known reports excused\n"
+
+    listed.write_text(ENTRY.format(expires="2020-01-01"))
+    assert cli.main(["console", str(log), "--known-noise", str(listed)]) == 1
+    assert "noise.yaml:2: 'WARNING in try_to_unmap_.*' expired on 2020-01-01" in capsys.readouterr().err
+
+
+def test_an_entry_that_nothing_matches_is_reported(clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = clean.with_name("noise.yaml")
+    listed.write_text(ENTRY.format(expires="9999-12-31"))
+
+    assert cli.main(["console", str(clean), "--known-noise", str(listed)]) == 0
+    assert "matched no report" in capsys.readouterr().err
+
+
+def test_the_day_of_expiry_still_counts() -> None:
+    entry = noise.Entry("a", "b", "c", "d", datetime.date(2026, 5, 1), "x:1")
+    report = Report("BUG", "a", 1)
+
+    assert noise.Excuses([entry], datetime.date(2026, 5, 1)).excuse(report) is entry
+    assert noise.Excuses([entry], datetime.date(2026, 5, 2)).excuse(report) is None
+
+
+@pytest.mark.parametrize("key", ["title", "reason", "link", "owner", "expires"])
+def test_an_entry_needs_all_five_keys(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "noise.yaml"
+    lines = ENTRY.format(expires="9999-12-31").splitlines()
+    kept = [line for line in lines if f"{key}:" not in line]
+    if key == "title":
+        kept[1] = kept[1].replace("    reason", "  - reason", 1)
+    path.write_text("\n".join(kept))
+
+    with pytest.raises(UsageError, match=key):
+        noise.load(path)
+
+
+@pytest.mark.parametrize("wrong", ['title: "("', 'owner: ""', "expires: soon"])
+def test_a_faulty_entry_is_named_with_its_line(tmp_path: Path, wrong: str) -> None:
+    path = tmp_path / "noise.yaml"
+    key = wrong.partition(":")[0]
+    lines = [
+        line.partition(f"{key}:")[0] + wrong if f"{key}:" in line else line
+        for line in ENTRY.format(expires="9999-12-31").splitlines()
+    ]
+    path.write_text("\n".join(lines))
+
+    with pytest.raises(UsageError, match=r"noise\.yaml:\d"):
+        noise.load(path)
+
+
+def test_the_list_that_ships_is_valid() -> None:
+    noise.load()
