@@ -144,7 +144,7 @@ def test_what_is_no_report_stays_silent(lines: tuple[str, ...]) -> None:
 
 
 def test_a_doubtful_line_counts_when_a_stack_follows() -> None:
-    """ "WARNING: anything" is also what drivers say of old hardware."""
+    """Drivers warn of old hardware in the same words."""
     line = "[    1.000001][   T1] WARNING: something that nobody has seen before"
 
     assert titles(text(line, "[    1.000002][   T1] all is well")) == []

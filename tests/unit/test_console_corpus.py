@@ -90,7 +90,12 @@ def first(labelled: Labelled) -> Report | None:
 
 
 def reported(half: str) -> Iterator[tuple[Labelled, Report | None]]:
-    """The logs with a report; the table of patterns was made looking at the even half."""
+    """The logs with a report.
+
+    The tables were first made looking at the even half alone; on the odd half
+    they then found 99.0 %, 98.9 % of classes and 74.3 % of titles. After that
+    the table of infrastructure was widened looking at both.
+    """
     for labelled in corpus():
         if labelled.titles and (half == "all" or (int(labelled.name) % 2 == 1) == (half == "odd")):
             yield labelled, first(labelled)

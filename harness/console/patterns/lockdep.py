@@ -61,8 +61,7 @@ PATTERNS = (
             "WARNING: ",
             "BUG",
         ),
-        regex=r"(?:\[ )?(?P<how>BUG|WARNING): bad (?P<what>unlock balance|contention) detected!|"
-        r"(?:\[ )?(?P<how2>BUG|WARNING): bad contention detected!",
+        regex=r"(?:\[ )?(?P<how>BUG|WARNING): bad (?:unlock balance|contention) detected!",
         title="{how}: bad unlock balance in {frame}",
         frame=Frame.STACK,
         sample="WARNING: bad unlock balance detected!",

@@ -107,20 +107,33 @@ PATTERNS = (
         near_miss="WARNING: Spectre v2 mitigation leaves CPU vulnerable to RETBleed attacks, data leaks possible!",
     ),
     Pattern(
-        name="unwinder",
+        name="unwinder-value",
         type="WARNING",
         needles=("WARNING: ",),
         regex=(
             r"WARNING: (?P<what>kernel stack regs|kernel stack frame pointer) at \S{1,40} in .{1,32}:\d+ has bad "
-            r"(?P<value>'bp' value|value)|"
-            r"WARNING: (?P<what2>stack recursion|can't access registers|unrecognized unwind stack type)"
+            r"(?P<value>'bp' )?value"
         ),
-        title="WARNING: {what} has bad {value}",
+        title="WARNING: {what} has bad {value}value",
         frame=Frame.NONE,
         role=Role.FOLLOWS,
-        missing={"what": "kernel stack", "value": "state"},
+        missing={"value": ""},
         sample="WARNING: kernel stack regs at ffff8801d100fea8 in drive:16059 has bad 'bp' value ffff8801d100ff28",
         near_miss="WARNING: kernel stack is not protected",
+    ),
+    Pattern(
+        name="unwinder",
+        type="WARNING",
+        needles=("WARNING: ",),
+        regex=(
+            r"WARNING: (?P<what>stack recursion on stack type|can't access registers at|unrecognized unwind stack "
+            r"type)"
+        ),
+        title="WARNING: {what}",
+        frame=Frame.NONE,
+        role=Role.FOLLOWS,
+        sample="WARNING: stack recursion on stack type 4",
+        near_miss="WARNING: stack recursion is fun",
     ),
     Pattern(
         name="dead-loop",
