@@ -121,6 +121,8 @@ def prepare(request: KernelRequest, cache: Path, progress: Progress, clock: Cloc
     with clock.phase("build"):
         kernel = builds.build(tree, series, fragments, cache, progress, compiler=request.compiler)
         module = modules.build_module(workspace.data("guest-modules") / MODULE, kernel, cache, progress)
+    # harness gc removes what was used longest ago.
+    os.utime(kernel.vmlinux.parent)
     return Prepared(kernel, module, clock.seconds)
 
 

@@ -1,38 +1,39 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Bounds the cache: what was used longest ago goes first, what is in use stays."""
+"""Bounds the cache: the cheapest to have again goes first, of one kind the oldest; what is in use stays."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-# Folders of the cache whose entries stand for themselves and can be made again.
-# ccache bounds itself.
-KINDS = ("runs", "kernels", "modules", "images", "objects", "sources")
+# Folders of the cache, the cheapest to have again first. Old runs cannot be had
+# again at all, but were written to be read soon. ccache bounds itself.
+KINDS = ("tmp", "runs", "logs", "images", "trees", "sources", "modules", "kernels")
+# What was used within this time may belong to a run that is under way.
+FRESH_S = 3600.0
 
 
-def bound(cache: Path, limit_bytes: int) -> tuple[int, int]:
+def bound(cache: Path, limit_bytes: int, fresh_s: float = FRESH_S) -> tuple[int, int]:
     """Remove entries until the cache fits; returns the bytes freed and the bytes left."""
-    entries = sorted((entry.stat().st_mtime, _size(entry), entry) for entry in _entries(cache))
-    left = sum(size for _, size, _ in entries)
-    freed = 0
-    for _, size, entry in entries:
-        if left <= limit_bytes:
-            break
-        if _remove(entry):
-            freed += size
-            left -= size
-    return freed, left
-
-
-def _entries(cache: Path) -> Iterator[Path]:
+    sizes = {entry: _size(entry) for kind in KINDS for entry in _entries(cache / kind)}
+    before = left = sum(sizes.values())
     for kind in KINDS:
-        folder = cache / kind
-        if folder.is_dir():
-            yield from (entry for entry in folder.iterdir() if entry.suffix != ".lock")
+        for entry in sorted((e for e in sizes if e.parent.name == kind), key=lambda e: e.lstat().st_mtime):
+            if left <= limit_bytes:
+                return before - left, left
+            if time.time() - entry.lstat().st_mtime >= fresh_s and _remove(entry, cache):
+                left -= sizes[entry]
+    return before - left, left
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """What stands for itself in a folder: no locks, and no index of the others."""
+    if folder.is_dir():
+        yield from (entry for entry in folder.iterdir() if entry.suffix != ".lock" and entry.name != "inputs")
 
 
 def _size(path: Path) -> int:
@@ -50,16 +51,23 @@ def _size(path: Path) -> int:
     return total
 
 
-def _remove(entry: Path) -> bool:
+def _remove(entry: Path, cache: Path) -> bool:
     """Remove an entry unless somebody holds its lock."""
-    lock = entry.with_name(entry.name + ".lock")
-    if not lock.exists():
-        shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
-        return True
-    with lock.open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+    for lock in (cache / "locks" / f"{entry.name}.lock", entry.with_suffix(".lock")):
+        if not lock.exists():
+            continue
+        with lock.open("a") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return _gone(entry)
+    return _gone(entry)
+
+
+def _gone(entry: Path) -> bool:
+    if entry.is_dir() and not entry.is_symlink():
         shutil.rmtree(entry, ignore_errors=True)
-        return True
+    else:
+        entry.unlink(missing_ok=True)
+    return not entry.exists()

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from harness.host import collect, workspace
+
+MIB = 1 << 20
+
+
+def entry(cache: Path, name: str, age_s: float) -> Path:
+    """A folder of a MiB in the cache, last used so long ago."""
+    folder = cache / name
+    folder.mkdir(parents=True)
+    (folder / "content").write_bytes(os.urandom(MIB))
+    used = folder.stat().st_mtime - age_s
+    os.utime(folder, (used, used))
+    return folder
+
+
+def test_the_cheapest_goes_first_and_of_one_kind_the_oldest(tmp_path: Path) -> None:
+    """Runs before kernels, whatever their age."""
+    kernel = entry(tmp_path, "kernels/k", 90_000)
+    old, new = entry(tmp_path, "runs/old", 9000), entry(tmp_path, "runs/new", 8000)
+
+    freed, left = collect.bound(tmp_path, 2 * MIB + MIB // 2)
+
+    assert not old.exists()
+    assert new.exists()
+    assert kernel.exists()
+    assert freed == left // 2
+
+
+def test_what_was_used_just_now_stays(tmp_path: Path) -> None:
+    """It may belong to a run that is under way."""
+    fresh = entry(tmp_path, "runs/fresh", 10)
+
+    collect.bound(tmp_path, 0)
+
+    assert fresh.exists()
+
+
+def test_what_is_locked_stays(tmp_path: Path) -> None:
+    """A build is under way in it."""
+    tree = entry(tmp_path, "trees/debian-6.12", 90_000)
+    with workspace.lock(tmp_path / "locks" / "debian-6.12.lock"):
+        collect.bound(tmp_path, 0)
+        assert tree.exists()
+
+    collect.bound(tmp_path, 0)
+
+    assert not tree.exists()
