@@ -93,7 +93,7 @@ def resolve(
     """
     scratch.mkdir(parents=True, exist_ok=True)
     env = environment(cache) | {"KCONFIG_CONFIG": str(scratch / ".config")}
-    _run(make(toolchain, tree, scratch, 0, "tinyconfig"), env, tree, cache)
+    _run(make(toolchain, tree, scratch, 0, "tinyconfig", ccache=False), env, tree, cache)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="fragments-") as folder:
         files = []
         for position, fragment in enumerate(fragments):
@@ -103,7 +103,7 @@ def resolve(
         (scratch / ".config").rename(base)
         script = tree / "scripts/kconfig/merge_config.sh"
         _run(["sh", script, "-m", "-O", scratch, base, *files], env, tree, cache)
-    _run(make(toolchain, tree, scratch, 0, "olddefconfig"), env, tree, cache)
+    _run(make(toolchain, tree, scratch, 0, "olddefconfig", ccache=False), env, tree, cache)
     final = (scratch / ".config").read_text(encoding="utf-8")
     _verify(fragments, version, final, tree)
     return final

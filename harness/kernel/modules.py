@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import tempfile
 from pathlib import Path
 
-from harness.host import workspace
+from harness.host import process, workspace
 from harness.host.progress import QUIET, Progress
 from harness.kernel import build as builds
 from harness.kernel import toolchain
@@ -14,6 +16,7 @@ from harness.kernel.build import KernelBuild
 from harness.model.errors import BuildError, MachineError, UsageError
 
 _SOURCES = ("*.c", "*.h", "*.S", "Makefile", "Kbuild")
+_COMPLAINT = re.compile(r"\S+:\d+(?::\d+)?: (?:warning|error): .+|WARNING: modpost: .+")
 
 
 def build_module(folder: Path, kernel: KernelBuild, cache: Path, progress: Progress = QUIET) -> Path:
@@ -22,9 +25,7 @@ def build_module(folder: Path, kernel: KernelBuild, cache: Path, progress: Progr
     The sources are copied, so nothing is written into the folder. Raises
     BuildError for a module that does not compile on this kernel.
     """
-    sources = sorted({path for pattern in _SOURCES for path in folder.glob(pattern)})
-    if not sources:
-        raise UsageError(f"{folder}: holds no module")
+    sources = _sources(folder)
     texts = [part for path in sources for part in (path.name, path.read_bytes())]
     key = workspace.digest(builds.RECIPE, kernel.key, folder.name, *texts)
     target = cache / "modules" / key
@@ -53,6 +54,31 @@ def build_module(folder: Path, kernel: KernelBuild, cache: Path, progress: Progr
             shutil.copyfile(made, fresh / made.name)
             shutil.copyfile(log, fresh / "build.log")
     return module
+
+
+def complaints(folder: Path, kernel: KernelBuild, cache: Path, progress: Progress = QUIET) -> list[str]:
+    """What the compiler at W=1 and sparse say of a module on this kernel; all of it is compiled anew.
+
+    Raises BuildError for a module that does not compile, LaunchError without sparse.
+    """
+    process.which("sparse")
+    with builds.objects_of(kernel.recipe, cache, progress) as (_, objects, _), workspace.space(cache):
+        with tempfile.TemporaryDirectory(dir=objects.folder, prefix="check-") as scratch:
+            copy, log = Path(scratch) / folder.name, Path(scratch) / "log"
+            _mirror(_sources(folder), copy)
+            words = (f"M={copy}", "W=1", "C=2", "CHECK=sparse", "modules")
+            argv = toolchain.make(kernel.recipe.toolchain, objects.tree, objects.obj, 0, *words)
+            objects.run(argv, f"module {folder.name}", log, cache, progress)
+            said = log.read_text(encoding="utf-8").splitlines()
+    return [line for line in said if _COMPLAINT.match(line)]
+
+
+def _sources(folder: Path) -> list[Path]:
+    """The files of a module's folder that make reads."""
+    sources = sorted({path for pattern in _SOURCES for path in folder.glob(pattern)})
+    if not sources:
+        raise UsageError(f"{folder}: holds no module")
+    return sources
 
 
 def _mirror(sources: list[Path], copy: Path) -> None:

@@ -14,6 +14,8 @@ from harness.kernel.diagnosis import failure
 from harness.kernel.toolchain import Toolchain
 
 _TIMEOUT_S = 3 * 3600
+# The steps of the base configuration on 6.12.117, for a bar that moves at the very first build too.
+_FIRST_GUESS = 1238
 _STEP = re.compile(r"^  (?:\[M\] )?(?:CC|AS|LD|AR|HOSTCC|HOSTLD|LDS|GEN|UPD|HDRINST|WRAP|OBJCOPY|MODPOST|KSYMS|NM)\b")
 
 
@@ -120,4 +122,4 @@ class ObjectTree:
         try:
             return int(self._memory(cache).read_text(encoding="ascii"))
         except (FileNotFoundError, ValueError):
-            return 0
+            return _FIRST_GUESS

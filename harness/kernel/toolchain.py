@@ -22,13 +22,10 @@ class Toolchain:
     identity: str
 
 
-# name → programs that must be there, and the variables that make is given.
+# Compiler → programs that must be there, and what make is told besides.
 _KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "gcc": (("gcc", "ld"), ("CC=ccache gcc", "HOSTCC=ccache gcc")),
-    "clang": (
-        ("clang", "ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy"),
-        ("LLVM=1", "CC=ccache clang", "HOSTCC=ccache clang"),
-    ),
+    "gcc": (("gcc", "ld"), ()),
+    "clang": (("clang", "ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy"), ("LLVM=1",)),
 }
 
 
@@ -42,17 +39,25 @@ def find(name: str) -> Toolchain:
     return Toolchain(name, "\n".join(_identity(program) for program in programs[:2]))
 
 
-def make(toolchain: Toolchain, tree: Path, objects: Path, jobs: int, *rest: str | os.PathLike[str]) -> list[str]:
-    """The argv that makes `rest` of a source tree in an object tree; variables and targets may be mixed."""
+def make(
+    toolchain: Toolchain, tree: Path, objects: Path, jobs: int, *rest: str | os.PathLike[str], ccache: bool = True
+) -> list[str]:
+    """The argv that makes `rest` of a source tree in an object tree; variables and targets may be mixed.
+
+    ccache: off for the configuration, whose hundreds of tries of the compiler it only slows down.
+    """
+    launcher = "ccache " if ccache else ""
     return [
         "make", f"-j{jobs or len(os.sched_getaffinity(0))}",
         "-C", os.fspath(tree),
         f"O={objects}",
         "ARCH=x86_64",
+        *_KINDS[toolchain.name][1],
+        f"CC={launcher}{toolchain.name}",
+        f"HOSTCC={launcher}{toolchain.name}",
         # ccache makes paths below its base directory relative, which undoes kbuild's own
         # map from the source tree; without this a WARNING is "at ../../../tree/mm/rmap.c".
         f"KCFLAGS=-fmacro-prefix-map={os.path.relpath(tree, objects)}/=",
-        *_KINDS[toolchain.name][1],
         *(os.fspath(word) for word in rest),
     ]  # fmt: skip
 

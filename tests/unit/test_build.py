@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.kernel import build as builds
-from harness.kernel import config, diagnosis, modules, patches
+from harness.kernel import config, diagnosis, modules, patches, toolchain
 from harness.kernel.build import KernelBuild
 from harness.kernel.objects import ObjectTree
 from harness.kernel.source import fetch
@@ -213,3 +213,13 @@ def test_a_failed_make_is_sorted_by_whose_fault_it_is(output, kind, said, tmp_pa
     """A kernel that does not compile is skipped by bisect; a machine that cannot compile stops it."""
     with pytest.raises(kind, match=said):
         raise diagnosis.failure(output, Path("/t"), tmp_path, "it", None)
+
+
+def test_splats_name_files_from_the_top_of_the_source(cache: Path):
+    """The object tree's relative way to the source is mapped away, for any lineage the same."""
+    tools = toolchain.find("gcc")
+    argv = toolchain.make(tools, cache / "trees/l/tree", cache / "trees/l/objects/base-gcc/obj", 2, "vmlinux")
+
+    assert "KCFLAGS=-fmacro-prefix-map=../../../tree/=" in argv
+    assert "CC=ccache gcc" in argv
+    assert argv[:2] == ["make", "-j2"]
