@@ -62,14 +62,17 @@ def complaints(folder: Path, kernel: KernelBuild, cache: Path, progress: Progres
     Raises BuildError for a module that does not compile, LaunchError without sparse.
     """
     process.which("sparse")
-    with builds.objects_of(kernel.recipe, cache, progress) as (_, objects, _), workspace.space(cache):
-        with tempfile.TemporaryDirectory(dir=objects.folder, prefix="check-") as scratch:
-            copy, log = Path(scratch) / folder.name, Path(scratch) / "log"
-            _mirror(_sources(folder), copy)
-            words = (f"M={copy}", "W=1", "C=2", "CHECK=sparse", "modules")
-            argv = toolchain.make(kernel.recipe.toolchain, objects.tree, objects.obj, 0, *words)
-            objects.run(argv, f"module {folder.name}", log, cache, progress)
-            said = log.read_text(encoding="utf-8").splitlines()
+    with (
+        builds.objects_of(kernel.recipe, cache, progress) as (_, objects, _),
+        workspace.space(cache),
+        tempfile.TemporaryDirectory(dir=objects.folder, prefix="check-") as scratch,
+    ):
+        copy, log = Path(scratch) / folder.name, Path(scratch) / "log"
+        _mirror(_sources(folder), copy)
+        words = (f"M={copy}", "W=1", "C=2", "CHECK=sparse", "modules")
+        argv = toolchain.make(kernel.recipe.toolchain, objects.tree, objects.obj, 0, *words)
+        objects.run(argv, f"module {folder.name}", log, cache, progress)
+        said = log.read_text(encoding="utf-8").splitlines()
     return [line for line in said if _COMPLAINT.match(line)]
 
 
