@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from junitparser import JUnitXml
@@ -24,7 +25,7 @@ def verdict(**changes) -> RunVerdict:
         ScenarioResult("empty", Outcome.INCONCLUSIVE, (), {}, 0.5, reason=HOSTILE),
         ScenarioResult("lost", Outcome.ERROR, (), {}, 0.5, reason="the guest went away"),
     ]
-    fields = {
+    fields: dict[str, Any] = {
         "source": "debian:6.12",
         "patches": ("mayfail",),
         "configs": ("base",),
