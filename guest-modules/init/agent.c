@@ -147,7 +147,9 @@ static struct job *job_new(enum frame_type kind, uint32_t id)
 		memset(job, 0, offsetof(struct job, in_data));
 		job->kind = kind;
 		job->id = id;
-		job->in = job->out[OUT] = job->out[ERR] = -1;
+		job->in = -1;
+		job->out[OUT] = -1;
+		job->out[ERR] = -1;
 		return job;
 	}
 	return NULL;
@@ -338,7 +340,8 @@ static void feed(struct job *job)
 	if (job->in_close)
 		close_end(&job->in);
 	send_number(job->id, DONE, job->in < 0 && job->in_at < job->in_len ? EPIPE : 0);
-	job->in_at = job->in_len = 0;
+	job->in_at = 0;
+	job->in_len = 0;
 }
 
 static void take_stdin(const struct frame *head, const uint8_t *payload)
@@ -582,7 +585,9 @@ static void look_for_host(void)
 	if (present == port.connected)
 		return;
 	port.connected = present;
-	ring_head = ring_len = inbox_len = 0;
+	ring_head = 0;
+	ring_len = 0;
+	inbox_len = 0;
 	if (present)
 		send_frame(0, HELLO, hello, (uint32_t)setup_hello(hello, sizeof(hello)));
 }

@@ -35,8 +35,10 @@ static void end_session(void)
 		kill(-server_pid, SIGKILL);
 	if (server >= 0)
 		close(server);
-	server = server_pid = -1;
-	to_server.len = to_host.len = 0;
+	server = -1;
+	server_pid = -1;
+	to_server.len = 0;
+	to_host.len = 0;
 	port_close(&port);
 }
 

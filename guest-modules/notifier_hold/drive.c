@@ -1234,7 +1234,8 @@ static char *next_word(char **rest)
 		from++;
 	if (!*from || *from == '#')
 		return NULL;
-	word = to = from;
+	word = from;
+	to = from;
 	for (; *from && (quoted || (*from != ' ' && *from != '\t')); from++) {
 		if (*from == '"')
 			quoted = !quoted;

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The C of guest-modules, read by the kernel's own tools."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness import pipeline
+from harness.host.progress import QUIET
+from harness.host.workspace import cache_dir
+from harness.kernel import modules, source
+from harness.kernel.build import KernelBuild
+from harness.pipeline import Clock, KernelRequest
+from tests.guest.command import ROOT
+
+pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
+
+C = ROOT / "guest-modules"
+MODULE = C / pipeline.MODULE
+KERNEL_C = [MODULE / "notifier_hold.c", MODULE / "notifier_hold_uapi.h"]
+USER_C = sorted({*C.glob("*/*.[ch]")} - {*KERNEL_C})
+# Advice that a program in user space cannot follow: the C library has none of these.
+KERNEL_ONLY = {
+    "PREFER_KERNEL_TYPES": "u64 is the kernel's",
+    "PREFER_DEFINED_ATTRIBUTE_MACRO": "__printf() and __noreturn are the kernel's",
+    "PREFER_FALLTHROUGH": "so is fallthrough",
+    "STRCPY": "so is strscpy()",
+    "VOLATILE": "a load that must happen has no READ_ONCE() here",
+    "USE_NEGATIVE_ERRNO": "positive errnos are what errno and the agent's protocol use",
+    "ENOSYS": "the agent's answer to a frame that it does not know",
+    "EMBEDDED_FUNCTION_NAME": "a key of the protocol is called progress, and so is the function that prints it",
+}
+
+
+@pytest.fixture(params=["debian:6.1", "debian:6.12"], ids=["6.1", "6.12"])
+def kernel(request: pytest.FixtureRequest) -> KernelBuild:
+    """A patched kernel, built or found."""
+    return pipeline.prepare(KernelRequest(request.param), cache_dir(), QUIET, Clock()).kernel
+
+
+@pytest.fixture(scope="module")
+def checkpatch() -> Path:
+    """The script of the newest supported kernel, where its source was unpacked."""
+    pristine = source.fetch("debian:6.12", cache_dir()).origin.linkable
+    assert pristine is not None
+    return pristine / "scripts" / "checkpatch.pl"
+
+
+def complaints(checkpatch: Path, files: list[Path], ignored: list[str]) -> str:
+    """What checkpatch --strict prints; its exit status agrees, or it did not run."""
+    ignore = [f"--ignore={','.join(ignored)}"] if ignored else []
+    done = subprocess.run(
+        ["perl", checkpatch, "--no-tree", "--strict", "--terse", "--no-summary", "--show-types", *ignore, "-f", *files],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) == (not done.stdout), done.stdout
+    return done.stdout
+
+
+def test_checkpatch_has_nothing_to_say_about_the_module(checkpatch: Path):
+    """--strict, every type of message, and each file is there."""
+    assert all(path.exists() for path in KERNEL_C)
+    assert complaints(checkpatch, KERNEL_C, []) == ""
+
+
+def test_checkpatch_has_nothing_to_say_about_the_guests_programs(checkpatch: Path):
+    """But for what only the kernel has; each type that is left out would say something, or it leaves the list."""
+    assert complaints(checkpatch, USER_C, list(KERNEL_ONLY)) == ""
+    said = complaints(checkpatch, USER_C, [])
+    assert [kind for kind in KERNEL_ONLY if f":{kind}:" not in said] == []
+
+
+def test_checkpatch_speaks(checkpatch: Path, tmp_path: Path):
+    """The check itself can fail."""
+    (tmp_path / "bad.c").write_text("// SPDX-License-Identifier: GPL-2.0-only\nint *one(void){\n  return 0; }\n")
+
+    assert "ERROR" in complaints(checkpatch, [tmp_path / "bad.c"], [])
+
+
+def test_compiler_and_sparse_are_silent_about_the_module(kernel: KernelBuild):
+    """W=1 and C=2, everything compiled anew."""
+    assert modules.complaints(MODULE, kernel, cache_dir()) == []
+
+
+def test_compiler_and_sparse_speak(kernel: KernelBuild, tmp_path: Path):
+    """A copy with an unused variable, and one with a user pointer that is read, are complained about."""
+    copy = tmp_path / MODULE.name
+    shutil.copytree(MODULE, copy)
+    with (copy / "notifier_hold.c").open("a") as stream:
+        stream.write(
+            "\nint nh_bad(int __user *p);\nint nh_bad(int __user *p)\n{\n\tint set;\n\n\tset = *p;\n\treturn 0;\n}\n"
+        )
+
+    said = "\n".join(modules.complaints(copy, kernel, cache_dir()))
+
+    assert "set but not used" in said
+    assert "dereference of noderef expression" in said
