@@ -15,6 +15,7 @@ meanings that `harness run` gives them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,8 +101,10 @@ def judged(pytestconfig: pytest.Config) -> Callable[[str], ScenarioResult]:
     from harness import catalogue
 
     def run(name: str) -> ScenarioResult:
-        (scenario,) = catalogue.choose([name])
-        result = _session(pytestconfig).judge(scenario)
+        __tracebackhide__ = True
+        with _errors_as_text():
+            (scenario,) = catalogue.choose([name])
+            result = _session(pytestconfig).judge(scenario)
         _demand_pass(result)
         return result
 
@@ -111,6 +114,8 @@ def judged(pytestconfig: pytest.Config) -> Callable[[str], ScenarioResult]:
 @pytest.fixture
 def guest(pytestconfig: pytest.Config) -> Iterator[Machine]:
     """A machine that nobody used before, with the chosen kernel and the module loaded."""
+    with _errors_as_text():
+        _ = _session(pytestconfig).lab
     with _session(pytestconfig).boot() as machine:
         yield machine
 
@@ -136,7 +141,19 @@ def _session(config: pytest.Config) -> Session:
     return config.stash[_SESSION]
 
 
+@contextmanager
+def _errors_as_text() -> Iterator[None]:
+    """A harness error is one line to whoever wrote the test, not a walk through our code."""
+    from harness.model.errors import HarnessError
+
+    try:
+        yield
+    except HarnessError as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
+
+
 def _demand_pass(result: ScenarioResult) -> None:
+    __tracebackhide__ = True
     from harness.model.verdict import Outcome
     from harness.report.text import plain
 
