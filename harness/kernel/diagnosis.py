@@ -50,7 +50,9 @@ def first_error(output: str, tree: Path) -> str:
     for pattern in _OTHERS:
         if found := pattern.search(output):
             return found[1].replace(f"{tree}/", "").strip()
-    return output.strip().splitlines()[-1] if output.strip() else "make said nothing"
+    # make's own "  CC      mm/rmap.o" is no error, however late it comes.
+    said = [line for line in output.splitlines() if line.strip() and not line.startswith("  ")]
+    return said[-1] if said else "make named no error"
 
 
 def _inside(path: str, tree: Path) -> str:
