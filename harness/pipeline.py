@@ -24,7 +24,7 @@ from harness.host.progress import Progress
 from harness.kernel import build as builds
 from harness.kernel import config, modules, patches, source
 from harness.model import recording as recordings
-from harness.model.errors import CannotTest, GuestLost, HarnessError, MachineError
+from harness.model.errors import CannotTest, GuestLost, HarnessError, MachineError, UsageError
 from harness.model.recording import Ended, Recording
 from harness.model.run import AccelFacts, KernelFacts, RunVerdict
 from harness.model.scenario import Scenario, renamed
@@ -301,7 +301,7 @@ def run_folder(out: Path | None, cache: Path) -> Path:
     """A run directory that no other run uses."""
     if out is not None:
         if (out / "verdict.json").exists():
-            raise MachineError(f"{out}: holds a run already", "name a new folder with --out")
+            raise UsageError(f"{out}: holds a run already", "name a new folder with --out")
         out.mkdir(parents=True, exist_ok=True)
         return out
     stamp = time.strftime("%Y%m%d-%H%M%S")
