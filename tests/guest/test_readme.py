@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What README.md tells a user to type is typed, and what it shows comes out."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness import catalogue
+from harness.cli import _parser
+from harness.model.errors import UsageError
+from tests.guest.command import LIMIT_S, ROOT
+
+pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+HARNESS = ".venv/bin/harness"
+# What each command of a console block exits with. A new one needs a line here.
+EXPECTED = {
+    "make run": 0,
+    f"{HARNESS} run --source debian:6.1": 0,
+    f"{HARNESS} run --patch none memcg-eagain": 1,
+    f"{HARNESS} list scenarios": 0,
+    f"{HARNESS} list oracles": 0,
+    f"{HARNESS} doctor": 0,
+    ".venv/bin/pytest scenarios/memcg-eagain.yaml": 0,
+}
+# What the text blocks show of them, where it is always the same.
+SHOWN = {
+    "make run": r"^pass +debian:6\.12 \+ mayfail, configuration base: \d+ pass$",
+    f"{HARNESS} run --patch none memcg-eagain": r"\[mayfail-gate\] direct reclaim came without .*:\d+$",
+}
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    """The lines of console blocks that a user types."""
+    return [line.removeprefix("$ ") for block in blocks("console") for line in block.splitlines() if line[:2] == "$ "]
+
+
+def templates() -> list[str]:
+    """The lines of sh blocks: commands with names that a user puts in."""
+    return [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
+
+
+def test_every_command_has_an_expectation_and_every_expectation_a_command():
+    assert sorted(commands()) == sorted(EXPECTED)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_of_readme_ends_as_documented(command: str):
+    """From the checkout, as a shell runs it; and the line that README shows of it is the one that comes."""
+    done = subprocess.run(
+        shlex.split(command),
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+    assert done.returncode == EXPECTED.get(command), done.stdout
+    assert "Traceback" not in done.stdout
+    if shown := SHOWN.get(command):
+        documented = re.search(shown, README, re.MULTILINE)
+        assert documented, shown
+        assert _timeless(documented[0]) in map(_timeless, done.stdout.splitlines()), done.stdout
+
+
+def _timeless(line: str) -> str:
+    """A line without line numbers of C, which move with each stable release."""
+    return re.sub(r"\.c:\d+", ".c:N", line.strip())
+
+
+@pytest.mark.parametrize("template", templates())
+def test_a_template_of_readme_parses(template: str):
+    """Its sub-command, options and their values are the command line's; scenarios and configurations exist."""
+    words = shlex.split(template, comments=True)
+    if HARNESS not in words:
+        assert words[:2] == ["git", "bisect"], f"{template}: neither harness nor git bisect"
+        return
+    parsed = _parser().parse_args(words[words.index(HARNESS) + 1 :])
+
+    catalogue.choose(getattr(parsed, "scenarios", []))
+    configs = {entry["name"] for entry in catalogue.listing("configs")}
+    assert set(getattr(parsed, "config", None) or ()) <= configs
+
+
+def test_a_template_that_does_not_parse_is_noticed():
+    """The check itself can fail."""
+    with pytest.raises(UsageError):
+        _parser().parse_args(["run", "--sauce", "debian:6.12"])
+
+
+def test_every_path_in_readme_exists():
+    """Links, the programs of .venv, and the folders of the map of the source."""
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    typed = [word for line in commands() + templates() for word in shlex.split(line) if word.startswith(".venv/")]
+    (layout,) = [block for block in blocks("text") if block.startswith("harness/")]
+    folder, mapped = "", list[str]()
+    for line in layout.splitlines():
+        names = re.findall(r"^ *(\S+(?: \S+\.py)*)", line)[0].split()
+        if line.startswith(" "):
+            mapped += [folder + name for name in names]
+        else:
+            (folder,) = names
+            mapped.append(folder)
+    paths = [*linked, *typed, *mapped]
+
+    assert len(mapped) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_scenario_in_readme_is_one(tmp_path: Path):
+    (block,) = blocks("yaml")
+    (tmp_path / "shown.yaml").write_text(block, encoding="utf-8")
+
+    assert [entry.name for entry in catalogue.choose([str(tmp_path / "shown.yaml")])] == ["shown"]
+
+
+def test_every_name_in_readmes_python_is_a_fixture_of_the_plugin():
+    (block,) = blocks("python")
+    compile(block, "README.md", "exec")
+
+    for scenario in re.findall(r'judged\("([^"]+)"\)', block):
+        catalogue.choose([scenario])
+    assert set(re.findall(r"^def \w+\((\w+)\)", block, re.MULTILINE)) == {"guest", "judged"}
+
+
+def test_exit_codes_in_readme_are_those_of_the_errors():
+    from harness.model.errors import CannotTest, MachineError
+    from harness.model.verdict import Outcome
+
+    table = dict(re.findall(r"^\| (\d+) \| (\w+)", README, re.MULTILINE))
+    assert {int(code) for code in table} == {
+        Outcome.PASS.exit_code,
+        Outcome.FAIL.exit_code,
+        CannotTest.exit_code,
+        MachineError.exit_code,
+        UsageError.exit_code,
+        130,
+    }
