@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import time
@@ -156,11 +157,22 @@ def running(pid: int) -> bool:
         return False
 
 
+def new_kernel(folder: Path) -> Path:
+    """A patch that nobody applied before, so that there is something to build, and hardly anything to compile."""
+    word = secrets.token_hex(8)
+    path = folder / "new.patch"
+    path.write_text(
+        f"--- /dev/null\n+++ b/include/linux/harness_{word}.h\n@@ -0,0 +1 @@\n"
+        "+/* SPDX-License-Identifier: GPL-2.0-only */\n"
+    )
+    return path
+
+
 # A phase, the words that start it, and the line that tells that it has begun.
 PHASES = pytest.mark.parametrize(
     ("phase", "words", "line"),
     [
-        ("build", ["run", "--config", "zram", "memcg-accept"], "building Linux"),
+        ("build", ["run", "--patch", "mayfail", "--patch", "NEW", "memcg-accept"], "building Linux"),
         ("guest", ["run", "--repeat", "50", "memcg-accept"], "pass "),
     ],
 )
@@ -170,9 +182,10 @@ PHASES = pytest.mark.parametrize(
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)])
 @pytest.mark.kernel_build
 def test_an_interrupted_run_leaves_no_process(
-    phase: str, words: list[str], line: str, number: int, status: int
+    tmp_path: Path, phase: str, words: list[str], line: str, number: int, status: int
 ) -> None:
     """Ctrl-C, a polite kill, and kill -9 of the harness: compilers and QEMU are gone with it."""
+    words = [str(new_kernel(tmp_path)) if word == "NEW" else word for word in words]
     child = subprocess.Popen(argv(*words), env=environment(), cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
     below: set[int] = set()
