@@ -120,7 +120,6 @@ class Scenario:
     summary: str
     default: bool
     shape: MachineShape
-    configs: Sequence[str]
     cgroup: Mapping[str, int]
     buffers: Mapping[str, Buffer]
     subscribers: Mapping[str, Subscriber]
@@ -137,7 +136,6 @@ _TOP = (
     "default",
     "vary",
     "shape",
-    "configs",
     "cgroup",
     "buffers",
     "subscribers",
@@ -220,7 +218,6 @@ def _scenario(name: str, path: Path, top: strict_yaml.Mapping, pressures: Mappin
         summary=" ".join(summary.split()),
         default=_flag(top, "default", True),
         shape=_shape(top),
-        configs=tuple(str(name) for name in _list(top, "configs")),
         cgroup={key: size(value, top.at("cgroup")) for key, value in _cgroup(top).items()},
         buffers=buffers,
         subscribers=subscribers,

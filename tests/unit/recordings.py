@@ -101,7 +101,6 @@ def scenario(
         summary="a sample",
         default=True,
         shape=MachineShape(),
-        configs=(),
         cgroup={},
         buffers={},
         subscribers={},
