@@ -158,7 +158,7 @@ def test_a_missing_file_is_named(source: KernelSource, cache: Path, tmp_path: Pa
 def test_a_patch_that_is_in_the_source_says_so(toy: Path, cache: Path, tmp_path: Path):
     """Applied already is another message than does not apply."""
     path = write(tmp_path, "x.patch", FITS)
-    subprocess.run(["patch", "-s", "-p1", "-d", toy, "-i", path], check=True)
+    subprocess.run(["git", "apply", path], cwd=toy, check=True)
 
     with pytest.raises(PatchError, match="is already in this source"):
         apply(fetch(str(toy), cache), cache, path)
