@@ -130,6 +130,7 @@ class Scenario:
 
 
 _SIZE = re.compile(r"(\d+)([KMG]?)")
+_WANTED = re.compile(r"all|[<>]= *\d+")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
 _TOP = (
     "summary",
@@ -348,10 +349,18 @@ def _step(
         _word(arguments["advice"], ADVICES, entry.at("advice"), "advice")
     if "errno" in arguments:
         _word(arguments["errno"], ERRNOS, entry.at("errno"), "errno")
+    return Step(verb, target, arguments, _expectations(entry), entry.at(verb))
+
+
+def _expectations(entry: strict_yaml.Mapping) -> dict[str, Any]:
+    """What the reply to a step must say: a field of it → its value, all, '>= N' or '<= N'."""
     expect = entry.get("expect", {})
     if not isinstance(expect, dict):
         raise UsageError(f"{entry.at('expect')}: expect must be a mapping from a field of the reply to its value")
-    return Step(verb, target, arguments, dict(expect), entry.at(verb))
+    for key, wanted in expect.items():
+        if isinstance(wanted, str) and not _WANTED.fullmatch(wanted):
+            raise UsageError(f"{entry.at('expect')}: {key} cannot be {wanted!r}", "a number, all, '>= N' or '<= N'")
+    return dict(expect)
 
 
 def renamed(scenario: Scenario, name: str) -> Scenario:

@@ -85,6 +85,7 @@ def test_vary_makes_one_scenario_a_word(tmp_path: Path) -> None:
         ("buffer: held", "buffer: hold", r"sample.yaml:7: unknown buffer 'hold'.*did you mean 'held'"),
         ("size: 16M", "size: 16MB", r"sample.yaml:5: '16MB' is no size"),
         ("size: 16M", "size: 5000", r"sample.yaml:5: 5000 bytes are no whole pages of 4096"),
+        ("seed: 1}", "seed: 1, expect: {minflt: '>= x'}}", r":9: minflt cannot be '>= x'"),
         ("touch: held", "tuch: held", r":9: a step begins with its verb, and 'tuch' is none.*did you mean 'touch'"),
         ("seed: 1", "sead: 1", r"sample.yaml:9: unknown key 'sead' in step 'touch'.*did you mean 'seed'"),
         ("pressure: memcg-charge", "pressure: memcg", r"sample.yaml:10: unknown pressure 'memcg'"),
