@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,12 @@ def _result(folder: Path, entry: dict[str, Any]) -> ScenarioResult:
             entry["seconds"],
             entry.get("reason", ""),
         )
-    return judging.judge(recordings.read(place, _scenario(place, entry["name"])))
+    # What the machine took, and how often it was tried, is no judgement: it is kept.
+    return dataclasses.replace(
+        judging.judge(recordings.read(place, _scenario(place, entry["name"]))),
+        phases=entry.get("phases", {}),
+        attempts=entry.get("attempts", 1),
+    )
 
 
 def _scenario(place: Path, name: str) -> Scenario:
