@@ -100,14 +100,18 @@ def test_one_lost_end_in_a_thousand_is_found() -> None:
     ]
 
 
-def test_a_hang_in_reclaim_is_a_finding_with_the_blocked_stack() -> None:
+def test_a_hang_in_reclaim_is_a_finding_with_the_blocked_stack(tmp_path: Path) -> None:
     """The guest lives, the step never ends: the kernel is told to show who is blocked, and where."""
-    ended = harness(*planted("hangs", "memcg-eagain", "--timeout", "2"))
+    ended = harness(*planted("hangs", "memcg-eagain", "--timeout", "2", "--out", str(tmp_path / "run")))
 
     assert ended.status == 1, ended.stderr
     assert "the guest is alive, but a step never ended" in [
         f["summary"] for f in ended.findings() if f["oracle"] == "no-hang"
     ]
+    _, shown, blocked = (tmp_path / "run/console.log").read_text().partition("Show Blocked State")
+    assert shown
+    assert "task:drive" in blocked
+    assert "__mmu_notifier_invalidate_range_start" in blocked
 
 
 def test_a_panic_is_a_finding() -> None:
