@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness import judging
@@ -60,11 +60,10 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A kernel that is built, its module, and what it took."""
+    """A kernel that is built, and its module."""
 
     kernel: builds.KernelBuild
     module: Path
-    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def prepare(request: KernelRequest, cache: Path, progress: Progress, clock: Cloc
         module = modules.build_module(workspace.data("guest-modules") / MODULE, kernel, cache, progress)
     # harness gc removes what was used longest ago.
     os.utime(kernel.vmlinux.parent)
-    return Prepared(kernel, module, clock.seconds)
+    return Prepared(kernel, module)
 
 
 def run(
