@@ -17,7 +17,7 @@ def prepare(request: pipeline.KernelRequest, accel: str, _cache: Path, progress:
     lab = session.lab
 
     def interact() -> int:
-        with session.boot() as machine:
+        with session.machine() as machine:
             progress.say(f"{lab.kernel.release} on {lab.accel}; leave with Ctrl-]")
             progress.say(f"its kernel log: {machine.console.log}")
             machine.interact()

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from harness import judging
 from harness.drive import Listener, drive
 from harness.guest import image as images
 from harness.guest import machine as machines
-from harness.guest.machine import Machine
+from harness.guest.lab import Lab
 from harness.host import accelerator, process, workspace
 from harness.host.clock import scaled
 from harness.host.progress import Progress
@@ -26,9 +26,8 @@ from harness.kernel import config, modules, patches, source
 from harness.model import recording as recordings
 from harness.model.errors import CannotTest, GuestLost, HarnessError, MachineError, UsageError
 from harness.model.recording import Ended, Recording
-from harness.model.run import AccelFacts, KernelFacts, RunVerdict
+from harness.model.run import AccelFacts, KernelFacts, MachineFacts, RunVerdict
 from harness.model.scenario import Scenario, renamed
-from harness.model.shape import MachineShape
 from harness.model.verdict import Outcome, ScenarioResult
 from harness.report.write import write
 
@@ -64,29 +63,6 @@ class Prepared:
 
     kernel: builds.KernelBuild
     module: Path
-
-
-@dataclass(frozen=True)
-class Lab:
-    """All that a machine needs to start: a kernel, an image for it, and the name of an accelerator."""
-
-    kernel: builds.KernelBuild
-    image: images.GuestImage
-    accel: str
-
-    def boot(
-        self, shape: MachineShape, folder: Path, on_line: Callable[[str], None] = lambda _: None
-    ) -> AbstractContextManager[Machine]:
-        """A machine that nobody used before; its console goes to folder/console.log and to on_line."""
-        return machines.boot(
-            self.image,
-            self.kernel.vmlinux,
-            shape,
-            self.accel,
-            run_dir=folder,
-            slowdown=accelerator.usual_slowdown(self.accel),
-            on_line=on_line,
-        )
 
 
 class Clock:
@@ -148,7 +124,8 @@ def run(
         with clock.phase("image"):
             image = images.assemble(cache, [prepared.module], progress)
         with clock.phase("wall"):
-            _run_all(request, Lab(prepared.kernel, image, choice.used), state, folder, clock, tell)
+            state.lab = Lab(prepared.kernel, image, choice.used, cache, progress)
+            _run_all(request, state.lab, state, folder, clock, tell)
     except (CannotTest, MachineError) as error:
         state.error = error
     clock.add("total", time.monotonic() - began)
@@ -164,6 +141,7 @@ class _State:
     def __init__(self, request: RunRequest) -> None:
         self.request = request
         self.kernel: builds.KernelBuild | None = None
+        self.lab: Lab | None = None
         self.accel = AccelFacts(request.accel, "", "")
         self.results: list[ScenarioResult] = []
         self.skipped: dict[str, str] = {}
@@ -183,6 +161,7 @@ class _State:
             if kernel
             else KernelFacts("", "", False),
             accel=self.accel,
+            machines=MachineFacts(self.lab.refused) if self.lab else MachineFacts(),
             scenarios=tuple(self.results),
             skipped=self.skipped,
             seconds=clock.seconds,
@@ -250,40 +229,47 @@ def judge_on(
     """
     for attempt in (1, 2):
         try:
-            recording, boot_s = _record(lab, scenario, folder, timeout_s or scenario.timeout_s)
+            recording, ready = _record(lab, scenario, folder, timeout_s or scenario.timeout_s)
         except GuestLost as lost:
             if attempt == 1 and not (over and over.is_set()):
                 continue
             return ScenarioResult(scenario.name, Outcome.ERROR, reason=str(lost), attempts=attempt), None
-        clock.add("boot", boot_s)
-        clock.add("scenarios", recording.seconds)
         began = time.monotonic()
         result = judging.judge(recording)
-        phases = {"boot": boot_s, "scenario": recording.seconds, "judge": time.monotonic() - began}
+        phases = {**ready, "scenario": recording.seconds, "judge": time.monotonic() - began}
+        for name, seconds in ready.items():
+            clock.add(name, seconds)
+        clock.add("scenarios", recording.seconds)
         return dataclasses.replace(result, attempts=attempt, phases=phases), recording.ended
     raise AssertionError("unreachable")
 
 
-def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tuple[Recording, float]:
-    """Boot, drive, write down. A kernel that does not boot is a recording too: the console is its evidence."""
+def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tuple[Recording, dict[str, float]]:
+    """A fresh machine, drive, write down; and the seconds of "boot" and "restore" until the machine was there.
+
+    A kernel that does not boot is a recording too: the console is its evidence.
+    """
     place = folder / scenario.name
     place.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     raw = b""
     try:
         listener = Listener()
-        with lab.boot(scenario.shape, place, listener) as machine:
-            boot_s = time.monotonic() - began
+        with lab.machine(scenario.shape, place, listener) as machine:
+            waited_s = time.monotonic() - began
+            restored_s = machine.ready_s if machine.cloned else 0.0
+            ready = {"boot": waited_s - restored_s, "restore": restored_s}
             recording, raw = drive(scenario, machine, listener, scaled(timeout_s, machine.slowdown()))
     except machines.BootFailed as failed:
-        boot_s = time.monotonic() - began
-        recording = recordings.no_boot(scenario, str(failed), (place / "console.log").read_bytes(), boot_s)
+        ready = {"boot": time.monotonic() - began}
+        console = (place / "console.log").read_bytes()
+        recording = recordings.no_boot(scenario, str(failed), console, ready["boot"])
     with workspace.space(place):
         if raw:
             workspace.write_atomic(folder / "events" / f"{scenario.name}.bin", raw)
         workspace.write_atomic(place / "scenario.yaml", scenario.path.read_bytes())
         workspace.write_atomic(place / "record.json", recordings.document(recording))
-    return recording, boot_s
+    return recording, ready
 
 
 def _auto_jobs(scenarios: Sequence[Scenario]) -> int:

@@ -116,7 +116,7 @@ def guest(pytestconfig: pytest.Config) -> Iterator[Machine]:
     """A machine that nobody used before, with the chosen kernel and the module loaded."""
     with _errors_as_text():
         _ = _session(pytestconfig).lab
-    with _session(pytestconfig).boot() as machine:
+    with _session(pytestconfig).machine() as machine:
         yield machine
 
 

@@ -12,7 +12,7 @@ from harness import judging, pressures
 from harness.model import recording as recordings
 from harness.model import scenario
 from harness.model.errors import UsageError
-from harness.model.run import AccelFacts, KernelFacts, RunVerdict
+from harness.model.run import AccelFacts, KernelFacts, MachineFacts, RunVerdict
 from harness.model.scenario import Scenario
 from harness.model.verdict import Finding, Outcome, ScenarioResult
 from harness.report.write import write
@@ -32,6 +32,7 @@ def judge(folder: Path) -> RunVerdict:
             kernel=KernelFacts(kernel["release"], kernel["build_id"], kernel["cached"]),
             accel=AccelFacts(accel["requested"], accel["used"], accel["reason"]),
             scenarios=results,
+            machines=MachineFacts(document.get("machines", {}).get("reason", "")),
             skipped={entry["name"]: entry["reason"] for entry in document.get("skipped", [])},
             seconds=document["seconds"],
             error=error,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness import pipeline
 from harness.guest import image as images
+from harness.guest.lab import Lab
 from harness.guest.machine import Machine
 from harness.host import accelerator, workspace
 from harness.host.progress import Progress
@@ -33,12 +34,12 @@ class Session:
         self._count = 0
 
     @cached_property
-    def lab(self) -> pipeline.Lab:
+    def lab(self) -> Lab:
         """The kernel, its image and the accelerator; built when they are not there."""
         choice = accelerator.choose(self._accel, self._cache, self._progress)
         prepared = pipeline.prepare(self._request, self._cache, self._progress, self._clock)
         image = images.assemble(self._cache, [prepared.module], self._progress)
-        return pipeline.Lab(prepared.kernel, image, choice.used)
+        return Lab(prepared.kernel, image, choice.used, self._cache, self._progress)
 
     @cached_property
     def folder(self) -> Path:
@@ -49,12 +50,12 @@ class Session:
         """Run a scenario on a fresh machine and judge it."""
         return pipeline.judge_on(self.lab, scenario, self.folder, self._clock)[0]
 
-    def boot(self, shape: MachineShape | None = None) -> AbstractContextManager[Machine]:
+    def machine(self, shape: MachineShape | None = None) -> AbstractContextManager[Machine]:
         """A fresh machine for a test that drives it itself."""
         self._count += 1
         place = self.folder / f"guest-{self._count}"
         place.mkdir()
-        return self.lab.boot(shape or MachineShape(), place)
+        return self.lab.machine(shape or MachineShape(), place)
 
     def close(self) -> None:
         """Tell where the recordings are."""

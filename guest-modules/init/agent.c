@@ -364,7 +364,8 @@ static void take_stdin(const struct frame *head, const uint8_t *payload)
 	feed(job);
 }
 
-static int set_clock(const uint8_t *payload, size_t len)
+/* Steps the clock and says what it shows then. */
+static int set_clock(uint32_t id, const uint8_t *payload, size_t len)
 {
 	struct timespec now;
 	uint64_t ns;
@@ -374,7 +375,11 @@ static int set_clock(const uint8_t *payload, size_t len)
 	memcpy(&ns, payload, sizeof(ns));
 	now.tv_sec = (time_t)(ns / 1000000000ULL);
 	now.tv_nsec = (long)(ns % 1000000000ULL);
-	return clock_settime(CLOCK_REALTIME, &now) < 0 ? errno : 0;
+	if (clock_settime(CLOCK_REALTIME, &now) < 0)
+		return errno;
+	ns = clock_ns(CLOCK_REALTIME);
+	send_frame(id, DATA, &ns, sizeof(ns));
+	return 0;
 }
 
 /* Credits the host's bytes and makes the generator use them at once: two clones must not agree. */
@@ -440,7 +445,7 @@ static void handle(const struct frame *head, uint8_t *payload)
 		signal_job(head, payload);
 		break;
 	case CLOCK:
-		send_number(head->id, DONE, set_clock(payload, head->len));
+		send_number(head->id, DONE, set_clock(head->id, payload, head->len));
 		break;
 	case ENTROPY:
 		send_number(head->id, DONE, add_entropy(payload, head->len));

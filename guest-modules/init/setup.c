@@ -20,7 +20,7 @@
 
 #include "init.h"
 
-#define ABI 1
+#define ABI 2
 #define SWAP_DISK "/dev/vda"
 #define MODULES "/modules"
 
@@ -133,26 +133,16 @@ void setup_modules(void)
 		free(names);
 }
 
-/* The payload of HELLO. Read afresh each time: a clone has another boot_id than its parent. */
+/* The payload of HELLO. Nothing random is read for it: a clone must not find its parent's boot_id made. */
 size_t setup_hello(char *text, size_t size)
 {
-	char boot_id[40] = "";
 	struct utsname uts;
-	ssize_t got;
-	int fd, length;
+	int length;
 
 	uname(&uts);
-	fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		got = read(fd, boot_id, sizeof(boot_id) - 1);
-		boot_id[got > 0 ? got : 0] = 0;
-		boot_id[strcspn(boot_id, "\n")] = 0;
-		close(fd);
-	}
 	length = snprintf(text, size,
-			  "abi=%d\nrelease=%s\nversion=%s\nboot_id=%s\nmodules=%s\nswap=%s\n"
-			  "boottime_ns=%llu\n",
-			  ABI, uts.release, uts.version, boot_id, modules_state, swap_state,
+			  "abi=%d\nrelease=%s\nversion=%s\nmodules=%s\nswap=%s\nboottime_ns=%llu\n",
+			  ABI, uts.release, uts.version, modules_state, swap_state,
 			  (unsigned long long)clock_ns(CLOCK_BOOTTIME));
 	return length < (int)size ? (size_t)length : size;
 }

@@ -23,7 +23,7 @@ from typing import IO, BinaryIO, cast
 from harness.host.clock import Deadline
 from harness.model.errors import GuestLost, MachineError
 
-ABI = "1"
+ABI = "2"
 MAGIC = 0x4E484147
 PAYLOAD_MAX = 65536
 # What one command may say before the rest is dropped and counted.
@@ -131,8 +131,16 @@ class _Conversation:
 class Agent:
     """Speaks with PID 1 over a connected socket that it owns. Any thread may call it."""
 
-    def __init__(self, channel: socket.socket, on_change: Callable[[], None] = lambda: None) -> None:
-        """on_change is called from the reading thread when HELLO came and when the channel is lost."""
+    def __init__(
+        self,
+        channel: socket.socket,
+        on_change: Callable[[], None] = lambda: None,
+        hello: Mapping[str, str] | None = None,
+    ) -> None:
+        """on_change is called from the reading thread when HELLO came and when the channel is lost.
+
+        hello: what PID 1 said before the snapshot that this guest is a clone of.
+        """
         self._channel = channel
         # Only sending has a limit: the reader waits as long as the guest is silent.
         channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_LIMIT_S, 0))
@@ -142,14 +150,14 @@ class Agent:
         self._ids = itertools.count(1)
         self._talks: dict[int, _Conversation] = {}
         self._lost: str | None = None
-        self._hello: Mapping[str, str] | None = None
+        self._hello = hello
         self._beat: Beat | None = None
         self._reader = threading.Thread(target=self._read, name="agent-reader", daemon=True)
         self._reader.start()
 
     @property
     def hello(self) -> Mapping[str, str] | None:
-        """What PID 1 said of itself (abi, release, boot_id, modules, swap), None before."""
+        """What PID 1 said of itself (abi, release, modules, swap), None before."""
         return self._hello
 
     @property
@@ -239,9 +247,9 @@ class Agent:
         self._request(Frame.PING, b"", timeout_s, "ping")
         return deadline.elapsed_s
 
-    def set_clock(self, realtime_ns: int, timeout_s: float = 5.0) -> None:
-        """Step the guest's CLOCK_REALTIME."""
-        self._request(Frame.CLOCK, _U64.pack(realtime_ns), timeout_s, "clock")
+    def set_clock(self, realtime_ns: int, timeout_s: float = 5.0) -> int:
+        """Step the guest's CLOCK_REALTIME; returns what it shows after that, in ns."""
+        return int(_U64.unpack(self._request(Frame.CLOCK, _U64.pack(realtime_ns), timeout_s, "clock"))[0])
 
     def add_entropy(self, content: bytes, timeout_s: float = 5.0) -> None:
         """Feed and reseed the guest's random generator; at most 512 bytes are used."""
@@ -251,13 +259,15 @@ class Agent:
         """Ask PID 1 to end the machine; nothing answers."""
         self._send(next(self._ids), Frame.POWEROFF, b"")
 
-    def _request(self, kind: Frame, payload: bytes, timeout_s: float, what: str) -> None:
+    def _request(self, kind: Frame, payload: bytes, timeout_s: float, what: str) -> bytes:
+        """Ask PID 1 itself; returns the data in its answer, if there is any."""
         number, talk = self._open()
         try:
             self._send(number, kind, payload)
             self._answer(number, talk, Deadline(timeout_s), what)
         finally:
             self._forget(number)
+        return bytes(talk.stdout)
 
     def _answer(self, number: int, talk: _Conversation, deadline: Deadline, what: str) -> None:
         with self._news:

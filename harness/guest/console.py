@@ -66,8 +66,12 @@ class Console:
         on_line: Callable[[str], None] = lambda _: None,
         on_change: Callable[[], None] = lambda: None,
         limit_bytes: int = FILE_LIMIT_BYTES,
+        before: bytes = b"",
     ) -> None:
-        """on_line gets each line, raw text, from the reading thread; on_change is called at a panic and at the end."""
+        """on_line gets each line, raw text, from the reading thread; on_change is called at a panic and at the end.
+
+        before: what the kernel said until the snapshot that this guest is a clone of; it is the log's beginning.
+        """
         self.log = log
         self._channel = channel
         self._on_line = on_line
@@ -83,6 +87,8 @@ class Console:
         self._oops = ""
         self._ended = False
         self._failure: Exception | None = None
+        if before:
+            self._take(before)
         self._reader = threading.Thread(target=self._read, name="console-reader", daemon=True)
         self._reader.start()
 

@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 
@@ -21,7 +18,7 @@ from harness.host.progress import QUIET, Progress
 from harness.model.errors import LaunchError, MachineError
 
 # Grows when what assemble() puts where changes without a change in its inputs.
-_LAYOUT = "1"
+_LAYOUT = "2"
 
 _FOLDERS = (
     "bin", "dev", "etc", "etc/dropbear", "lib", "lib64", "modules", "proc",
@@ -42,17 +39,13 @@ class GuestImage:
     """An initramfs that boots with any kernel its modules were built for.
 
     init: PID 1, as a program that the host can run. key: content key.
-    seconds: what this call cost, near 0 from the cache. client_key: private SSH
-    key that the guest's root accepts. host_key: the public key, as in
-    known_hosts, by which the guest's dropbear is known.
+    seconds: what this call cost, near 0 from the cache.
     """
 
     path: Path
     init: Path
     key: str
     seconds: float
-    client_key: Path
-    host_key: str
 
 
 def assemble(cache: Path, modules: Sequence[Path] = (), progress: Progress = QUIET) -> GuestImage:
@@ -63,21 +56,18 @@ def assemble(cache: Path, modules: Sequence[Path] = (), progress: Progress = QUI
     our programs does not compile.
     """
     began = time.monotonic()
-    client, server = _keys(cache)
     parts = {**_programs(cache, progress), **_tools()}
     key = workspace.digest(
         _LAYOUT,
         *(item for name, path in parts.items() for item in (name, workspace.digest_file(path))),
         *(item for module in modules for item in (module.name, workspace.digest_file(module))),
-        client.read_bytes(),
-        server.read_bytes(),
     )
     target = cache / "images" / f"{key}.cpio"
     with workspace.lock(cache / "images" / f"{key}.lock", progress, "guest image"):
         if not target.exists():
             progress.say("assembling the guest image")
-            workspace.write_atomic(target, cpio.archive(_entries(parts, modules, client, server)))
-    return GuestImage(target, parts["init"], key, time.monotonic() - began, client, _public(server))
+            workspace.write_atomic(target, cpio.archive(_entries(parts, modules)))
+    return GuestImage(target, parts["init"], key, time.monotonic() - began)
 
 
 def _programs(cache: Path, progress: Progress) -> dict[str, Path]:
@@ -137,7 +127,7 @@ def _applets(busybox: Path) -> list[str]:
     return done.stdout.split()
 
 
-def _entries(parts: dict[str, Path], modules: Sequence[Path], client: Path, server: Path) -> Iterator[cpio.Entry]:
+def _entries(parts: dict[str, Path], modules: Sequence[Path]) -> Iterator[cpio.Entry]:
     yield from map(cpio.folder, _FOLDERS)
     # The kernel opens it for PID 1 before devtmpfs can be mounted.
     yield cpio.character_device("dev/console", 5, 1)
@@ -152,46 +142,3 @@ def _entries(parts: dict[str, Path], modules: Sequence[Path], client: Path, serv
     yield cpio.file("etc/group", _GROUP)
     yield cpio.file("etc/shells", _SHELLS)
     yield cpio.file("etc/profile", _PROFILE)
-    yield cpio.file("etc/dropbear/host_key", _dropbear_key(server), 0o600)
-    yield cpio.file("root/.ssh/authorized_keys", _public(client).encode() + b"\n", 0o600)
-
-
-def _keys(cache: Path) -> tuple[Path, Path]:
-    """The client's and the guests' key pairs, made once per cache."""
-    client, server = (cache / "ssh" / name for name in ("client_ed25519", "guest_ed25519"))
-    with workspace.lock(cache / "ssh" / "lock"):
-        for path in (client, server):
-            if not path.exists():
-                private = Ed25519PrivateKey.generate()
-                text = private.private_bytes(
-                    serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-                )
-                workspace.write_atomic(path, text)
-                os.chmod(path, 0o600)
-    return client, server
-
-
-def _private(path: Path) -> Ed25519PrivateKey:
-    key = serialization.load_ssh_private_key(path.read_bytes(), None)
-    if not isinstance(key, Ed25519PrivateKey):
-        raise MachineError(f"{path}: no ed25519 key", f"remove {path.parent}, it is made anew")
-    return key
-
-
-def _public(path: Path) -> str:
-    """A key pair's public half, as authorized_keys and known_hosts have it."""
-    raw = _private(path).public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return raw.decode()
-
-
-def _dropbear_key(path: Path) -> bytes:
-    """A private key in dropbear's own format: the name, then seed and public key as one string (RFC 4251, 5)."""
-    private = _private(path)
-    raw = serialization.Encoding.Raw
-    seed = private.private_bytes(raw, serialization.PrivateFormat.Raw, serialization.NoEncryption())
-    public = private.public_key().public_bytes(raw, serialization.PublicFormat.Raw)
-    return _string(b"ssh-ed25519") + _string(seed + public)
-
-
-def _string(data: bytes) -> bytes:
-    return len(data).to_bytes(4, "big") + data

@@ -22,6 +22,7 @@ from harness.guest.agent import Agent, GuestResult
 from harness.guest.channels import Channels
 from harness.guest.console import Console, Terminal, clean
 from harness.guest.image import GuestImage
+from harness.guest.keys import KeyPair
 from harness.guest.monitor import Event, Monitor
 from harness.guest.shell import Shell
 from harness.host import process
@@ -111,7 +112,9 @@ class Machine:
         self.agent = agent
         self.monitor = monitor
         self.shell = shell
-        self.boot_s = 0.0
+        # Seconds until it answered, and whether it booted for that or was cloned.
+        self.ready_s = 0.0
+        self.cloned = False
         self._child = child
         self._channels = channels
         self._stderr = stderr
@@ -125,8 +128,13 @@ class Machine:
 
     @property
     def hello(self) -> Mapping[str, str]:
-        """What PID 1 said of itself: release, version, boot_id, modules ("ok" or what failed), swap."""
+        """What PID 1 said of itself: release, version, modules ("ok" or what failed), swap."""
         return self.agent.hello or {}
+
+    @property
+    def boot_id(self) -> str:
+        """A UUID that no other machine has; the kernel makes it when it is first asked."""
+        return self.agent.read_file("/proc/sys/kernel/random/boot_id").decode("ascii").strip()
 
     @property
     def terminal(self) -> Terminal:
@@ -193,42 +201,81 @@ class Machine:
         return f": {said[-1]}" if said else ""
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What machines are started from: an image, a vmlinux, an accelerator ("tcg" or "kvm").
+
+    slowdown scales the limits; by default it is what the accelerator usually comes to.
+    """
+
+    image: GuestImage
+    kernel: Path
+    accel: str = "tcg"
+    slowdown: float = 0.0
+    program: str = qemu.PROGRAM
+
+    @property
+    def scale(self) -> float:
+        """How many times longer than on an ordinary machine things may take."""
+        return self.slowdown or usual_slowdown(self.accel)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """RAM that is a file. hello and console: what was said until the snapshot; None: the machine boots into it."""
+
+    path: Path
+    hello: Mapping[str, str] | None = None
+    console: bytes = b""
+
+
 @contextlib.contextmanager
 def boot(
-    image: GuestImage,
-    kernel: Path,
+    parts: Parts,
     shape: MachineShape = MachineShape(),  # noqa: B008 - frozen
-    accel: str = "tcg",
     *,
     run_dir: Path,
-    slowdown: float | None = None,
-    program: str = qemu.PROGRAM,
     on_line: Callable[[str], None] = lambda _: None,
     on_event: Callable[[Event], None] = lambda _: None,
     limit_s: float = BOOT_LIMIT_S,
+    memory: Memory | None = None,
 ) -> Iterator[Machine]:
     """A machine that answers, until the block ends; then nothing of it is left but run_dir/console.log.
 
-    kernel: vmlinux. accel: "tcg" or "kvm", as accelerator.choose() says.
-    slowdown scales limit_s and the limits of SSH; by default it is what the
-    accelerator usually comes to. on_line gets every line of
-    the kernel log as it comes, on_event every event of QEMU; both from threads
-    of their own. The machine dies with the calling thread.
+    on_line gets every line of the kernel log as it comes, on_event every event
+    of QEMU; both from threads of their own. limit_s: until it answers, scaled.
+    The machine dies with the calling thread.
 
     Raises LaunchError when QEMU is missing or refuses, BootFailed when the
     kernel does not reach PID 1.
     """
-    slowdown = usual_slowdown(accel) if slowdown is None else slowdown
-    path = process.which(program)
+    deadline = Deadline(scaled(limit_s, parts.scale))
+    with started(parts, shape, run_dir, on_line, on_event, memory, deadline) as (machine, news):
+        _await_hello(machine, news, deadline)
+        machine.ready_s = deadline.elapsed_s
+        yield machine
+
+
+@contextlib.contextmanager
+def started(
+    parts: Parts,
+    shape: MachineShape,
+    run_dir: Path,
+    on_line: Callable[[str], None],
+    on_event: Callable[[Event], None],
+    memory: Memory | None,
+    deadline: Deadline,
+) -> Iterator[tuple[Machine, threading.Event]]:
+    """A QEMU with all its channels, whose guest has not spoken yet, and what is set when there is news of it."""
+    path = process.which(parts.program)
     run_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         channels = Channels()
         stack.callback(channels.close)
         disk = stack.enter_context(swap.disk(shape.swap_mib, run_dir)) if shape.swap_mib else None
         stderr = stack.enter_context(tempfile.TemporaryFile(buffering=0))
-        files = _files(image, kernel, channels, disk)
-        argv = qemu.command(path, shape, accel, files)
-        began = time.monotonic()
+        files = _files(parts, channels, disk, memory)
+        argv = qemu.command(path, shape, parts.accel, files)
         child = stack.enter_context(
             process.running(
                 process.spawn(
@@ -242,11 +289,17 @@ def boot(
         )
         channels.started()
         news = threading.Event()
-        console = Console(channels.console.ours, run_dir / "console.log", on_line, news.set)
+        said = memory.console if memory else b""
+        console = Console(channels.console.ours, run_dir / "console.log", on_line, news.set, before=said)
         stack.callback(console.close)
-        agent = Agent(channels.agent.ours, news.set)
+        agent = Agent(channels.agent.ours, news.set, memory.hello if memory else None)
         stack.callback(agent.close)
-        shell = Shell(channels.ssh.dial, image.client_key, image.host_key, scaled(SSH_LIMIT_S, slowdown))
+
+        def install(client: KeyPair, server: KeyPair) -> None:
+            agent.write_file("/etc/dropbear/host_key", server.dropbear)
+            agent.write_file("/root/.ssh/authorized_keys", client.public + "\n")
+
+        shell = Shell(channels.ssh.dial, install, scaled(SSH_LIMIT_S, parts.scale))
         stack.callback(shell.close)
 
         def hear(event: Event) -> None:
@@ -258,39 +311,38 @@ def boot(
         monitor = Monitor(channels.monitor.ours, hear)
         stack.callback(monitor.close)
         machine = Machine(child, argv, channels, stderr, console, agent, monitor, shell)
-        deadline = Deadline(scaled(limit_s, slowdown))
         # Before the guest opens its ports: an event between our first command and
         # QEMU's answer would be taken for the answer (qemu.qmp 0.0.6, _negotiate).
         try:
-            monitor.connect(scaled(10.0, slowdown))
+            monitor.connect(scaled(10.0, parts.scale))
         except MachineError:
             _look_for_end(machine, deadline)
             raise
-        _await_hello(machine, news, deadline)
-        machine.boot_s = time.monotonic() - began
         try:
-            yield machine
+            yield machine, news
         finally:
             if machine.state().condition is not Condition.EXITED:
                 monitor.quit()
 
 
-def _files(image: GuestImage, kernel: Path, channels: Channels, disk: IO[bytes] | None) -> qemu.Files:
+def _files(parts: Parts, channels: Channels, disk: IO[bytes] | None, memory: Memory | None) -> qemu.Files:
     return qemu.Files(
-        kernel=kernel,
-        initrd=image.path,
+        kernel=parts.kernel,
+        initrd=parts.image.path,
         console=channels.console.theirs.fileno(),
         terminal=channels.terminal.theirs.fileno(),
         agent=channels.agent.theirs.fileno(),
         ssh=channels.ssh.theirs.fileno(),
         monitor=channels.monitor.theirs.fileno(),
         swap=disk.fileno() if disk is not None else -1,
-        tsc_khz=_tsc_khz(image.init),
+        tsc_khz=tsc_khz(parts.image.init),
+        memory=memory.path if memory else None,
+        clone=memory is not None and memory.hello is not None,
     )
 
 
 @functools.cache
-def _tsc_khz(init: Path) -> int:
+def tsc_khz(init: Path) -> int:
     """The rate of this host's time stamp counter; 0 when it cannot be told."""
     done = process.run([init, "tsc"], timeout_s=10)
     return int(done.stdout) if done.status == 0 and done.stdout.strip().isdigit() else 0

@@ -54,6 +54,10 @@ class Monitor:
         named = {name.replace("_", "-"): value for name, value in arguments.items()}
         return self._call(self._client.execute(command, named or None), timeout_s, command)
 
+    def lend(self, name: str, descriptor: int, timeout_s: float = 10.0) -> None:
+        """Give QEMU a copy of a descriptor, known to it by a name; it closes the copy when it has used it."""
+        self._call(self._lend(name, descriptor), timeout_s, f"getfd {name}")
+
     def events(self) -> list[Event]:
         """The latest events, oldest first."""
         return list(self._events)
@@ -77,6 +81,10 @@ class Monitor:
         self._client.register_listener(self._listener)
         await self._client.connect(self._channel)
         self._watch = asyncio.create_task(self._collect())
+
+    async def _lend(self, name: str, descriptor: int) -> None:
+        self._client.send_fd_scm(descriptor)
+        await self._client.execute("getfd", {"fdname": name})
 
     async def _disconnect(self) -> None:
         if self._watch is not None:

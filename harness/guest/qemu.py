@@ -29,6 +29,9 @@ class Files:
     pair; swap is a file, or -1 when the shape has none.
     tsc_khz: the rate of the host's time stamp counter, which TCG passes to the
     guest; 0 leaves the guest's kernel to measure it.
+    memory: a file that is the guest's RAM, for a snapshot; None: RAM is anonymous.
+    clone: the machine waits for the state of its devices, and does not write to
+    the file; else it boots.
     """
 
     kernel: Path
@@ -40,6 +43,8 @@ class Files:
     monitor: int
     swap: int = -1
     tsc_khz: int = 0
+    memory: Path | None = None
+    clone: bool = False
 
     def descriptors(self) -> tuple[int, ...]:
         """Everything that the child must inherit."""
@@ -55,7 +60,7 @@ def command(qemu: Path, shape: MachineShape, accel: str, files: Files) -> list[s
         "-no-user-config",
         "-nodefaults",
         "-display", "none",
-        "-machine", _machine(shape.board),
+        "-machine", _machine(shape.board) + (",memory-backend=ram" if files.memory else ""),
         "-accel", _accelerator(accel),
         "-cpu", _cpu(accel),
         # A socket each: without ACPI the kernel learns its CPUs from SeaBIOS's MP table, which lists one a package.
@@ -71,6 +76,7 @@ def command(qemu: Path, shape: MachineShape, accel: str, files: Files) -> list[s
         *_monitor(files),
         *_virtio_serial(shape.board, files),
         *_swap(shape.board, files),
+        *_snapshot(shape, files),
     ]  # fmt: skip
 
 
@@ -154,4 +160,17 @@ def _swap(board: Board, files: Files) -> Sequence[str]:
         # Not -drive: QEMU 7.2 first opens that read-only, which our one descriptor is not.
         "-blockdev", "driver=raw,node-name=swap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/1",
         "-device", f"{_virtio('virtio-blk', board)},drive=swap",
+    ]  # fmt: skip
+
+
+def _snapshot(shape: MachineShape, files: Files) -> Sequence[str]:
+    """RAM in a file, which the state of the devices then need not hold; a clone maps it privately."""
+    if files.memory is None:
+        return []
+    path = str(files.memory).replace(",", ",,")
+    return [
+        "-object",
+        f"memory-backend-file,id=ram,size={shape.memory_mib}M,mem-path={path},share={'off' if files.clone else 'on'}",
+        # That RAM is not in the state must be said first, and QEMU 7.2's command line has no word for it.
+        *(["-incoming", "defer"] if files.clone else []),
     ]  # fmt: skip

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import shlex
 import socket
@@ -14,6 +15,7 @@ from pathlib import Path
 import paramiko
 
 from harness.guest.agent import GuestResult, GuestTimeout
+from harness.guest.keys import KeyPair
 from harness.host.clock import Deadline
 from harness.model.errors import GuestLost, MachineError
 
@@ -30,12 +32,20 @@ class Shell:
     """One SSH session, made at the first use and made again after it ended."""
 
     def __init__(
-        self, dial: Callable[[], socket.socket], client_key: Path, host_key: str, connect_limit_s: float
+        self,
+        dial: Callable[[], socket.socket],
+        install: Callable[[KeyPair, KeyPair], None],
+        connect_limit_s: float,
     ) -> None:
-        """dial: gives a socket connected to the guest's dropbear. host_key: its public key, as known_hosts has it."""
+        """dial: gives a socket connected to the guest's dropbear.
+
+        install: puts the keys of the client and of the server into the guest. It
+        is called before the first session, so that no two machines share keys,
+        those cloned from one snapshot neither.
+        """
         self._dial = dial
-        self._client_key = client_key
-        self._host_key = host_key
+        self._install = install
+        self._keys: tuple[KeyPair, KeyPair] | None = None
         self._connect_limit_s = connect_limit_s
         self._transport: paramiko.Transport | None = None
         self._lock = threading.Lock()
@@ -129,14 +139,19 @@ class Shell:
         threading.Event().wait(min(_ABSENCE_S, deadline.remaining_s))
 
     def _attempt(self, deadline: Deadline) -> paramiko.Transport:
+        if self._keys is None:
+            fresh = KeyPair(), KeyPair()
+            self._install(*fresh)
+            self._keys = fresh
+        client, server = self._keys
         transport = paramiko.Transport(self._greeted(deadline))
         try:
             # It returns without a word when the time is up; asking for the key then raises.
             transport.start_client(timeout=deadline.remaining_s or 0.1)
             seen = transport.get_remote_server_key()
-            if f"{seen.get_name()} {seen.get_base64()}" != self._host_key:
-                raise MachineError(f"ssh: the guest has another host key than its image: {seen.get_base64()}")
-            transport.auth_publickey("root", paramiko.Ed25519Key.from_private_key_file(str(self._client_key)))
+            if f"{seen.get_name()} {seen.get_base64()}" != server.public:
+                raise MachineError(f"ssh: the guest has another host key than it was given: {seen.get_base64()}")
+            transport.auth_publickey("root", paramiko.Ed25519Key.from_private_key(io.StringIO(client.openssh)))
         except BaseException:
             _hang_up(transport)
             raise

@@ -104,8 +104,6 @@ def decide(requested: str, found: Mapping[str, Accelerator]) -> Choice:
 
 def _key(qemu: Path, device: Path) -> str:
     """Changes with the host's boot, QEMU, and what we may do with the device."""
-    binary = qemu.resolve().stat()  # an upgrade changes it; asking QEMU for its version costs 40 ms each time
-    version = f"{binary.st_ino} {binary.st_size} {binary.st_mtime_ns}"
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
     try:
         seen = device.stat()
@@ -113,7 +111,7 @@ def _key(qemu: Path, device: Path) -> str:
     except OSError as error:
         kvm = str(error.errno)
     guest = (workspace.data("guest-modules") / "probe" / "probe.S").read_bytes()
-    return workspace.digest(boot, str(qemu), version, str(device), kvm, guest)
+    return workspace.digest(boot, workspace.identity(qemu), str(device), kvm, guest)
 
 
 def _recall(record: Path, key: str) -> dict[str, Accelerator] | None:

@@ -31,6 +31,17 @@ class AccelFacts:
 
 
 @dataclass(frozen=True)
+class MachineFacts:
+    """Where the machines came from: clones of one boot a shape, unless `refused` says why each was booted."""
+
+    refused: str = ""
+
+    def document(self) -> dict[str, str]:
+        """As verdict.json holds it."""
+        return {"from": "boot" if self.refused else "clone", "reason": self.refused}
+
+
+@dataclass(frozen=True)
 class RunVerdict:
     """Everything verdict.json holds. `error` is one line when the run ended before all scenarios were judged."""
 
@@ -40,6 +51,7 @@ class RunVerdict:
     kernel: KernelFacts
     accel: AccelFacts
     scenarios: Sequence[ScenarioResult]
+    machines: MachineFacts = field(default_factory=MachineFacts)
     skipped: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
@@ -69,6 +81,7 @@ class RunVerdict:
                 "cached": self.kernel.cached,
             },
             "accel": {"requested": self.accel.requested, "used": self.accel.used, "reason": self.accel.reason},
+            "machines": self.machines.document(),
             "scenarios": [result.document() for result in self.scenarios],
             "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped.items()],
             "seconds": {

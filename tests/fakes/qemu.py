@@ -46,7 +46,7 @@ def frame(number: int, kind: int, payload: bytes) -> bytes:
 
 def answer(agent: socket.socket) -> None:
     """HELLO, a heartbeat, then DONE to whatever comes."""
-    agent.sendall(frame(0, 16, b"abi=1\nrelease=6.6.6\nmodules=ok\nswap=ok\n") + frame(0, 22, struct.pack("<Q", 5)))
+    agent.sendall(frame(0, 16, b"abi=2\nrelease=6.6.6\nmodules=ok\nswap=ok\n") + frame(0, 22, struct.pack("<Q", 5)))
     with agent.makefile("rb") as stream:
         while head := stream.read(HEAD.size):
             _, number, _, size = HEAD.unpack(head)
@@ -77,7 +77,7 @@ def main() -> None:
         case "answers":
             answer(agent)
         case "murdered":
-            agent.sendall(frame(0, 16, b"abi=1\nrelease=6.6.6\n"))
+            agent.sendall(frame(0, 16, b"abi=2\nrelease=6.6.6\n"))
             # The harness says something once it took HELLO.
             agent.recv(1)
             os.kill(os.getpid(), signal.SIGKILL)

@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 
 from harness.guest import image as images
-from harness.guest.image import GuestImage
-from harness.guest.machine import Machine, boot
+from harness.guest.machine import Machine, Parts, boot
 from harness.host import accelerator
 from harness.host.workspace import cache_dir
 from harness.model.shape import MachineShape
@@ -27,22 +26,21 @@ Boot = Callable[..., AbstractContextManager[Machine]]
 
 
 @pytest.fixture(scope="session")
-def parts(pytestconfig: pytest.Config) -> tuple[Path, GuestImage, str]:
-    """The kernel, an image without modules, and the accelerator."""
+def parts(pytestconfig: pytest.Config) -> Parts:
+    """An image without modules, the kernel, and the accelerator."""
     named = os.environ.get("HARNESS_TEST_VMLINUX")
     vmlinux = Path(named) if named else _session(pytestconfig).lab.kernel.vmlinux
     choice = accelerator.choose(pytestconfig.getoption("--accel"), cache_dir())
-    return vmlinux, images.assemble(cache_dir()), choice.used
+    return Parts(images.assemble(cache_dir()), vmlinux, choice.used)
 
 
 @pytest.fixture
-def start(parts: tuple[Path, GuestImage, str], tmp_path: Path) -> Boot:
+def start(parts: Parts, tmp_path: Path) -> Boot:
     """A function that boots a machine; each gets a folder of its own."""
-    vmlinux, image, accel = parts
     count = iter(range(100))
 
     def make(shape: MachineShape | None = None, **options: Any) -> AbstractContextManager[Machine]:
         folder = tmp_path / f"machine-{next(count)}"
-        return boot(image, vmlinux, shape or MachineShape(), accel, run_dir=folder, **options)
+        return boot(parts, shape or MachineShape(), run_dir=folder, **options)
 
     return make

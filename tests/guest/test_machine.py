@@ -276,7 +276,7 @@ def test_a_kernel_without_its_root_did_not_boot(start):
 def test_two_machines_side_by_side_have_nothing_in_common(start):
     with start() as one, start() as two:
         one.agent.write_file("/tmp/mine", "1")
-        assert one.hello["boot_id"] != two.hello["boot_id"]
+        assert one.boot_id != two.boot_id
         assert two.run("ls", "/tmp").text == ""
         assert one.shell.run("cat /tmp/mine", LIMIT_S).text == "1"
         assert two.shell.run("hostname", LIMIT_S).status == 0
@@ -295,16 +295,17 @@ def test_nothing_is_left_behind(start, tmp_path: Path):
 
 def test_no_qemu_outlives_a_harness_that_is_killed(parts, tmp_path: Path):
     """SIGKILL, so no handler of ours runs: the kernel ends QEMU, and there is no folder or socket to leave."""
-    vmlinux, image, accel = parts
+    image = parts.image
     program = textwrap.dedent(
         f"""
         import sys
         from pathlib import Path
         from harness.guest import image
-        from harness.guest.machine import boot
+        from harness.guest.machine import Parts, boot
         from harness.host.workspace import cache_dir
         made = image.assemble(cache_dir())
-        with boot(made, Path({str(vmlinux)!r}), accel={accel!r}, run_dir=Path({str(tmp_path / "run")!r})) as machine:
+        parts = Parts(made, Path({str(parts.kernel)!r}), {parts.accel!r})
+        with boot(parts, run_dir=Path({str(tmp_path / "run")!r})) as machine:
             print(machine.pid, flush=True)
             machine.console.wait_for("never", __import__("harness.host.clock").host.clock.Deadline(600))
         """

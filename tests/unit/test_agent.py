@@ -207,20 +207,20 @@ def test_what_is_no_frame_ends_the_channel(ends, magic, kind, size, message):
 
 def test_another_version_of_the_agent_is_refused(ends):
     agent, guest = ends
-    guest.send(0, Frame.HELLO, b"abi=2\n")
+    guest.send(0, Frame.HELLO, b"abi=9\n")
 
-    with pytest.raises(GuestLost, match="speaks version 2, the harness 1"):
+    with pytest.raises(GuestLost, match="speaks version 9, the harness 2"):
         agent.wait_hello(Deadline(SOON))
 
 
 def test_hello_and_heartbeats_are_kept(ends):
     agent, guest = ends
     guest.send(0, Frame.BEAT, struct.pack("<Q", 7_000_000_000))
-    guest.send(0, Frame.HELLO, b"abi=1\nrelease=6.12.117\nmodules=a=b\n")
+    guest.send(0, Frame.HELLO, b"abi=2\nrelease=6.12.117\nmodules=a=b\n")
 
     hello = agent.wait_hello(Deadline(SOON))
 
-    assert hello == {"abi": "1", "release": "6.12.117", "modules": "a=b"}
+    assert hello == {"abi": "2", "release": "6.12.117", "modules": "a=b"}
     assert agent.beat is not None
     assert agent.beat.guest_ns == 7_000_000_000
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.guest.image import GuestImage
-from harness.guest.machine import BootFailed, Condition, Watchdogs, boot
+from harness.guest.machine import BootFailed, Condition, Parts, Watchdogs, boot
 from harness.model.errors import GuestLost, LaunchError
 from harness.model.shape import MachineShape
 from tests.fakes import qemu as fake
@@ -18,21 +18,15 @@ from tests.fakes import qemu as fake
 def start(tmp_path: Path):
     """Boots the scripted QEMU in one of its parts."""
 
-    def make(part: str, **options):
+    def make(part: str, slowdown: float = 0.0, **options):
         program = tmp_path / part
         shutil.copy(fake.__file__, program)
         text = program.read_text("utf-8")
         program.write_text(f"#!{sys.executable}\n{text}", "utf-8")
         program.chmod(0o755)
-        image = GuestImage(tmp_path / "i.cpio", Path("/bin/false"), "key", 0.0, tmp_path / "key", "ssh-ed25519 A")
-        return boot(
-            image,
-            tmp_path / "vmlinux",
-            MachineShape(swap_mib=1),
-            run_dir=tmp_path / "run",
-            program=str(program),
-            **options,
-        )
+        image = GuestImage(tmp_path / "i.cpio", Path("/bin/false"), "key", 0.0)
+        parts = Parts(image, tmp_path / "vmlinux", slowdown=slowdown, program=str(program))
+        return boot(parts, MachineShape(swap_mib=1), run_dir=tmp_path / "run", **options)
 
     return make
 
@@ -56,10 +50,10 @@ def test_qemu_that_refuses_is_a_launch_error_with_its_words(start):
 
 
 def test_a_program_that_is_missing_is_a_launch_error(tmp_path):
-    image = GuestImage(tmp_path, Path("/bin/false"), "key", 0.0, tmp_path, "")
+    image = GuestImage(tmp_path, Path("/bin/false"), "key", 0.0)
     with (
         pytest.raises(LaunchError, match="not found in PATH"),
-        boot(image, tmp_path, run_dir=tmp_path / "run", program="qemu-of-dreams"),
+        boot(Parts(image, tmp_path, program="qemu-of-dreams"), run_dir=tmp_path / "run"),
     ):
         pass
 

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where the machines of one kernel come from: cloned from one boot a shape, or booted where that cannot be."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.guest import snapshot as snapshots
+from harness.guest.image import GuestImage
+from harness.guest.machine import BootFailed, Machine, Parts, boot
+from harness.guest.snapshot import Snapshot
+from harness.host.progress import QUIET, Progress
+from harness.kernel.build import KernelBuild
+from harness.model.errors import MachineError
+from harness.model.shape import MachineShape
+
+
+@dataclass
+class _Origin:
+    """What is known of one shape's snapshot: nothing yet, the snapshot, or why this kernel does not boot."""
+
+    guard: threading.Lock = field(default_factory=threading.Lock)
+    snapshot: Snapshot | None = None
+    failed: BootFailed | None = None
+    console: bytes = b""
+
+
+class Lab:
+    """Gives machines that nobody used before. Any thread may ask; a machine belongs to the thread that did."""
+
+    def __init__(
+        self, kernel: KernelBuild, image: GuestImage, accel: str, cache: Path, progress: Progress = QUIET
+    ) -> None:
+        self.kernel = kernel
+        self.image = image
+        self.accel = accel
+        self.parts = Parts(image, kernel.vmlinux, accel)
+        # Why machines are booted and not cloned; empty while they are cloned.
+        self.refused = ""
+        self._cache = cache
+        self._progress = progress
+        self._origins: dict[MachineShape, _Origin] = {}
+        self._guard = threading.Lock()
+
+    def boot(
+        self, shape: MachineShape, folder: Path, on_line: Callable[[str], None] = lambda _: None
+    ) -> AbstractContextManager[Machine]:
+        """A machine that booted; its console goes to folder/console.log and to on_line."""
+        return boot(self.parts, shape, run_dir=folder, on_line=on_line)
+
+    @contextlib.contextmanager
+    def machine(
+        self, shape: MachineShape, folder: Path, on_line: Callable[[str], None] = lambda _: None
+    ) -> Iterator[Machine]:
+        """A clone, or a machine that booted when QEMU cannot clone here; `refused` then says why.
+
+        Raises BootFailed and LaunchError as boot() does.
+        """
+        with contextlib.ExitStack() as stack:
+            machine = self._cloned(stack, shape, folder, on_line)
+            if machine is None:
+                machine = stack.enter_context(self.boot(shape, folder, on_line))
+            yield machine
+
+    def _cloned(
+        self, stack: contextlib.ExitStack, shape: MachineShape, folder: Path, on_line: Callable[[str], None]
+    ) -> Machine | None:
+        if self.refused:
+            return None
+        try:
+            snapshot = self._snapshot(shape, folder)
+            return stack.enter_context(snapshots.clone(snapshot, self.parts, shape, run_dir=folder, on_line=on_line))
+        except MachineError as error:
+            self.refused = error.message
+            self._progress.say(f"machines are booted, not cloned: {error.message}")
+            return None
+
+    def _snapshot(self, shape: MachineShape, folder: Path) -> Snapshot:
+        """The shape's snapshot, taken or verified by the first who asks; a kernel that does not boot is tried once."""
+        with self._guard:
+            origin = self._origins.setdefault(shape, _Origin())
+        with origin.guard:
+            if origin.failed is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / "console.log").write_bytes(origin.console)
+                raise origin.failed
+            if origin.snapshot is None:
+                try:
+                    origin.snapshot = snapshots.have(self.parts, shape, self._cache, folder, progress=self._progress)
+                except BootFailed as failed:
+                    origin.failed = failed
+                    origin.console = (folder / "console.log").read_bytes()
+                    raise
+            return origin.snapshot
