@@ -15,6 +15,7 @@ from harness import console, pressures
 from harness.guest.agent import GuestProcess, GuestTimeout
 from harness.guest.machine import Condition, Machine, Watchdogs
 from harness.host.clock import Deadline
+from harness.host.starvation import share, starved
 from harness.model import event
 from harness.model.errors import CannotTest, GuestLost
 from harness.model.recording import Answer, Ended, Recording
@@ -121,7 +122,7 @@ class Listener:
 
     def __init__(self) -> None:
         self.reports = 0
-        self.hangs = False
+        self.hangs = 0
         self.enough = threading.Event()
 
     def __call__(self, line: str) -> None:
@@ -131,7 +132,7 @@ class Listener:
             return
         self.reports += 1
         # The kernel found the hang; the harness need not wait for its own limit to find it, too.
-        self.hangs = self.hangs or opened.type == "HANG"
+        self.hangs += opened.type == "HANG"
         if self.hangs or self.reports >= ENOUGH_REPORTS:
             self.enough.set()
 
@@ -154,6 +155,7 @@ def drive(scenario: Scenario, machine: Machine, listener: Listener, limit_s: flo
             drive.give_up(late)
     except GuestLost as lost:
         drive.ended, drive.detail = _why(machine, lost)
+    drive.mind_the_host()
     return drive.recording(), drive.raw
 
 
@@ -170,6 +172,8 @@ class _Drive:
         # What the harness itself asks of a guest in trouble may take a tenth of what the scenario may.
         self._grace_s = max(2.0, deadline.limit_s / 10)
         self._answers: list[Answer] = []
+        # What the host gave QEMU until the current step began.
+        self._share = share(machine.pid)
 
     def run(self) -> None:
         """All commands, the end of the driver, the event log."""
@@ -208,6 +212,14 @@ class _Drive:
             with contextlib.suppress(GuestTimeout):
                 self._show_blocked()
 
+    def mind_the_host(self) -> None:
+        """A guest that the host did not let run has not hung, whatever its watchdogs say: GuestLost."""
+        if self.ended not in (Ended.NO_PROGRESS, Ended.SILENT) or self._listener.reports > self._listener.hangs:
+            return
+        reason = starved(self._share, share(self._machine.pid))
+        if reason:
+            raise GuestLost(f"{self.detail}; {reason}", "run fewer guests at once: --jobs 1")
+
     def recording(self) -> Recording:
         """What happened so far."""
         vmstat = [answer.reply for answer in self._answers if answer.reply.get("verb") == "vmstat"]
@@ -227,6 +239,7 @@ class _Drive:
     def _step(self, driver: GuestProcess, command: Command) -> bool:
         """One command; False when the scenario is over with it."""
         began = time.monotonic()
+        self._share = share(self._machine.pid)
         driver.send(command.text + "\n", self._deadline)
         reply = self._reply(driver, command)
         if reply is None:

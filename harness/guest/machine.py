@@ -28,6 +28,7 @@ from harness.guest.shell import Shell
 from harness.host import process
 from harness.host.accelerator import usual_slowdown
 from harness.host.clock import Deadline, scaled
+from harness.host.starvation import Share, share, starved
 from harness.model.errors import GuestLost, LaunchError, MachineError
 from harness.model.shape import MachineShape
 
@@ -363,6 +364,9 @@ def _await_hello(machine: Machine, news: threading.Event, deadline: Deadline) ->
             machine.console.settle(5.0)
             raise _failed("panic", machine, f"the kernel panicked at boot: {machine.console.panic}", deadline)
         if deadline.expired:
+            host = starved(Share(), share(machine.pid))
+            if host:
+                raise GuestLost(f"the kernel did not reach PID 1 after {deadline}, but {host}")
             oops = f"; the log has {machine.console.oops}" if machine.console.oops else ""
             raise _failed("silent", machine, f"the kernel did not reach PID 1 after {deadline}{oops}", deadline)
 

@@ -71,6 +71,8 @@ def main() -> None:
         case "silent":
             console.sendall(b"[    0.1] Oops: 0000 [#1] SMP\r\n")
             signal.pause()
+        case "stopped":
+            os.kill(os.getpid(), signal.SIGSTOP)
         case "hostile":
             agent.sendall(b"A" * 64)
             signal.pause()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -157,6 +158,13 @@ def running(pid: int) -> bool:
         return False
 
 
+def name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""
+
+
 def new_kernel(folder: Path) -> Path:
     """A patch that nobody applied before, so that there is something to build, and hardly anything to compile."""
     word = secrets.token_hex(8)
@@ -203,6 +211,28 @@ def test_an_interrupted_run_leaves_no_process(
     assert child.returncode == status, f"{phase}: {rest}"
     assert below
     assert gone(below)
+
+
+def test_a_guest_that_the_host_starves_blames_no_kernel(tmp_path: Path) -> None:
+    """Stopped in the middle of its scenario, twice: one retry, then an error of the machine, never a verdict."""
+    words = ["run", "--jobs", "1", "--timeout", "0.3", "--out", str(tmp_path / "run"), "--json", "memcg-eagain"]
+    child = subprocess.Popen(argv(*words), env=environment(), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    console = tmp_path / "run" / "memcg-eagain" / "console.log"
+    stopped: set[int] = set()
+    while child.poll() is None:
+        if console.exists() and b"begin:memcg-eagain" in console.read_bytes():
+            machines = {pid for pid in descendants(child.pid) - stopped if "qemu" in name(pid)}
+            for pid in machines:
+                os.kill(pid, signal.SIGSTOP)
+            stopped |= machines
+        time.sleep(0.01)
+
+    (result,) = json.loads(child.communicate()[0])["scenarios"]
+    assert child.returncode == 128
+    assert len(stopped) == 2
+    assert (result["verdict"], result["attempts"], result["findings"]) == ("error", 2, [])
+    assert "the host has stopped QEMU (SIGSTOP)" in result["reason"]
+    assert gone(stopped)
 
 
 @pytest.mark.kernel_build

@@ -74,6 +74,11 @@ def test_a_kernel_that_does_not_boot_is_something_seen(start, part, reason, mess
     assert "\x1b" not in caught.value.console
 
 
+def test_a_guest_that_the_host_did_not_let_run_is_lost_not_dead(start):
+    with pytest.raises(GuestLost, match=r"did not reach PID 1 after .*, but the host has stopped QEMU"):
+        start("stopped", limit_s=1.0, slowdown=1.0).__enter__()
+
+
 def test_a_guest_that_speaks_nonsense_is_lost(start):
     with pytest.raises(GuestLost, match="sent no frame"), start("hostile"):
         pass
