@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from harness import __version__
 from harness.model.errors import HarnessError, UsageError
@@ -105,9 +105,12 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--json", action="store_true")
     listing.set_defaults(command=_list)
 
-    shell = commands.add_parser("shell", help="the same guest, interactive")
+    shell = commands.add_parser("shell", help="the same guest, interactive or for one command")
     _kernel_options(shell)
     shell.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto")
+    shell.add_argument(
+        "words", nargs=argparse.REMAINDER, metavar="COMMAND", help="run this in the guest; its status is ours"
+    )
     shell.set_defaults(command=_shell)
 
     judge = commands.add_parser("judge", help="judge runs that ended once more, without a machine")
@@ -271,14 +274,31 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _shell(arguments: argparse.Namespace) -> int:
     from harness import interactive
-    from harness.host.workspace import cache_dir
+    from harness.session import Session
     from harness.terminal import Terminal
 
+    if arguments.words:
+        with Terminal() as terminal:
+            session = Session(_request(arguments), arguments.accel, terminal)
+            done = interactive.execute(session, arguments.words)
+        _pass_on(done.stdout, sys.stdout)
+        _pass_on(done.stderr, sys.stderr)
+        # As a shell does for a command that a signal ended.
+        return done.status if done.status < 256 else 128 + done.status - 256
     if not sys.stdin.isatty():
-        raise UsageError("harness shell needs a terminal on standard input", "harness run runs without one")
+        raise UsageError("harness shell needs a terminal on standard input", "harness shell COMMAND needs none")
     with Terminal() as terminal:
-        session = interactive.prepare(_request(arguments), arguments.accel, cache_dir(), terminal)
-    return session()
+        interact = interactive.prepare(Session(_request(arguments), arguments.accel, terminal), terminal)
+    return interact()
+
+
+def _pass_on(said: bytes, stream: TextIO) -> None:
+    """What the guest said, as it is; a terminal gets no control characters of it."""
+    from harness.guest.console import clean
+
+    stream.flush()
+    stream.buffer.write(clean(said).encode() if stream.isatty() else said)
+    stream.flush()
 
 
 def _judge(arguments: argparse.Namespace) -> int:

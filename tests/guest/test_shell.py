@@ -33,3 +33,24 @@ def test_the_shell_wants_a_terminal() -> None:
 
     assert ended.status == 129
     assert "needs a terminal" in ended.stderr
+
+
+@pytest.mark.guest
+def test_a_command_runs_in_a_fresh_guest_and_its_status_is_ours() -> None:
+    ended = harness("shell", "sh", "-c", "cut -d' ' -f1 /proc/modules; echo to stderr >&2; exit 3")
+
+    assert (ended.status, ended.stdout) == (3, "notifier_hold\n")
+    assert "to stderr" in ended.stderr
+    assert harness("shell", "sh", "-c", "kill -9 $$").status == 128 + 9
+
+
+@pytest.mark.guest
+def test_a_terminal_gets_no_control_characters_of_a_command() -> None:
+    """A pipe gets the bytes as they are."""
+    words = ("shell", "printf", r"\033[31mred")
+    program, *rest = argv(*words)
+    shell = pexpect.spawn(program, rest, cwd=str(ROOT), env=environment(), timeout=LIMIT_S, encoding="utf-8")
+
+    shell.expect_exact(r"\x1b[31mred")
+    shell.expect(pexpect.EOF)
+    assert harness(*words).stdout == "\x1b[31mred"
