@@ -259,7 +259,7 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
             waited_s = time.monotonic() - began
             restored_s = machine.ready_s if machine.cloned else 0.0
             ready = {"boot": waited_s - restored_s, "restore": restored_s}
-            recording, raw = drive(scenario, machine, listener, scaled(timeout_s, machine.slowdown()))
+            recording, raw = drive(scenario, machine, listener, scaled(timeout_s, lab.slowdown(machine)))
     except machines.BootFailed as failed:
         ready = {"boot": time.monotonic() - began}
         console = (place / "console.log").read_bytes()

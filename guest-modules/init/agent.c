@@ -32,7 +32,7 @@
 #define RESERVE 8192u		/* of the ring, kept for answers */
 #define JOBS 16
 #define ARGS 256
-#define KEPT 8
+#define KEPT 16
 #define KEPT_PATH 128
 
 enum frame_type {

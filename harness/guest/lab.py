@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -18,6 +19,10 @@ from harness.host.progress import QUIET, Progress
 from harness.kernel.build import KernelBuild
 from harness.model.errors import MachineError
 from harness.model.shape import MachineShape
+
+
+# How long a measurement of the host's pace holds, in seconds.
+_PACE_S = 20.0
 
 
 @dataclass
@@ -44,8 +49,11 @@ class Lab:
         self.refused = ""
         self._cache = cache
         self._progress = progress
+        self._slowdown = 0.0
+        self._measured_s = 0.0
         self._origins: dict[MachineShape, _Origin] = {}
         self._guard = threading.Lock()
+        self._pace = threading.Lock()
 
     def boot(
         self, shape: MachineShape, folder: Path, on_line: Callable[[str], None] = lambda _: None
@@ -66,6 +74,14 @@ class Lab:
             if machine is None:
                 machine = stack.enter_context(self.boot(shape, folder, on_line))
             yield machine
+
+    def slowdown(self, machine: Machine) -> float:
+        """How many times slower than an ordinary machine guests are at the moment; measured every 20 s, in 0.3 s."""
+        with self._pace:
+            if time.monotonic() - self._measured_s > _PACE_S or not self._slowdown:
+                self._slowdown = machine.slowdown()
+                self._measured_s = time.monotonic()
+            return self._slowdown
 
     def _cloned(
         self, stack: contextlib.ExitStack, shape: MachineShape, folder: Path, on_line: Callable[[str], None]
