@@ -71,14 +71,13 @@ def assemble(cache: Path, modules: Sequence[Path] = (), progress: Progress = QUI
 
 
 def _programs(cache: Path, progress: Progress) -> dict[str, Path]:
-    """Path in the guest → our program on the host: PID 1, and what sits beside a module as drive.c."""
+    """Path in the guest → our program on the host: PID 1, and what drives the module."""
     source = workspace.data("guest-modules")
-    programs = {"init": compiled("init", sorted((source / "init").glob("*.c")), cache, progress)}
-    for driver in sorted(source.glob("*/drive.c")):
-        if "bin/drive" in programs:
-            raise MachineError(f"{driver}: the image has a place for one drive.c only")
-        programs["bin/drive"] = compiled("drive", [driver], cache, progress)
-    return programs
+    interface = sorted((source / "notifier_hold").glob("*_uapi.h"))
+    return {
+        "init": compiled("init", sorted((source / "init").glob("*.c")), cache, progress),
+        "bin/drive": compiled("drive", sorted((source / "drive").glob("*.c")), cache, progress, interface),
+    }
 
 
 def _tools() -> dict[str, Path]:

@@ -16,11 +16,14 @@ CFLAGS = ("-std=gnu11", "-O2", "-static", "-Wall", "-Wextra", "-Werror")
 _COMPILE_LIMIT_S = 120.0
 
 
-def compiled(name: str, sources: Sequence[Path], cache: Path, progress: Progress = QUIET) -> Path:
+def compiled(
+    name: str, sources: Sequence[Path], cache: Path, progress: Progress = QUIET, interface: Sequence[Path] = ()
+) -> Path:
     """The program `name` made of `sources`, from the cache when their folder and the compiler did not change.
 
-    Headers count by being in the same folder. Raises MachineError with the
-    compiler's first complaint: these are our programs, not the kernel's.
+    Headers count by being in the same folder; interface: those from elsewhere.
+    Raises MachineError with the compiler's first complaint: these are our
+    programs, not the kernel's.
     """
     compiler = process.which("gcc")
     headers = sorted({header for source in sources for header in source.parent.glob("*.h")})
@@ -28,7 +31,7 @@ def compiled(name: str, sources: Sequence[Path], cache: Path, progress: Progress
         name,
         *CFLAGS,
         process.run([compiler, "--version"], timeout_s=10).stdout,
-        *(part for path in (*sources, *headers) for part in (path.name, path.read_bytes())),
+        *(part for path in (*sources, *headers, *interface) for part in (path.name, path.read_bytes())),
     )
     target = cache / "programs" / key / name
     with workspace.lock(cache / "programs" / f"{key}.lock", progress, name):

@@ -45,7 +45,7 @@ COUNTERS = (
 )
 
 # verb: what its target names, and its other keys. One line a verb of the guest
-# driver (guest-modules/notifier_hold/drive.c) that a scenario may use.
+# driver (guest-modules/drive) that a scenario may use.
 VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "map": ("buffer", frozenset()),
     "subscribe": ("subscriber", frozenset()),

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * drive - acts in the guest as the process whose memory a device holds
+ *
+ * Reads commands from standard input, one a line:
+ *
+ *	[@PROCESS] [&THREAD] verb [value ...] [key=value ...]
+ *
+ * A value without a key belongs to the verb's next key in the order of the tables
+ * of verbs, where a key with '!' must be given.  Sizes take K, M or G, double
+ * quotes keep spaces together, '#' starts a comment.  "&name" runs the command in
+ * the background (see threads.c), "@name" in a child process (see processes.c).
+ * Each command is answered by one line of JSON, in order:
+ *
+ *	{"step": 1, "verb": "touch", "ok": true, "pages": 4096, "minflt": 4096, ..., "ms": 9}
+ *	{"step": 2, "verb": "hold", "ok": false, "errno": 2, "error": "no subscriber is ..."}
+ *
+ * Before the answer of a long command, at most once a second:
+ *
+ *	{"progress": {"step": 3, "done": 1200, "total": 24576}}
+ *
+ * Usage: drive [cpu=N|any]   (default 0: madvise drains the LRU caches only of its own CPU)
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "drive.h"
+
+static void run_quit(void)
+{
+}
+
+static const struct verb quit_verbs[] = {
+	{ "quit", run_quit, "" },
+	{ NULL, NULL, NULL }
+};
+
+static const struct verb *const tables[] = {
+	buffer_verbs, content_verbs, mapping_verbs, userfault_verbs, subscriber_verbs,
+	device_verbs, pressure_verbs, cgroup_verbs, machine_verbs, log_verbs,
+	thread_verbs, process_verbs, quit_verbs,
+};
+
+static const struct verb *find_verb(const char *name)
+{
+	char known[1024] = "";
+	const struct verb *verb;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(tables); i++) {
+		for (verb = tables[i]; verb->name; verb++) {
+			if (!strcmp(verb->name, name))
+				return verb;
+			strncat(known, " ", sizeof(known) - strlen(known) - 1);
+			strncat(known, verb->name, sizeof(known) - strlen(known) - 1);
+		}
+	}
+	fail(EINVAL, "no verb \"%s\"; the verbs:%s", name, known);
+}
+
+static void run(char *rest)
+{
+	const char *word = next_word(&rest);
+
+	if (!word)
+		fail(EINVAL, "a command has a verb");
+	if (*word == '@') {
+		run_in_process(word + 1, rest);
+	} else if (*word == '&') {
+		run_in_background(word + 1, rest);
+	} else {
+		command->verb = find_verb(word);
+		parse_arguments(rest);
+		begin_answer(command->verb->name);
+		command->verb->run();
+	}
+}
+
+/* Run one line; its answer is in one->answer then.  one->step and one->quiet are the caller's. */
+void obey(struct command *one, const char *line)
+{
+	static const struct verb unknown = { "?", run_quit, "" };
+
+	command = one;
+	one->verb = &unknown;
+	one->argument_count = 0;
+	one->answer_length = 0;
+	one->relayed = false;
+	one->start_s = now_s();
+	one->last_output_s = one->start_s;
+	if (setjmp(one->failed)) {
+		one->answer_length = 0;
+		answer_text("{\"step\": %lu, \"verb\": \"%s\", \"ok\": false, ", one->step,
+			    one->verb->name);
+		answer_text("\"errno\": %d, \"error\": ", one->failed_errno);
+		answer_string(one->failed_text);
+	} else {
+		if (strlen(line) >= sizeof(one->line))
+			fail(E2BIG, "a line has less than %zu characters", sizeof(one->line));
+		strcpy(one->line, line);
+		run(one->line);
+		if (!one->relayed)
+			reply("ms", (uint64_t)((now_s() - one->start_s) * 1000));
+	}
+	answer_text("}");
+}
+
+/* Obey line after line until quit or the end; returns the status to exit with. */
+int serve(FILE *input)
+{
+	static struct command one;
+	char *line = NULL;
+	size_t size = 0;
+	ssize_t length;
+
+	while ((length = getline(&line, &size, input)) > 0) {
+		if (line[length - 1] == '\n')
+			line[length - 1] = '\0';
+		if (!line[strspn(line, " \t")] || line[strspn(line, " \t")] == '#')
+			continue;	/* an empty line or a comment is no step */
+		one.step++;
+		obey(&one, line);
+		puts(one.answer);
+		fflush(stdout);
+		if (one.verb->run == run_quit && one.verb->name[0] != '?')
+			break;
+	}
+	return 0;
+}
+
+static int pin_to_cpu(const char *text)
+{
+	uint64_t cpu;
+	cpu_set_t set;
+
+	if (!strcmp(text, "any"))
+		return 0;
+	if (!parse_size(text, &cpu) || cpu >= CPU_SETSIZE) {
+		errno = EINVAL;
+		return -1;
+	}
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return sched_setaffinity(0, sizeof(set), &set);
+}
+
+int main(int argc, char **argv)
+{
+	const char *cpu = "0";
+
+	if (argc == 2 && !strncmp(argv[1], "cpu=", 4)) {
+		cpu = argv[1] + 4;
+	} else if (argc != 1) {
+		fprintf(stderr, "usage: drive [cpu=N|any]\n");
+		return 2;
+	}
+	if (pin_to_cpu(cpu)) {
+		fprintf(stderr, "drive: cpu=%s: %s\n", cpu, strerror(errno));
+		return 2;
+	}
+	/* A child process that ended is an answer and not a death. */
+	signal(SIGPIPE, SIG_IGN);
+	return serve(stdin);
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The module's event log. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "drive.h"
+
+static int log_fd = -1;
+
+static void open_log(void)
+{
+	if (log_fd < 0)
+		log_fd = open("/dev/notifier_hold_log", O_RDONLY | O_CLOEXEC);
+	if (log_fd < 0)
+		fail_errno("/dev/notifier_hold_log");
+}
+
+static void run_log(void)
+{
+	struct nh_log_header header;
+
+	open_log();
+	if (pread(log_fd, &header, sizeof(header), 0) != sizeof(header))
+		fail(EIO, "/dev/notifier_hold_log: short read");
+	reply("abi", header.abi);
+	reply("subscribers", header.subscribers);
+	reply("count", header.count);
+	reply("lost", header.lost);
+	reply("capacity", header.capacity);
+}
+
+static void run_log_reset(void)
+{
+	open_log();
+	if (ioctl(log_fd, NH_LOG_RESET))
+		fail_errno("log-reset");
+}
+
+static void run_quench(void)
+{
+	uint32_t value = (uint32_t)number_argument("value", 1, 0, 1);
+
+	open_log();
+	if (ioctl(log_fd, NH_LOG_QUENCH, &value))
+		fail_errno("quench");
+}
+
+/* The same place in the event log, by the number of this step, and in the kernel log. */
+static void run_mark(void)
+{
+	uint64_t number = command->step;
+	char line[256];
+
+	open_log();
+	if (ioctl(log_fd, NH_LOG_MARK, &number))
+		fail_errno("mark");
+	snprintf(line, sizeof(line), "<6>drive: mark %lu %s\n", command->step,
+		 find_argument("text"));
+	must_write("/dev/kmsg", line);
+}
+
+const struct verb log_verbs[] = {
+	{ "log", run_log, "" },
+	{ "log-reset", run_log_reset, "" },
+	{ "quench", run_quench, "value" },
+	{ "mark", run_mark, "text!" },
+	{ NULL, NULL, NULL }
+};

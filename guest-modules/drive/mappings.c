@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Calls that change a mapping or advise on it. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "drive.h"
+
+/* linux/mman.h, newer than some C libraries. */
+#ifndef MADV_COLD
+#define MADV_COLD 20
+#define MADV_PAGEOUT 21
+#endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE 101
+#endif
+
+static const struct name_value protections[] = {
+	{ "none", PROT_NONE },
+	{ "r", PROT_READ },
+	{ "rw", PROT_READ | PROT_WRITE },
+	{ NULL, 0 }
+};
+
+static const struct name_value advices[] = {
+	{ "cold", MADV_COLD },
+	{ "pageout", MADV_PAGEOUT },
+	{ "dontneed", MADV_DONTNEED },
+	{ "free", MADV_FREE },
+	{ "remove", MADV_REMOVE },
+	{ "willneed", MADV_WILLNEED },
+	{ "populate-read", MADV_POPULATE_READ },
+	{ "populate-write", MADV_POPULATE_WRITE },
+	{ "hugepage", MADV_HUGEPAGE },
+	{ "nohugepage", MADV_NOHUGEPAGE },
+	{ "collapse", MADV_COLLAPSE },
+	{ "mergeable", MADV_MERGEABLE },
+	{ "unmergeable", MADV_UNMERGEABLE },
+	{ "hwpoison", MADV_HWPOISON },
+	{ "soft-offline", MADV_SOFT_OFFLINE },
+	{ NULL, 0 }
+};
+
+static void run_advise(void)
+{
+	struct buffer range = range_argument();
+	long advice = choice_argument("advice", advices, "");
+
+	if (madvise(range.addr, range.size, (int)advice))
+		fail_errno("madvise");
+}
+
+static void run_protect(void)
+{
+	struct buffer range = range_argument();
+	long protection = choice_argument("prot", protections, "");
+
+	if (mprotect(range.addr, range.size, (int)protection))
+		fail_errno("mprotect");
+}
+
+/* To `shift` bytes beyond the start of a page table; at 0 whole page tables move. */
+static void run_move(void)
+{
+	struct buffer *buffer = buffer_argument("name");
+	uint64_t shift = number_argument("shift", 0, 0, TABLE_BYTES - PAGE_BYTES);
+	char *to;
+
+	if (shift % PAGE_BYTES)
+		fail(EINVAL, "shift is a multiple of %lu", PAGE_BYTES);
+	to = reserve(buffer->size + shift);
+	if (to == MAP_FAILED)
+		fail_errno("mmap");
+	to = mremap(buffer->addr, buffer->size, buffer->size, MREMAP_MAYMOVE | MREMAP_FIXED,
+		    to + shift);
+	if (to == MAP_FAILED)
+		fail_errno("mremap");
+	buffer->addr = to;
+	reply("addr", (uintptr_t)to);
+}
+
+/* Map fresh anonymous memory over it. */
+static void run_replace(void)
+{
+	struct buffer range = range_argument();
+
+	if (mmap(range.addr, range.size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+		fail_errno("mmap");
+}
+
+static void run_lock(void)
+{
+	struct buffer range = range_argument();
+
+	if (mlock(range.addr, range.size))
+		fail_errno("mlock");
+}
+
+static void run_unlock(void)
+{
+	struct buffer range = range_argument();
+
+	if (munlock(range.addr, range.size))
+		fail_errno("munlock");
+}
+
+/* Write what is dirty to the file system, and make the page tables read-only for it. */
+static void run_sync(void)
+{
+	struct buffer range = range_argument();
+
+	if (msync(range.addr, range.size, MS_SYNC))
+		fail_errno("msync");
+}
+
+const struct verb mapping_verbs[] = {
+	{ "advise", run_advise, "name! advice! offset size" },
+	{ "protect", run_protect, "name! prot! offset size" },
+	{ "move", run_move, "name! shift" },
+	{ "replace", run_replace, "name! offset size" },
+	{ "lock", run_lock, "name! offset size" },
+	{ "unlock", run_unlock, "name! offset size" },
+	{ "sync", run_sync, "name! offset size" },
+	{ NULL, NULL, NULL }
+};

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Subscribers: open files of the module. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "drive.h"
+
+static const struct name_value policies[] = {
+	{ "accept", NH_ACCEPT },
+	{ "eagain-mayfail", NH_EAGAIN_MAYFAIL },
+	{ "eagain-reclaim", NH_EAGAIN_RECLAIM },
+	{ "eagain-always", NH_EAGAIN_ALWAYS },
+	{ "errno", NH_ERRNO },
+	{ "wait", NH_WAIT_FENCE },
+	{ "mutex", NH_WAIT_MUTEX },
+	{ "mayfail-trylock", NH_MAYFAIL_TRYLOCK },
+	{ NULL, 0 }
+};
+
+static const struct name_value whens[] = {
+	{ "mayfail", NH_WHEN_MAYFAIL },
+	{ "reclaim", NH_WHEN_RECLAIM },
+	{ "always", NH_WHEN_ALWAYS },
+	{ NULL, 0 }
+};
+
+static const struct name_value interfaces[] = {
+	{ "register", 0 },
+	{ "get", NH_SUB_GET },
+	{ NULL, 0 }
+};
+
+static struct subscriber subscribers[SUBSCRIBERS_MAX];
+
+struct subscriber *find_subscriber(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < SUBSCRIBERS_MAX; i++) {
+		if (subscribers[i].name[0] && !strcmp(subscribers[i].name, name))
+			return &subscribers[i];
+	}
+	return NULL;
+}
+
+struct subscriber *subscriber_argument(void)
+{
+	const char *name = find_argument("name");
+	struct subscriber *subscriber = find_subscriber(name);
+
+	if (!subscriber)
+		fail(ENOENT, "no subscriber is named \"%s\"", name);
+	return subscriber;
+}
+
+void must_ioctl(const struct subscriber *subscriber, unsigned long request, void *argument)
+{
+	if (ioctl(subscriber->fd, request, argument))
+		fail_errno(command->verb->name);
+}
+
+static void run_subscribe(void)
+{
+	const char *name = new_name();
+	const struct buffer *buffer = buffer_argument("buffer");
+	struct nh_subscribe argument = {
+		.addr = (uintptr_t)buffer->addr,
+		.len = buffer->size,
+		.policy = (uint32_t)choice_argument("policy", policies, ""),
+		.error = errno_argument("errno"),
+		.when = (uint32_t)choice_argument("when", whens, "mayfail"),
+		.wait_ms = (uint32_t)number_argument("wait_ms", 500, 0, NH_WAIT_MS_MAX),
+		.flags = (uint32_t)choice_argument("interface", interfaces, "register"),
+	};
+	size_t i;
+	int fd;
+
+	if (number_argument("end", 1, 0, 1))
+		argument.flags |= NH_SUB_END;
+	fd = open("/dev/notifier_hold", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		fail_errno("/dev/notifier_hold");
+	if (ioctl(fd, NH_SUBSCRIBE, &argument)) {
+		int error = errno;
+
+		close(fd);
+		fail(error, "subscribe: %s", strerror(error));
+	}
+	i = claim(subscribers[0].name, sizeof(subscribers[0]), SUBSCRIBERS_MAX);
+	if (i == SUBSCRIBERS_MAX) {
+		close(fd);
+		fail(ENOSPC, "there are %d subscribers", SUBSCRIBERS_MAX);
+	}
+	strcpy(subscribers[i].name, name);
+	subscribers[i].fd = fd;
+	subscribers[i].addr = buffer->addr;
+	subscribers[i].size = buffer->size;
+	reply("subscriber", argument.subscriber);
+}
+
+static void run_policy(void)
+{
+	const struct subscriber *subscriber = subscriber_argument();
+	struct nh_set_policy argument = {
+		.policy = (uint32_t)choice_argument("policy", policies, ""),
+		.error = errno_argument("errno"),
+		.when = (uint32_t)choice_argument("when", whens, "mayfail"),
+		.wait_ms = (uint32_t)number_argument("wait_ms", 500, 0, NH_WAIT_MS_MAX),
+	};
+
+	must_ioctl(subscriber, NH_SET_POLICY, &argument);
+}
+
+static void run_unsubscribe(void)
+{
+	struct subscriber *subscriber = subscriber_argument();
+
+	close(subscriber->fd);
+	subscriber->name[0] = '\0';
+}
+
+/* In a child process: they are its parent's, and must not outlive the parent's files. */
+void forget_subscribers(void)
+{
+	size_t i;
+
+	for (i = 0; i < SUBSCRIBERS_MAX; i++) {
+		if (subscribers[i].name[0])
+			close(subscribers[i].fd);
+		subscribers[i].name[0] = '\0';
+	}
+}
+
+const struct verb subscriber_verbs[] = {
+	{ "subscribe", run_subscribe, "name! buffer! policy! errno when wait_ms end interface" },
+	{ "policy", run_policy, "name! policy! errno when wait_ms" },
+	{ "unsubscribe", run_unsubscribe, "name!" },
+	{ NULL, NULL, NULL }
+};
