@@ -15,7 +15,7 @@ from harness.guest import cpio
 from harness.guest.programs import compiled
 from harness.host import process, workspace
 from harness.host.progress import QUIET, Progress
-from harness.model.errors import LaunchError, MachineError
+from harness.model.errors import LaunchError
 
 # Grows when what assemble() puts where changes without a change in its inputs.
 _LAYOUT = "2"
