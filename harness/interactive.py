@@ -19,7 +19,7 @@ def prepare(session: Session, progress: Progress) -> Callable[[], int]:
 
     def interact() -> int:
         with session.machine() as machine:
-            progress.say(f"{lab.kernel.release} on {lab.accel}; leave with Ctrl-]")
+            progress.say(f"{lab.kernel.release} on {lab.choice.used}; leave with Ctrl-]")
             progress.say(f"its kernel log: {machine.console.log}")
             machine.interact()
         return 0

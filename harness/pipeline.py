@@ -124,7 +124,7 @@ def run(
         with clock.phase("image"):
             image = images.assemble(cache, [prepared.module], progress)
         with clock.phase("wall"):
-            state.lab = Lab(prepared.kernel, image, choice.used, cache, progress)
+            state.lab = Lab(prepared.kernel, image, choice, cache, progress)
             _run_all(request, state.lab, state, folder, clock, tell)
     except (CannotTest, MachineError) as error:
         state.error = error

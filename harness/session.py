@@ -39,7 +39,7 @@ class Session:
         choice = accelerator.choose(self._accel, self._cache, self._progress)
         prepared = pipeline.prepare(self._request, self._cache, self._progress, self._clock)
         image = images.assemble(self._cache, [prepared.module], self._progress)
-        return Lab(prepared.kernel, image, choice.used, self._cache, self._progress)
+        return Lab(prepared.kernel, image, choice, self._cache, self._progress)
 
     @cached_property
     def folder(self) -> Path:

@@ -15,11 +15,11 @@ from harness.guest import snapshot as snapshots
 from harness.guest.image import GuestImage
 from harness.guest.machine import BootFailed, Machine, Parts, boot
 from harness.guest.snapshot import Snapshot
+from harness.host.accelerator import Choice
 from harness.host.progress import QUIET, Progress
 from harness.kernel.build import KernelBuild
 from harness.model.errors import MachineError
 from harness.model.shape import MachineShape
-
 
 # How long a measurement of the host's pace holds, in seconds.
 _PACE_S = 20.0
@@ -39,12 +39,12 @@ class Lab:
     """Gives machines that nobody used before. Any thread may ask; a machine belongs to the thread that did."""
 
     def __init__(
-        self, kernel: KernelBuild, image: GuestImage, accel: str, cache: Path, progress: Progress = QUIET
+        self, kernel: KernelBuild, image: GuestImage, choice: Choice, cache: Path, progress: Progress = QUIET
     ) -> None:
         self.kernel = kernel
         self.image = image
-        self.accel = accel
-        self.parts = Parts(image, kernel.vmlinux, accel)
+        self.choice = choice
+        self.parts = Parts(image, kernel.vmlinux, choice.used, choice.slowdown)
         # Why machines are booted and not cloned; empty while they are cloned.
         self.refused = ""
         self._cache = cache

@@ -37,6 +37,9 @@ _KVM_LIMIT_S = 3.0
 _KVM_FACTOR = 6.0
 # How much slower than an ordinary machine with KVM a guest is, until it is measured (Machine.slowdown: 9 to 10 here).
 _USUAL_SLOWDOWN = {"kvm": 1.0, "tcg": 10.0}
+# What the probe takes at most where the accelerator is as fast as usual: QEMU's own start and the firmware.
+# KVM below an emulated SVM took 1.6 to 2 s, and our kernel 10 to 14 s until PID 1.
+_USUAL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,14 @@ def probe(cache: Path, progress: Progress = QUIET, device: Path = KVM) -> dict[s
 
 @dataclass(frozen=True)
 class Choice:
-    """The accelerator to use ("kvm" or "tcg"), and why, as the verdict tells it."""
+    """The accelerator to use ("kvm" or "tcg"), and why, as the verdict tells it.
+
+    slowdown: how many times slower than on an ordinary machine guests are on it, as far as the probe tells.
+    """
 
     used: str
     reason: str
+    slowdown: float = 1.0
 
 
 def choose(requested: str, cache: Path, progress: Progress = QUIET) -> Choice:
@@ -95,11 +102,16 @@ def decide(requested: str, found: Mapping[str, Accelerator]) -> Choice:
         if not found[requested].usable:
             other = "--accel tcg works here" if found["tcg"].usable else "harness doctor tells more"
             raise LaunchError(f"--accel {requested}: {found[requested].reason}", other)
-        return Choice(requested, f"asked for; {found[requested].reason}")
+        return Choice(requested, f"asked for; {found[requested].reason}", _slowdown(found[requested]))
     for name in NAMES:
         if found[name].usable:
-            return Choice(name, found["kvm"].reason)
+            return Choice(name, found["kvm"].reason, _slowdown(found[name]))
     raise LaunchError(f"no accelerator works: {found['tcg'].reason}", "harness doctor tells more")
+
+
+def _slowdown(found: Accelerator) -> float:
+    """What the accelerator usually comes to, and more where its probe was slow: in a virtual machine, on an old one."""
+    return usual_slowdown(found.name) * max(1.0, found.seconds / _USUAL_S)
 
 
 def _key(qemu: Path, device: Path) -> str:

@@ -59,7 +59,7 @@ def clone(frozen: Snapshot, parts: Parts, tmp_path: Path) -> Clone:
 
 def lab_of(session_lab: Lab, tmp_path: Path, said: Said, **changes) -> Lab:
     """A lab of the same kernel, with a cache of its own."""
-    lab = Lab(session_lab.kernel, session_lab.image, session_lab.accel, tmp_path / "cache", said)
+    lab = Lab(session_lab.kernel, session_lab.image, session_lab.choice, tmp_path / "cache", said)
     lab.parts = dataclasses.replace(lab.parts, **changes)
     return lab
 

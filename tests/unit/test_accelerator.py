@@ -14,6 +14,7 @@ from harness.model.errors import LaunchError, UsageError
 
 BROKEN = Accelerator("kvm", False, "/dev/kvm opens, but a 64-bit guest did not finish in 3 s", 3.0)
 KVM = Accelerator("kvm", True, "a 64-bit guest ran to its end in 0.1 s", 0.1)
+NESTED = Accelerator("kvm", True, "a 64-bit guest ran to its end in 1.6 s", 1.6)
 TCG = Accelerator("tcg", True, "a 64-bit guest ran to its end in 0.2 s", 0.2)
 NO_TCG = Accelerator("tcg", False, "qemu-system-x86_64: not found in PATH", 0.0)
 
@@ -21,10 +22,11 @@ NO_TCG = Accelerator("tcg", False, "qemu-system-x86_64: not found in PATH", 0.0)
 @pytest.mark.parametrize(
     ("requested", "found", "choice"),
     [
-        ("auto", (KVM, TCG), Choice("kvm", KVM.reason)),
-        ("auto", (BROKEN, TCG), Choice("tcg", BROKEN.reason)),
-        ("tcg", (KVM, TCG), Choice("tcg", f"asked for; {TCG.reason}")),
-        ("kvm", (KVM, TCG), Choice("kvm", f"asked for; {KVM.reason}")),
+        ("auto", (KVM, TCG), Choice("kvm", KVM.reason, 1.0)),
+        ("auto", (BROKEN, TCG), Choice("tcg", BROKEN.reason, 10.0)),
+        ("tcg", (KVM, TCG), Choice("tcg", f"asked for; {TCG.reason}", 10.0)),
+        ("auto", (NESTED, TCG), Choice("kvm", NESTED.reason, 8.0)),
+        ("kvm", (KVM, TCG), Choice("kvm", f"asked for; {KVM.reason}", 1.0)),
     ],
 )
 def test_what_works_is_used_and_the_reason_is_told(requested, found, choice):
