@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from harness.guest.snapshot import _digest
+
+MIB = 1 << 20
+
+
+def sparse(path: Path, *written: tuple[int, bytes]) -> Path:
+    """A file of 8 MiB, a hole where nothing was written."""
+    with path.open("wb") as stream:
+        stream.truncate(8 * MIB)
+        for at, data in written:
+            os.pwrite(stream.fileno(), data, at)
+    return path
+
+
+def test_a_hole_that_became_zeros_is_no_change(tmp_path: Path):
+    """As on tmpfs, where a clone's first look at a page of a hole makes it one."""
+    before = sparse(tmp_path / "before", (3 * MIB, b"word"))
+    after = sparse(tmp_path / "after", (3 * MIB, b"word"), (MIB, bytes(4096)), (3 * MIB + 4, bytes(100_000)))
+
+    assert after.stat().st_blocks > before.stat().st_blocks
+    assert _digest(after) == _digest(before)
+
+
+def test_every_byte_its_place_and_the_size_count(tmp_path: Path):
+    base = _digest(sparse(tmp_path / "file", (3 * MIB, b"word")))
+
+    assert _digest(sparse(tmp_path / "file", (3 * MIB, b"ward"))) != base
+    assert _digest(sparse(tmp_path / "file", (3 * MIB + 1, b"word"))) != base
+    assert _digest(sparse(tmp_path / "file", (5 * MIB, b"word"))) != base
+    assert _digest(sparse(tmp_path / "file", (3 * MIB, b"word"), (8 * MIB - 1, b"."))) != base
+    os.truncate(sparse(tmp_path / "file", (3 * MIB, b"word")), 9 * MIB)
+    assert _digest(tmp_path / "file") != base
