@@ -50,34 +50,50 @@ def plan(scenario: Scenario) -> list[Command]:
     """The driver's commands: set-up, steps, tear-down.
 
     Buffers are mapped and subscribers registered first, unless a step does
-    it; what a step did not take down is taken down at the end, subscribers
-    before their memory.
+    it; what a step did not take down is taken down at the end: threads, child
+    processes, subscribers, and then their memory. What a child process made
+    goes with it.
     """
-    done = {(step.verb, step.target) for step in scenario.steps}
-    lines = [Command(0, f"mark text=begin:{scenario.name}"), Command(0, "vmstat")]
+    steps = scenario.steps
+    made = {(step.verb, step.target) for step in steps}
+    foreign = {(step.verb, step.target) for step in steps if step.process}
+    gone = {(step.verb, step.target) for step in steps if not step.process and "offset" not in step.arguments}
+    buffers = [name for name in scenario.buffers if ("map", name) not in foreign and ("unmap", name) not in gone]
+    lines = [f"mark text=begin:{scenario.name}", "vmstat"]
     if scenario.cgroup:
-        limits = " ".join(f"{key}={value}" for key, value in scenario.cgroup.items())
-        lines.append(Command(0, f"cgroup name={CGROUP} {limits}"))
-    lines += [Command(0, _map(scenario, name)) for name in scenario.buffers if ("map", name) not in done]
+        lines.append(" ".join([f"cgroup name={CGROUP}", *(f"{key}={value}" for key, value in scenario.cgroup.items())]))
+    if any(buffer.kind == "file" for buffer in scenario.buffers.values()):
+        lines.append("filesystem")
+    lines += [_map(scenario, name) for name in scenario.buffers if ("map", name) not in made]
+    lines += [_subscribe(scenario, name) for name in scenario.subscribers if ("subscribe", name) not in made]
+    commands = [Command(0, line) for line in lines]
+    for number, step in enumerate(steps, 1):
+        commands += _step(scenario, number, step)
+    threads = dict.fromkeys(step.background for step in steps if step.background and not step.process)
+    lines = [f"wait name={name}" for name in threads if ("wait", name) not in gone]
+    processes = [target for verb, target in gone if verb == "fork"]
     lines += [
-        Command(0, _subscribe(scenario, name)) for name in scenario.subscribers if ("subscribe", name) not in done
+        f"end name={name}" for name in processes if not gone & {("end", name), ("kill", name), ("mrelease", name)}
     ]
-    for number, step in enumerate(scenario.steps, 1):
-        lines += _step(scenario, number, step)
-    gone = {target for verb, target in done if verb == "unsubscribe"}
     lines += [
-        Command(0, f"{verb} name={name}")
+        f"{verb} name={name}"
         for name in scenario.subscribers
-        if name not in gone
+        if ("subscribe", name) not in foreign and ("unsubscribe", name) not in gone
         for verb in ("release", "unsubscribe")
     ]
-    lines += [Command(0, f"unmap name={name}") for name in scenario.buffers if ("unmap", name) not in done]
-    return [*lines, Command(0, "vmstat"), Command(0, "log"), Command(0, f"mark text=end:{scenario.name}")]
+    lines += [f"unmap name={name}" for name in buffers]
+    lines += ["vmstat", "log", f"mark text=end:{scenario.name}"]
+    return [*commands, *(Command(0, line) for line in lines)]
+
+
+# Where the files of buffers are: on the driver's file system, and on a tmpfs.
+_FILES = {"file": "/mnt", "code": "/tmp"}  # noqa: S108 - of the guest
 
 
 def _map(scenario: Scenario, name: str) -> str:
     buffer = scenario.buffers[name]
-    return f"map name={name} kind={buffer.kind} size={buffer.size_bytes}"
+    path = f" path={_FILES[buffer.kind]}/{name}" if buffer.kind in _FILES else ""
+    return f"map name={name} kind={buffer.kind} size={buffer.size_bytes} thp={int(buffer.thp)}{path}"
 
 
 def _subscribe(scenario: Scenario, name: str) -> str:
@@ -96,25 +112,32 @@ def _subscribe(scenario: Scenario, name: str) -> str:
 
 
 def _step(scenario: Scenario, number: int, step: Step) -> Iterator[Command]:
-    if step.verb == "map":
-        yield Command(number, _map(scenario, step.target), step.expect)
-    elif step.verb == "subscribe":
-        yield Command(number, _subscribe(scenario, step.target), step.expect)
-    elif step.verb == "limit":
-        yield Command(
-            number, f"cgroup-set name={CGROUP} key={step.target} value={step.arguments['value']}", step.expect
-        )
-    elif step.verb == "pressure":
-        for line in pressures.catalogue()[step.target].commands(step.arguments):
-            yield Command(number, line, step.expect)
-    elif step.verb == "policy":
-        rest = [f"{key}={value}" for key, value in step.arguments.items() if key != "to"]
-        yield Command(
-            number, " ".join([f"policy name={step.target} policy={step.arguments['to']}", *rest]), step.expect
-        )
-    else:
-        words = [step.verb, f"name={step.target}", *(f"{key}={value}" for key, value in step.arguments.items())]
-        yield Command(number, " ".join(words), step.expect)
+    """The lines of a step; only the last is done in the background, and must say what is expected."""
+    where = f"@{step.process} " if step.process else ""
+    *before, last = _lines(scenario, step)
+    for line in before:
+        yield Command(number, where + line)
+    thread = f"&{step.background} " if step.background else ""
+    yield Command(number, where + thread + last, step.expect)
+
+
+def _lines(scenario: Scenario, step: Step) -> Sequence[str]:
+    words = [f'{key}="{value}"' if " " in str(value) else f"{key}={value}" for key, value in step.arguments.items()]
+    match step.verb:
+        case "map":
+            return [_map(scenario, step.target)]
+        case "subscribe":
+            return [_subscribe(scenario, step.target)]
+        case "limit":
+            return [" ".join([f"cgroup-set name={CGROUP} key={step.target}", *words])]
+        case "pressure":
+            return pressures.catalogue()[step.target].commands(step.arguments)
+        case "write" | "await":
+            return [" ".join([step.verb, f"path={step.target}", *words])]
+        case "policy":
+            rest = [word for word in words if not word.startswith("to=")]
+            return [" ".join([f"policy name={step.target} policy={step.arguments['to']}", *rest])]
+    return [" ".join([step.verb, f"name={step.target}", *words])]
 
 
 class Listener:

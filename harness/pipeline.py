@@ -22,7 +22,7 @@ from harness.host import accelerator, process, workspace
 from harness.host.clock import scaled
 from harness.host.progress import Progress
 from harness.kernel import build as builds
-from harness.kernel import config, modules, patches, source
+from harness.kernel import config, kconfig, modules, patches, source
 from harness.model import recording as recordings
 from harness.model.errors import CannotTest, GuestLost, HarnessError, MachineError, UsageError
 from harness.model.recording import Ended, Recording
@@ -121,11 +121,13 @@ def run(
         prepared = prepare(request.kernel, cache, progress, clock)
         state.kernel = prepared.kernel
         _keep_kernel(prepared.kernel, folder)
+        request = state.applicable(prepared.kernel)
         with clock.phase("image"):
             image = images.assemble(cache, [prepared.module], progress)
         with clock.phase("wall"):
             state.lab = Lab(prepared.kernel, image, choice, cache, progress)
-            _run_all(request, state.lab, state, folder, clock, tell)
+            if request.scenarios:
+                _run_all(request, state.lab, state, folder, clock, tell)
     except (CannotTest, MachineError) as error:
         state.error = error
     clock.add("total", time.monotonic() - began)
@@ -146,6 +148,13 @@ class _State:
         self.results: list[ScenarioResult] = []
         self.skipped: dict[str, str] = {}
         self.error: HarnessError | None = None
+
+    def applicable(self, kernel: builds.KernelBuild) -> RunRequest:
+        """The request without the scenarios that cannot be had on this kernel; why not is kept."""
+        reasons = {scenario.name: missing(scenario, kernel) for scenario in self.request.scenarios}
+        self.skipped |= {name: reason for name, reason in reasons.items() if reason}
+        left = [scenario for scenario in self.request.scenarios if not reasons[scenario.name]]
+        return dataclasses.replace(self.request, scenarios=left)
 
     def verdict(self, clock: Clock) -> RunVerdict:
         """The document over all of it."""
@@ -210,6 +219,11 @@ def _run_all(
             pool.shutdown(wait=False, cancel_futures=True)
             process.end_all()
             raise
+
+
+def missing(scenario: Scenario, kernel: builds.KernelBuild) -> str:
+    """Why a scenario does not apply to a kernel; empty when it does."""
+    return scenario.needs.missing(kconfig.values(kernel.config.read_text(encoding="utf-8")), kernel.release)
 
 
 def judge_on(

@@ -78,6 +78,8 @@ class ScenarioItem(pytest.Item):
 
     def runtest(self) -> None:
         """Build, boot, press and judge."""
+        if reason := _session(self.config).missing(self.scenario):
+            pytest.skip(reason)
         result = _session(self.config).judge(self.scenario)
         self.user_properties.extend(result.exercised.items())
         _demand_pass(result)
@@ -104,7 +106,10 @@ def judged(pytestconfig: pytest.Config) -> Callable[[str], ScenarioResult]:
         __tracebackhide__ = True
         with _errors_as_text():
             (scenario,) = catalogue.choose([name])
-            result = _session(pytestconfig).judge(scenario)
+            reason = _session(pytestconfig).missing(scenario)
+            result = None if reason else _session(pytestconfig).judge(scenario)
+        if result is None:
+            pytest.skip(reason)
         _demand_pass(result)
         return result
 

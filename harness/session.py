@@ -46,6 +46,10 @@ class Session:
         """The session's run directory."""
         return pipeline.run_folder(self._out, self._cache)
 
+    def missing(self, scenario: Scenario) -> str:
+        """Why a scenario does not apply to the session's kernel; empty when it does."""
+        return pipeline.missing(scenario, self.lab.kernel)
+
     def judge(self, scenario: Scenario) -> ScenarioResult:
         """Run a scenario on a fresh machine and judge it."""
         return pipeline.judge_on(self.lab, scenario, self.folder, self._clock)[0]

@@ -70,7 +70,7 @@ static void run_write_protect(void)
 static void run_move_pages(void)
 {
 	struct buffer *from = buffer_argument("name");
-	struct buffer *to = buffer_argument("to");
+	struct buffer *to = buffer_argument("into");
 	struct uffdio_move argument = {
 		.dst = (uintptr_t)to->addr,
 		.src = (uintptr_t)from->addr,
@@ -87,6 +87,6 @@ static void run_move_pages(void)
 
 const struct verb userfault_verbs[] = {
 	{ "write-protect", run_write_protect, "name! on offset size" },
-	{ "move-pages", run_move_pages, "name! to!" },
+	{ "move-pages", run_move_pages, "name! into!" },
 	{ NULL, NULL, NULL }
 };

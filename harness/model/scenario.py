@@ -10,63 +10,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.model import strict_yaml
+from harness.model import needs, strict_yaml
 from harness.model.errors import UsageError
+from harness.model.needs import Needs
 from harness.model.shape import MachineShape
-
-KINDS = ("anon", "shmem", "file")
-POLICIES = (
-    "accept",
-    "eagain-mayfail",
-    "eagain-reclaim",
-    "eagain-always",
-    "errno",
-    "wait",
-    "mutex",
-    "mayfail-trylock",
+from harness.model.vocabulary import (
+    CHOICES,
+    COMMON,
+    COUNTERS,
+    ERRNOS,
+    INTERFACES,
+    KINDS,
+    POLICIES,
+    VERBS,
+    WHENS,
 )
-WHENS = ("mayfail", "reclaim", "always")
-INTERFACES = ("register", "get")
-REFERENCES = ("get", "pin")
-ADVICES = ("cold", "pageout", "dontneed", "free", "willneed")
-
-# What a scenario can demand to have happened; counted by oracles/exercised.py.
-COUNTERS = (
-    "callbacks",
-    "direct_reclaim",
-    "mayfail",
-    "eagain",
-    "errno",
-    "waits",
-    "self_waits",
-    "held",
-    "released",
-    "allocstall",
-)
-
-# verb: what its target names, and its other keys. One line a verb of the guest
-# driver (guest-modules/drive) that a scenario may use.
-VERBS: dict[str, tuple[str, frozenset[str]]] = {
-    "map": ("buffer", frozenset()),
-    "subscribe": ("subscriber", frozenset()),
-    "touch": ("buffer", frozenset({"seed"})),
-    "advise": ("buffer", frozenset({"advice"})),
-    "protect": ("buffer", frozenset({"prot"})),
-    "unmap": ("buffer", frozenset()),
-    "policy": ("subscriber", frozenset({"to", "errno", "when", "wait_ms"})),
-    "unsubscribe": ("subscriber", frozenset()),
-    "hold": ("subscriber", frozenset({"how"})),
-    "release": ("subscriber", frozenset()),
-    "device-write": ("subscriber", frozenset({"seed"})),
-    "device-check": ("subscriber", frozenset({"seed"})),
-    "user-check": ("buffer", frozenset({"seed"})),
-    "user-write": ("buffer", frozenset({"seed"})),
-    "pages": ("subscriber", frozenset()),
-    "same": ("subscriber", frozenset()),
-    "build": ("subscriber", frozenset({"how", "alloc"})),
-    "limit": ("key", frozenset({"value"})),
-    "pressure": ("pressure", frozenset()),
-}
 
 
 @dataclass(frozen=True)
@@ -76,6 +34,7 @@ class Buffer:
     name: str
     kind: str
     size_bytes: int
+    thp: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,13 +53,19 @@ class Subscriber:
 
 @dataclass(frozen=True)
 class Step:
-    """One verb with its target, its arguments, and what the reply must say."""
+    """One verb with its target, its arguments, and what the reply must say.
+
+    background: the thread that does it, empty for the driver's own. process: the
+    child process, empty for the driver.
+    """
 
     verb: str
     target: str
     arguments: Mapping[str, Any]
     expect: Mapping[str, Any]
     where: str
+    background: str = ""
+    process: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,6 +90,8 @@ class Scenario:
     subscribers: Mapping[str, Subscriber]
     steps: Sequence[Step]
     exercised: Mapping[str, int]
+    never: Sequence[str] = ()
+    needs: Needs = field(default_factory=Needs)
     expected: Sequence[Expected] = field(default_factory=tuple)
     timeout_s: float = 10.0
 
@@ -142,10 +109,11 @@ _TOP = (
     "subscribers",
     "steps",
     "exercised",
+    "never",
+    "needs",
     "expect",
     "timeout",
 )
-ERRNOS = ("EPERM", "EINTR", "EIO", "EAGAIN", "ENOMEM", "EFAULT", "EBUSY", "EINVAL", "EDEADLK")
 
 
 def size(value: Any, where: str) -> int:
@@ -199,8 +167,16 @@ def _scenario(name: str, path: Path, top: strict_yaml.Mapping, pressures: Mappin
         raise UsageError(f"{top.at('summary')}: summary must be text")
     buffers = {name: _buffer(name, entry, top) for name, entry in _section(top, "buffers").items()}
     subscribers = {name: _subscriber(name, entry, top, buffers) for name, entry in _section(top, "subscribers").items()}
-    names = {"buffer": set(buffers), "subscriber": set(subscribers), "pressure": set(pressures), "key": None}
-    steps = [_step(entry, top, names, pressures) for entry in _list(top, "steps")]
+    entries = _list(top, "steps")
+    names = {
+        "buffer": set(buffers),
+        "subscriber": set(subscribers),
+        "name": {*buffers, *subscribers},
+        "pressure": set(pressures),
+        "process": {str(entry["fork"]) for entry in entries if isinstance(entry, dict) and "fork" in entry},
+        "thread": {str(entry["background"]) for entry in entries if isinstance(entry, dict) and "background" in entry},
+    }
+    steps = [_step(entry, top, names, pressures) for entry in entries]
     if not steps:
         raise UsageError(f"{top.at('steps')}: a scenario needs at least one step")
     exercised = _section(top, "exercised")
@@ -224,6 +200,8 @@ def _scenario(name: str, path: Path, top: strict_yaml.Mapping, pressures: Mappin
         subscribers=subscribers,
         steps=tuple(steps),
         exercised=dict(exercised),
+        never=tuple(_word(name, COUNTERS, top.at("never"), "counter") for name in _list(top, "never")),
+        needs=needs.read(top),
         expected=tuple(Expected(str(oracle), str(words)) for oracle, words in _section(top, "expect").items()),
         timeout_s=_number(top.get("timeout", 10), 1, 86400, f"{top.at('timeout')}: timeout"),
     )
@@ -285,12 +263,12 @@ def _cgroup(top: strict_yaml.Mapping) -> Mapping[str, Any]:
 
 def _buffer(name: str, entry: Any, top: strict_yaml.Mapping) -> Buffer:
     mapping = _entry(name, entry, top, "buffers")
-    mapping.only(("kind", "size"), f"buffer {name!r}")
+    mapping.only(("kind", "size", "thp"), f"buffer {name!r}")
     kind = _word(mapping.get("kind", "anon"), KINDS, mapping.at("kind"), "kind of memory")
     bytes_ = size(mapping.need("size", f"buffer {name!r}"), mapping.at("size"))
     if bytes_ % 4096 or not bytes_:
         raise UsageError(f"{mapping.at('size')}: {bytes_} bytes are no whole pages of 4096")
-    return Buffer(name, kind, bytes_)
+    return Buffer(name, kind, bytes_, _flag(mapping, "thp", False))
 
 
 def _subscriber(name: str, entry: Any, top: strict_yaml.Mapping, buffers: Collection[str]) -> Subscriber:
@@ -319,7 +297,7 @@ def _entry(name: str, entry: Any, top: strict_yaml.Mapping, section: str) -> str
 def _step(
     entry: Any,
     top: strict_yaml.Mapping,
-    names: Mapping[str, set[str] | None],
+    names: Mapping[str, set[str]],
     pressures: Mapping[str, Mapping[str, bool]],
 ) -> Step:
     if not isinstance(entry, strict_yaml.Mapping):
@@ -331,25 +309,32 @@ def _step(
         )
     kind, keys = VERBS[verb]
     target = str(entry[verb])
-    known_names = names[kind]
-    if known_names is not None:
-        _word(target, known_names, entry.at(verb), kind)
+    if kind in names:
+        _word(target, names[kind], entry.at(verb), kind)
+    elif kind == "new" and not _NAME.fullmatch(target):
+        raise UsageError(f"{entry.at(verb)}: {target!r} is no name (lower case words joined by '-')")
     if verb == "pressure":
         keys = frozenset(pressures[target])
         for key, needed in pressures[target].items():
             if needed:
                 entry.need(key, f"pressure {target!r}")
-    entry.only({verb, "expect", *keys}, f"step {verb!r}")
-    arguments = {key: entry[key] for key in entry if key not in (verb, "expect")}
-    if "to" in arguments:
-        _word(arguments["to"], POLICIES, entry.at("to"), "policy")
-    if "how" in arguments:
-        _word(arguments["how"], REFERENCES, entry.at("how"), "kind of reference")
-    if "advice" in arguments:
-        _word(arguments["advice"], ADVICES, entry.at("advice"), "advice")
-    if "errno" in arguments:
-        _word(arguments["errno"], ERRNOS, entry.at("errno"), "errno")
-    return Step(verb, target, arguments, _expectations(entry), entry.at(verb))
+    entry.only({verb, *COMMON, *keys}, f"step {verb!r}")
+    arguments = {key: entry[key] for key in entry if key not in (verb, *COMMON)}
+    for key, value in arguments.items():
+        if key in CHOICES:
+            _word(value, CHOICES[key][0], entry.at(key), CHOICES[key][1])
+    if "into" in arguments:
+        _word(arguments["into"], names["buffer"], entry.at("into"), "buffer")
+    return Step(verb, target, arguments, _expectations(entry), entry.at(verb), *_doer(entry, names["process"]))
+
+
+def _doer(entry: strict_yaml.Mapping, processes: Collection[str]) -> tuple[str, str]:
+    """The thread and the child process that do a step; empty for the driver's own."""
+    process = _word(entry["in"], processes, entry.at("in"), "process") if "in" in entry else ""
+    thread = str(entry.get("background", ""))
+    if "background" in entry and not _NAME.fullmatch(thread):
+        raise UsageError(f"{entry.at('background')}: {thread!r} is no name (lower case words joined by '-')")
+    return thread, process
 
 
 def _expectations(entry: strict_yaml.Mapping) -> dict[str, Any]:

@@ -62,6 +62,71 @@ def test_a_scenario_becomes_commands_in_order(tmp_path: Path) -> None:
     ]
 
 
+def commands(tmp_path: Path, steps: str) -> list[str]:
+    """The commands of the sample with other steps, from its first step on."""
+    (sample,) = load(tmp_path, re.sub(r"(?s)steps:.*(?=exercised)", f"steps:\n{steps}", GOOD))
+    texts = [command.text for command in plan(sample)]
+    return texts[next(i for i, text in enumerate(texts) if text.startswith("subscribe name=dev")) + 1 :]
+
+
+def test_a_step_runs_in_a_child_process_or_in_the_background(tmp_path: Path) -> None:
+    """What nobody waited for or ended is waited for and ended before subscribers and memory go."""
+    steps = """\
+  - {fork: kid}
+  - {touch: held, seed: 1, in: kid, background: busy}
+  - {pressure: memcg-charge, size: 1M, background: press}
+  - {wait: busy, in: kid, expect: {pages: 4096}}
+"""
+    assert commands(tmp_path, steps)[:8] == [
+        "fork name=kid",
+        "@kid &busy touch name=held seed=1",
+        "&press charge size=1M",
+        "@kid wait name=busy",
+        "wait name=press",
+        "end name=kid",
+        "release name=dev",
+        "unsubscribe name=dev",
+    ]
+
+
+def test_what_a_child_process_made_goes_with_it(tmp_path: Path) -> None:
+    """The driver neither makes nor takes down a subscriber of another process."""
+    (sample,) = load(
+        tmp_path,
+        re.sub(r"(?s)steps:.*(?=exercised)", "steps: [{fork: kid}, {subscribe: dev, in: kid}, {kill: kid}]\n", GOOD),
+    )
+
+    texts = [command.text for command in plan(sample)]
+
+    assert [text for text in texts if "name=dev" in text] == [
+        "@kid subscribe name=dev buffer=held policy=accept interface=register end=1"
+    ]
+    assert "end name=kid" not in texts
+
+
+def test_a_value_with_spaces_is_one_word_for_the_driver(tmp_path: Path) -> None:
+    """As a probe of tracefs is."""
+    steps = "  - {write: /sys/kernel/tracing/uprobe_events, value: 'p:one /tmp/text:0x0'}\n"
+
+    assert commands(tmp_path, steps)[0] == 'write path=/sys/kernel/tracing/uprobe_events value="p:one /tmp/text:0x0"'
+
+
+@pytest.mark.parametrize(
+    ("needs", "missing"),
+    [
+        ("{options: [KSM]}", ""),
+        ("{options: [KSM, UPROBES, NUMA]}", "needs CONFIG_UPROBES, CONFIG_NUMA, which this kernel is built without"),
+        ('{version: "6.1"}', ""),
+        ('{version: "6.8"}', "needs Linux 6.8, and this is 6.1.192"),
+    ],
+)
+def test_a_scenario_names_what_a_kernel_lacks_for_it(tmp_path: Path, needs: str, missing: str) -> None:
+    """Options by the kernel's configuration, =m included, a version by its release."""
+    (sample,) = load(tmp_path, GOOD + f"needs: {needs}\n")
+
+    assert sample.needs.missing({"KSM": "m"}, "6.1.192") == missing
+
+
 def test_vary_makes_one_scenario_a_word(tmp_path: Path) -> None:
     """An axis is an entry, not a copy of the file."""
     text = GOOD.replace("policy: accept", "policy: $policy") + "vary: {yes: {policy: accept}, no: {policy: errno}}\n"
@@ -100,6 +165,12 @@ def test_vary_makes_one_scenario_a_word(tmp_path: Path) -> None:
         ),
         ("summary: x", "summary: [", r"sample.yaml:\d+: not YAML"),
         ("steps:", "timeout: -1\nsteps:", r"timeout is -1, not a whole number from 1 to 86400"),
+        ("steps:", "never: [mayfal]\nsteps:", r":8: unknown counter 'mayfal'.*did you mean 'mayfail'"),
+        ("steps:", "needs: {options: [CONFIG-X]}\nsteps:", r":8: options are names like KSM"),
+        ("steps:", "needs: {version: 6.10}\nsteps:", r":8: 6.1 is no version.*quote it"),
+        ("seed: 1}", "seed: 1, in: kid}", r":9: unknown process 'kid'"),
+        ("{touch: held, seed: 1}", "{wait: busy}", r":9: unknown thread 'busy'"),
+        ("{touch: held, seed: 1}", "{advise: held, advice: colder}", r":9: unknown advice 'colder'.*mean 'cold'"),
     ],
 )
 def test_a_fault_is_one_line_with_its_place(tmp_path: Path, old: str, new: str, message: str) -> None:

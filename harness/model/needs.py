@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a kernel must have for a scenario to apply to it: options, and a version."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.model import strict_yaml
+from harness.model.errors import UsageError
+
+_OPTION = re.compile(r"[A-Z0-9_]+")
+_VERSION = re.compile(r"(\d+)\.(\d+)")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Options without their CONFIG_, and the first version of Linux that has what they cannot tell ("": any)."""
+
+    options: tuple[str, ...] = ()
+    version: str = ""
+
+    def missing(self, options: Mapping[str, str], release: str) -> str:
+        """Why a kernel does not do, in words; empty for one that does.
+
+        options: name → value of those that are set. release: as uname -r tells it.
+        """
+        lacking = [f"CONFIG_{name}" for name in self.options if options.get(name, "n") == "n"]
+        if lacking:
+            return f"needs {', '.join(lacking)}, which this kernel is built without"
+        if self.version and _number(release) < _number(self.version):
+            return f"needs Linux {self.version}, and this is {release}"
+        return ""
+
+
+def _number(version: str) -> tuple[int, int]:
+    match = _VERSION.match(version)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def read(top: strict_yaml.Mapping) -> Needs:
+    """The section `needs` of a scenario."""
+    entry = top.get("needs", {})
+    if not isinstance(entry, strict_yaml.Mapping):
+        if not entry:
+            return Needs()
+        raise UsageError(f"{top.at('needs')}: needs must be a mapping", "needs: {options: [KSM]}")
+    entry.only(("options", "version"), "needs")
+    options = entry.get("options", [])
+    if not isinstance(options, list) or not all(isinstance(name, str) and _OPTION.fullmatch(name) for name in options):
+        raise UsageError(f"{entry.at('options')}: options are names like KSM, without CONFIG_")
+    version = entry.get("version", "")
+    # 6.10 without quotes is the number 6.1.
+    if not isinstance(version, str) or (version and not _VERSION.fullmatch(version)):
+        raise UsageError(f"{entry.at('version')}: {version!r} is no version", 'quote it: version: "6.8"')
+    return Needs(tuple(options), version)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The words of a scenario file: what may stand where."""
+
+from __future__ import annotations
+
+KINDS = ("anon", "shmem", "file", "code")
+POLICIES = (
+    "accept",
+    "eagain-mayfail",
+    "eagain-reclaim",
+    "eagain-always",
+    "errno",
+    "wait",
+    "mutex",
+    "mayfail-trylock",
+)
+WHENS = ("mayfail", "reclaim", "always")
+INTERFACES = ("register", "get")
+REFERENCES = ("get", "pin")
+PROTECTIONS = ("none", "r", "rw")
+ADVICES = (
+    "cold",
+    "pageout",
+    "dontneed",
+    "free",
+    "remove",
+    "willneed",
+    "populate-read",
+    "populate-write",
+    "hugepage",
+    "nohugepage",
+    "collapse",
+    "mergeable",
+    "unmergeable",
+    "hwpoison",
+    "soft-offline",
+)
+ERRNOS = ("EPERM", "EINTR", "EIO", "EAGAIN", "ENOMEM", "EFAULT", "EBUSY", "EINVAL", "EDEADLK")
+
+# What a scenario can demand to have happened, or exclude; counted by oracles/exercised.py.
+COUNTERS = (
+    "callbacks",
+    "direct_reclaim",
+    "kswapd",
+    "mayfail",
+    "nonblockable",
+    "nested",
+    "eagain",
+    "errno",
+    "waits",
+    "self_waits",
+    "exits",
+    "held",
+    "released",
+    "allocstall",
+    "event_unmap",
+    "event_clear",
+    "event_protection_vma",
+    "event_protection_page",
+    "event_soft_dirty",
+    "event_release",
+    "event_migrate",
+    "event_exclusive",
+)
+
+# Keys of every step: what its reply must say, the thread and the child process that do it.
+COMMON = ("expect", "background", "in")
+
+# Verbs may be limited to a part of their buffer.
+_RANGE = frozenset({"offset", "size"})
+
+# verb: what its target names, and its other keys. One line a verb of the guest
+# driver (guest-modules/drive) that a scenario may use.
+VERBS: dict[str, tuple[str, frozenset[str]]] = {
+    "map": ("buffer", frozenset()),
+    "unmap": ("buffer", _RANGE),
+    "touch": ("buffer", _RANGE | {"seed", "stride"}),
+    "user-write": ("buffer", _RANGE | {"seed", "stride"}),
+    "user-check": ("buffer", _RANGE | {"seed", "stride"}),
+    "advise": ("buffer", _RANGE | {"advice"}),
+    "protect": ("buffer", _RANGE | {"prot"}),
+    "replace": ("buffer", _RANGE),
+    "move": ("buffer", frozenset({"shift"})),
+    "lock": ("buffer", _RANGE),
+    "unlock": ("buffer", _RANGE),
+    "sync": ("buffer", _RANGE),
+    "write-protect": ("buffer", _RANGE | {"on"}),
+    "move-pages": ("buffer", frozenset({"into"})),
+    "subscribe": ("subscriber", frozenset()),
+    "unsubscribe": ("subscriber", frozenset()),
+    "policy": ("subscriber", frozenset({"to", "errno", "when", "wait_ms"})),
+    "hold": ("subscriber", frozenset({"how"})),
+    "release": ("subscriber", frozenset()),
+    "device-write": ("subscriber", frozenset({"seed"})),
+    "device-check": ("subscriber", frozenset({"seed"})),
+    "pages": ("name", frozenset()),
+    "same": ("subscriber", frozenset()),
+    "stats": ("subscriber", frozenset()),
+    "build": ("subscriber", frozenset({"how", "alloc"})),
+    "pressure": ("pressure", frozenset()),
+    "limit": ("key", frozenset({"value"})),
+    "write": ("path", frozenset({"value"})),
+    "await": ("path", frozenset({"key", "min"})),
+    "fork": ("new", frozenset()),
+    "end": ("process", frozenset()),
+    "kill": ("process", frozenset()),
+    "mrelease": ("process", frozenset()),
+    "wait": ("thread", frozenset()),
+}
+
+# Keys whose value is one of some words, and what such a word is called.
+CHOICES = {
+    "to": (POLICIES, "policy"),
+    "how": (REFERENCES, "kind of reference"),
+    "advice": (ADVICES, "advice"),
+    "prot": (PROTECTIONS, "protection"),
+    "errno": (ERRNOS, "errno"),
+    "when": (WHENS, "time to fail"),
+}

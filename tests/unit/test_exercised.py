@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What was counted, and what a scenario excludes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from harness.model.event import BLOCKABLE, Kind, RangeEvent
+from harness.oracles import exercised, never
+from tests.unit.recordings import MUNMAP, RANGE, Log, recording, scenario
+
+
+def test_every_kind_of_range_is_counted_by_its_name() -> None:
+    """A counter for each MMU_NOTIFY_ event, one for exits, one for those that may not block."""
+    log = Log()
+    log.pair(**MUNMAP)
+    log.pair(**MUNMAP | {"event": int(RangeEvent.SOFT_DIRTY)})
+    log.pair(flags=0, pf_flags=0, event=int(RangeEvent.UNMAP))
+    log.add(Kind.RELEASE)
+
+    counted = exercised.count(recording(log))
+
+    assert (counted["event_unmap"], counted["event_soft_dirty"], counted["event_clear"]) == (2, 1, 0)
+    assert (counted["nonblockable"], counted["exits"]) == (1, 1)
+
+
+def test_reclaim_within_another_range_of_its_task_is_nested() -> None:
+    """Not after that range, and not in another task."""
+    fork = {**MUNMAP, "event": int(RangeEvent.PROTECTION_PAGE), "range": RANGE + 64}
+    log = Log()
+    log.start(**fork)
+    log.pair()
+    log.pair(task=1)
+    log.end(**fork)
+    log.pair()
+
+    assert exercised.count(recording(log))["nested"] == 1
+
+
+def test_never_speaks_of_what_happened_and_is_silent_otherwise() -> None:
+    """MAYFAIL in a scenario that excludes it."""
+    log = Log()
+    log.pair(**MUNMAP)
+    plan = dataclasses.replace(scenario(), never=("mayfail",))
+    assert list(never.judge(recording(log, plan=plan))) == []
+    log.pair(flags=BLOCKABLE | 2)
+
+    (found,) = never.judge(recording(log, plan=plan))
+
+    assert found.summary == "mayfail happened, which this scenario excludes"
