@@ -30,12 +30,23 @@ def count(recording: Recording) -> Mapping[str, int]:
         "errno": sum(entry.result not in (0, -errno.EAGAIN) for entry in own),
         "waits": len(waits),
         "self_waits": sum(bool(entry.context & OWNER_IS_CURRENT) for entry in waits),
-        "exits": sum(entry.kind == Kind.RELEASE for entry in recording.all_events),
+        "exits": _exits(recording),
         "held": sum(entry.result for entry in recording.all_events if entry.kind == Kind.HOLD and entry.result > 0),
         "released": sum(entry.result for entry in recording.all_events if entry.kind == Kind.PUT),
         "allocstall": recording.moved("allocstall"),
         **{f"event_{event.name.lower()}": events[event] for event in RangeEvent},
     }
+
+
+def _exits(recording: Recording) -> int:
+    """Releases because the mm went away: mmu_notifier_unregister() calls release, too, when it is not."""
+    leaving: set[int] = set()
+    exits = 0
+    for entry in recording.all_events:
+        if entry.kind == Kind.UNREGISTER:
+            leaving.add(entry.subscriber)
+        exits += entry.kind == Kind.RELEASE and entry.subscriber not in leaving
+    return exits
 
 
 def _nested(recording: Recording) -> int:

@@ -11,12 +11,14 @@ from tests.unit.recordings import MUNMAP, RANGE, Log, recording, scenario
 
 
 def test_every_kind_of_range_is_counted_by_its_name() -> None:
-    """A counter for each MMU_NOTIFY_ event, one for exits, one for those that may not block."""
+    """A counter for each MMU_NOTIFY_ event, one for those that may not block, one for exits, which unregistering is not."""
     log = Log()
     log.pair(**MUNMAP)
     log.pair(**MUNMAP | {"event": int(RangeEvent.SOFT_DIRTY)})
     log.pair(flags=0, pf_flags=0, event=int(RangeEvent.UNMAP))
     log.add(Kind.RELEASE)
+    log.add(Kind.UNREGISTER, subscriber=2)
+    log.add(Kind.RELEASE, subscriber=2)
 
     counted = exercised.count(recording(log))
 
