@@ -20,16 +20,21 @@ static void open_log(void)
 
 static void run_log(void)
 {
+	struct nh_counters counters = {};
 	struct nh_log_header header;
 
 	open_log();
 	if (pread(log_fd, &header, sizeof(header), 0) != sizeof(header))
 		fail(EIO, "/dev/notifier_hold_log: short read");
+	if (ioctl(log_fd, NH_LOG_COUNTERS, &counters))
+		fail_errno("log");
 	reply("abi", header.abi);
 	reply("subscribers", header.subscribers);
 	reply("count", header.count);
 	reply("lost", header.lost);
 	reply("capacity", header.capacity);
+	reply("violations", counters.violations);
+	reply("saturated", counters.saturated);
 }
 
 static void run_log_reset(void)

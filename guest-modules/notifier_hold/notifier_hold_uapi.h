@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
 /*
- * ABI of the notifier_hold module, version 1.
+ * ABI of the notifier_hold module, version 2.
  *
  * /dev/notifier_hold      each open file is one subscriber, its life ends with the file.
  * /dev/notifier_hold_log  read: struct nh_log_header, then its count of struct nh_event.
@@ -14,7 +14,7 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define NH_ABI			1
+#define NH_ABI			2
 #define NH_LOG_MAGIC		0x474c484e	/* "NHLG" */
 #define NH_BUFFER_MAX		0x40000000ULL	/* bytes a subscriber may cover: 1 GiB */
 #define NH_WAIT_MS_MAX		10000		/* longest wait in a callback */
@@ -31,6 +31,24 @@ enum nh_kind {
 	NH_MARK,		/* user space put a mark; start is its number */
 	NH_HOLD,		/* references taken; result is pages, or -errno */
 	NH_PUT,			/* references dropped; result is pages */
+	NH_VIOLATION,		/* the module's own pairing broke: result is enum nh_broken */
+	NH_INVALIDATE,		/* an interval's invalidate(): result 0 is true, all else false */
+};
+
+/*
+ * What the pairing of starts and ends did not keep, as the module sees it while
+ * it runs.  The record is that of the callback where it showed, but for
+ * NH_BROKEN_LOST_END, _NESTING and _MISSING_START: those tell of the start.
+ */
+enum nh_broken {
+	NH_BROKEN_LOST_END = 1,	/* a start, and the task went on without the end */
+	NH_BROKEN_ORPHAN_END,	/* an end without a start */
+	NH_BROKEN_EXTRA_END,	/* one end too many */
+	NH_BROKEN_RANGE,	/* its fields are not those of the start */
+	NH_BROKEN_NESTING,	/* an outer range ended before this one, which lies within */
+	NH_BROKEN_ORDER,	/* ends came in another order than starts */
+	NH_BROKEN_MISSING_START, /* others had theirs, this subscriber did not */
+	NH_BROKEN_REENTERED,	/* a start within the callback of another */
 };
 
 /* What invalidate_range_start does when the range meets the subscriber's buffer. */
@@ -60,6 +78,10 @@ enum nh_when {
 #define NH_CTX_OWNER_IS_CURRENT	0x04	/* it would wait for what this very task holds */
 #define NH_CTX_HAS_END		0x08	/* registered with invalidate_range_end */
 #define NH_CTX_QUENCHED		0x10	/* the quench flag was set: accepted at once */
+/* What probes in the kernel say, not the subscriber; without OBSERVED they say nothing. */
+#define NH_CTX_OBSERVED		0x20	/* the probes are there and missed nothing so far */
+#define NH_CTX_UNMAP_ONE	0x40	/* below try_to_unmap_one() */
+#define NH_CTX_DIRECT		0x80	/* below try_to_free_pages() or _mem_cgroup_pages() */
 
 /*
  * One record.  It is reserved on entry and finished on return: seq_exit == 0
@@ -95,12 +117,13 @@ struct nh_log_header {
 	__u32 record_size;
 	__u32 subscribers;	/* numbers given out so far */
 	__u64 count;		/* records that follow */
-	__u64 lost;		/* records for which there was no room */
+	__u64 lost;		/* records that are missing: no room, or record=0 */
 	__u64 capacity;
 };
 
 #define NH_SUB_END		0x01	/* with invalidate_range_end */
 #define NH_SUB_GET		0x02	/* mmu_notifier_get/put, not register/unregister */
+#define NH_SUB_INTERVAL		0x04	/* an interval: has no end, NH_SUB_END is ignored */
 
 /* Become a subscriber to the mm of the caller.  Once per open file. */
 struct nh_subscribe {
@@ -212,6 +235,27 @@ struct nh_stats {
 	__u64 timeouts;		/* (out) */
 };
 
+/*
+ * mmu_interval_read_begin() of an interval subscriber, in a kernel thread: where
+ * an end was lost it never returns.  -EBUSY while one does not; that thread
+ * keeps the subscriber for good, so that closing the file does not hang, too.
+ */
+struct nh_read_begin {
+	__u32 limit_ms;		/* (in) at most NH_WAIT_MS_MAX */
+	__s32 result;		/* (out) 0 or -ETIMEDOUT */
+	__u64 sequence;		/* (out) what it returned */
+};
+
+/* Counters of the module since it was loaded or the log was reset. */
+struct nh_counters {
+	__u64 violations;	/* (out) NH_VIOLATION, recorded or not */
+	__u64 saturated;	/* (out) callbacks that the pairing had no room to follow */
+	__u64 aborted;		/* (out) ends that a leaving subscriber lost, legally */
+	__u64 missed;		/* (out) calls that the probes missed; from then on not OBSERVED */
+	__u32 observing;	/* (out) 1: the probes are there */
+	__u32 reserved;		/* (out) 0 */
+};
+
 #define NH_SUBSCRIBE		_IOWR('N', 0x40, struct nh_subscribe)
 #define NH_SET_POLICY		_IOW('N', 0x41, struct nh_set_policy)
 #define NH_HOLD_PAGES		_IOWR('N', 0x42, struct nh_hold)
@@ -223,11 +267,18 @@ struct nh_stats {
 #define NH_KALLOC		_IOWR('N', 0x48, struct nh_kalloc)
 #define NH_BUILD		_IOWR('N', 0x49, struct nh_build)
 #define NH_GET_STATS		_IOR('N', 0x4a, struct nh_stats)
+#define NH_READ_BEGIN		_IOWR('N', 0x4b, struct nh_read_begin)
+/*
+ * 0: NH_WAIT_FENCE waits from now on; 1: no more, as at the beginning.  While a
+ * start waits (the stats tell: waits moved), others register, leave or are put.
+ */
+#define NH_SET_FENCE		_IOW('N', 0x4c, __u32)
 
 /* On /dev/notifier_hold_log. */
 #define NH_LOG_RESET		_IO('N', 0x60)		/* -EBUSY while there is a subscriber */
 #define NH_LOG_QUENCH		_IOW('N', 0x61, __u32)	/* 1: accept all, end loops; 0: back */
 #define NH_LOG_MARK		_IOW('N', 0x62, __u64)
+#define NH_LOG_COUNTERS		_IOR('N', 0x63, struct nh_counters)
 
 /* The word that user space or the device writes with `seed` at word `word` of page `page`. */
 static inline __u64 nh_pattern(__u64 seed, __u64 page, __u64 word)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The event log of guest-modules/notifier_hold: its binary records, read on the host.
 
-Mirrors struct nh_event in notifier_hold_uapi.h, ABI 1, little endian.
+Mirrors struct nh_event in notifier_hold_uapi.h, ABI 2, little endian.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from harness.model.errors import MachineError
 
-ABI = 1
+ABI = 2
 MAGIC = 0x474C484E
 HEADER = struct.Struct("<IIIIQQQ")
 RECORD = struct.Struct("<10QIIiIIIBBBBI")
@@ -38,6 +38,8 @@ class Kind(IntEnum):
     MARK = 7
     HOLD = 8
     PUT = 9
+    VIOLATION = 10
+    INVALIDATE = 11
 
 
 class RangeEvent(IntEnum):

@@ -33,7 +33,7 @@ def test_a_log_is_read_back_as_it_was_written() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"short", packed(1)[:-1], packed(1, count=2), packed(1, magic=1), packed(1, abi=2), packed(1, size=96)],
+    [b"", b"short", packed(1)[:-1], packed(1, count=2), packed(1, magic=1), packed(1, abi=1), packed(1, size=96)],
 )
 def test_a_log_that_is_none_is_refused_in_one_line(content: bytes) -> None:
     """Torn, foreign or of another ABI."""

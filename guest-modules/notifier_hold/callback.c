@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The callbacks and their policies.
+ *
+ * Each policy of invalidate_range_start is a function of its own, so that the
+ * kernel's "%pS callback failed with" names it.
+ */
+#include "notifier_hold.h"
+
+#include <linux/jiffies.h>
+#include <linux/lockdep.h>
+
+static bool nh_in_reclaim(void)
+{
+	return current->flags & PF_MEMALLOC;
+}
+
+/*
+ * Direct reclaim, global or memcg: mm/vmscan.c sets PF_MEMALLOC together with
+ * reclaim_state there and in kswapd; MADV_PAGEOUT and DAMON set only the flag.
+ */
+static bool nh_in_direct_reclaim(void)
+{
+	return nh_in_reclaim() && !(current->flags & PF_KSWAPD) && current->reclaim_state;
+}
+
+/* One policy: what to return for a range that meets the buffer; `start` is the record so far. */
+typedef int (*nh_decision)(struct nh_subscriber *sub, const struct mmu_notifier_range *range,
+			   struct nh_event *start);
+
+/* Count a start and decide on it. */
+static int nh_answer(struct nh_subscriber *sub, const struct mmu_notifier_range *range,
+		     struct nh_event *event, nh_decision decide)
+{
+	int ret = 0;
+
+	atomic64_inc(&sub->starts);
+	if (!(event->context & NH_CTX_OWN_BUFFER))
+		return 0;
+	atomic64_inc(&sub->own);
+	if (nh_range_mayfail(range))
+		atomic64_inc(&sub->mayfail);
+	if (nh_in_direct_reclaim())
+		atomic64_inc(&sub->direct);
+	if (!(event->context & NH_CTX_QUENCHED))
+		ret = decide(sub, range, event);
+	if (!nh_range_mayfail(range) && nh_fault(NH_FAULT_EAGAIN))
+		ret = -EAGAIN;
+	if (ret)
+		atomic64_inc(&sub->refused);
+	return ret;
+}
+
+static int nh_range_start(struct mmu_notifier *notifier, const struct mmu_notifier_range *range,
+			  enum nh_policy policy, nh_decision decide)
+{
+	u64 seq = nh_stamp();
+	struct nh_subscriber *sub = container_of(notifier, struct nh_subscriber, notifier);
+	struct nh_event scratch;
+	struct nh_event *event = nh_log_open(&scratch, seq, NH_START, sub, policy, range);
+	struct nh_group *group = nh_pairing_start(sub, range);
+	int ret = nh_answer(sub, range, event, decide);
+
+	nh_pairing_started(group, ret);
+	nh_log_close(event, ret);
+	return ret;
+}
+
+void nh_range_end(struct mmu_notifier *notifier, const struct mmu_notifier_range *range)
+{
+	u64 seq = nh_stamp();
+	struct nh_subscriber *sub = container_of(notifier, struct nh_subscriber, notifier);
+	struct nh_event scratch;
+	struct nh_event *event = NULL;
+
+	if (!nh_fault(NH_FAULT_DROP_END))
+		event = nh_log_open(&scratch, seq, NH_END, sub, READ_ONCE(sub->policy), range);
+	atomic64_inc(&sub->ends);
+	if (!nh_fault(NH_FAULT_BLIND_END))
+		nh_pairing_end(sub, range);
+	if (event)
+		nh_log_close(event, 0);
+}
+
+/*
+ * Held pages outlive this: a device may still be at them.  They are dropped when
+ * the file is closed, which in a dying process comes after its mm is gone.
+ */
+void nh_release(struct mmu_notifier *notifier, struct mm_struct *mm)
+{
+	u64 seq = nh_stamp();
+	struct nh_subscriber *sub = container_of(notifier, struct nh_subscriber, notifier);
+	struct nh_event scratch;
+
+	/* Off the list next, whoever is between a start and an end. */
+	nh_pairing_leaving(sub);
+	nh_log_close(nh_log_open(&scratch, seq, NH_RELEASE, sub, READ_ONCE(sub->policy), NULL), 0);
+}
+
+static bool nh_object_is_free(struct nh_subscriber *sub)
+{
+	if (!mutex_trylock(&sub->object))
+		return false;
+	mutex_unlock(&sub->object);
+	return true;
+}
+
+static bool nh_fence_is_done(struct nh_subscriber *sub)
+{
+	return completion_done(&sub->fence);
+}
+
+/*
+ * Wait as a driver would that cannot do without, but not for ever: when the time
+ * is over, go on as if it had come.  After NH_TIMEOUTS_MAX of them the point is
+ * made, and each further wait would only cost time.
+ */
+static int nh_wait_bounded(struct nh_subscriber *sub, const struct mmu_notifier_range *range,
+			   struct nh_event *start, bool (*ready)(struct nh_subscriber *sub))
+{
+	struct nh_event scratch;
+	struct nh_event *event;
+	unsigned long deadline;
+	int ret = -ETIMEDOUT;
+	u64 seq;
+
+	if (ready(sub))
+		return 0;
+	if (!mmu_notifier_range_blockable(range))
+		return -EAGAIN;
+	if (READ_ONCE(sub->owner) == current)
+		start->context |= NH_CTX_OWNER_IS_CURRENT;
+	if (atomic_read(&sub->timeouts) >= NH_TIMEOUTS_MAX)
+		return 0;
+
+	seq = nh_stamp();
+	event = nh_log_open(&scratch, seq, NH_WAIT, sub, start->policy, range);
+	event->context |= start->context & NH_CTX_OWNER_IS_CURRENT;
+	atomic64_inc(&sub->waits);
+	deadline = jiffies + msecs_to_jiffies(READ_ONCE(sub->wait_ms));
+	do {
+		schedule_timeout_uninterruptible(1);
+		if (ready(sub)) {
+			ret = 0;
+			break;
+		}
+	} while (time_before(jiffies, deadline) && !READ_ONCE(nh_quench));
+	if (ret) {
+		atomic_inc(&sub->timeouts);
+		atomic64_inc(&sub->timed_out);
+	}
+	nh_log_close(event, ret);
+	return 0;
+}
+
+static int nh_decide_accept(struct nh_subscriber *sub, const struct mmu_notifier_range *range,
+			    struct nh_event *start)
+{
+	return 0;
+}
+
+static int nh_decide_eagain_mayfail(struct nh_subscriber *sub,
+				    const struct mmu_notifier_range *range, struct nh_event *start)
+{
+	return nh_range_mayfail(range) ? -EAGAIN : 0;
+}
+
+static int nh_decide_eagain_reclaim(struct nh_subscriber *sub,
+				    const struct mmu_notifier_range *range, struct nh_event *start)
+{
+	return nh_in_reclaim() ? -EAGAIN : 0;
+}
+
+static int nh_decide_eagain_always(struct nh_subscriber *sub,
+				   const struct mmu_notifier_range *range, struct nh_event *start)
+{
+	return -EAGAIN;
+}
+
+static int nh_decide_errno(struct nh_subscriber *sub, const struct mmu_notifier_range *range,
+			   struct nh_event *start)
+{
+	switch (READ_ONCE(sub->when)) {
+	case NH_WHEN_MAYFAIL:
+		return nh_range_mayfail(range) ? READ_ONCE(sub->error) : 0;
+	case NH_WHEN_RECLAIM:
+		return nh_in_reclaim() ? READ_ONCE(sub->error) : 0;
+	default:
+		return READ_ONCE(sub->error);
+	}
+}
+
+static int nh_decide_wait_fence(struct nh_subscriber *sub, const struct mmu_notifier_range *range,
+				struct nh_event *start)
+{
+	return nh_wait_bounded(sub, range, start, nh_fence_is_done);
+}
+
+static int nh_decide_wait_mutex(struct nh_subscriber *sub, const struct mmu_notifier_range *range,
+				struct nh_event *start)
+{
+	/* A trylock is nothing to lockdep; the driver that we model would block. */
+	if (mmu_notifier_range_blockable(range))
+		might_lock(&sub->object);
+	return nh_wait_bounded(sub, range, start, nh_object_is_free);
+}
+
+static int nh_decide_mayfail_trylock(struct nh_subscriber *sub,
+				     const struct mmu_notifier_range *range, struct nh_event *start)
+{
+	if (!nh_range_mayfail(range))
+		return nh_decide_wait_mutex(sub, range, start);
+	if (nh_object_is_free(sub))
+		return 0;
+	if (READ_ONCE(sub->owner) == current)
+		start->context |= NH_CTX_OWNER_IS_CURRENT;
+	return -EAGAIN;
+}
+
+/* The symbols that the kernel prints when a callback fails. */
+#define NH_CALLBACK(name, policy)							\
+static int nh_##name(struct mmu_notifier *notifier, const struct mmu_notifier_range *range)	\
+{											\
+	return nh_range_start(notifier, range, policy, nh_decide_##name);			\
+}
+
+NH_CALLBACK(accept, NH_ACCEPT)
+NH_CALLBACK(eagain_mayfail, NH_EAGAIN_MAYFAIL)
+NH_CALLBACK(eagain_reclaim, NH_EAGAIN_RECLAIM)
+NH_CALLBACK(eagain_always, NH_EAGAIN_ALWAYS)
+NH_CALLBACK(errno, NH_ERRNO)
+NH_CALLBACK(wait_fence, NH_WAIT_FENCE)
+NH_CALLBACK(wait_mutex, NH_WAIT_MUTEX)
+NH_CALLBACK(mayfail_trylock, NH_MAYFAIL_TRYLOCK)
+
+static int (*const nh_callbacks[NH_POLICIES])(struct mmu_notifier *notifier,
+					      const struct mmu_notifier_range *range) = {
+	[NH_ACCEPT] = nh_accept,
+	[NH_EAGAIN_MAYFAIL] = nh_eagain_mayfail,
+	[NH_EAGAIN_RECLAIM] = nh_eagain_reclaim,
+	[NH_EAGAIN_ALWAYS] = nh_eagain_always,
+	[NH_ERRNO] = nh_errno,
+	[NH_WAIT_FENCE] = nh_wait_fence,
+	[NH_WAIT_MUTEX] = nh_wait_mutex,
+	[NH_MAYFAIL_TRYLOCK] = nh_mayfail_trylock,
+};
+
+/* The same for intervals, of which the kernel names none. */
+static const nh_decision nh_decisions[NH_POLICIES] = {
+	[NH_ACCEPT] = nh_decide_accept,
+	[NH_EAGAIN_MAYFAIL] = nh_decide_eagain_mayfail,
+	[NH_EAGAIN_RECLAIM] = nh_decide_eagain_reclaim,
+	[NH_EAGAIN_ALWAYS] = nh_decide_eagain_always,
+	[NH_ERRNO] = nh_decide_errno,
+	[NH_WAIT_FENCE] = nh_decide_wait_fence,
+	[NH_WAIT_MUTEX] = nh_decide_wait_mutex,
+	[NH_MAYFAIL_TRYLOCK] = nh_decide_mayfail_trylock,
+};
+
+/*
+ * False is what a start's errno is: only a range that is not blockable may get
+ * it, and MAYFAIL changes nothing about that.  The end of the mm asks nobody.
+ */
+static bool nh_invalidate(struct mmu_interval_notifier *interval,
+			  const struct mmu_notifier_range *range, unsigned long sequence)
+{
+	u64 seq = nh_stamp();
+	struct nh_subscriber *sub = container_of(interval, struct nh_subscriber, interval);
+	u32 policy = READ_ONCE(sub->policy);
+	struct nh_event scratch;
+	struct nh_event *event = nh_log_open(&scratch, seq, NH_INVALIDATE, sub, policy, range);
+	nh_decision decide = nh_decisions[policy];
+	int ret;
+
+	if (range->event == MMU_NOTIFY_RELEASE)
+		decide = nh_decide_accept;
+	ret = nh_answer(sub, range, event, decide);
+	if (!ret) {
+		spin_lock(&sub->sequence);
+		mmu_interval_set_seq(interval, sequence);
+		spin_unlock(&sub->sequence);
+	}
+	nh_log_close(event, ret);
+	return !ret;
+}
+
+const struct mmu_interval_notifier_ops nh_interval_ops = {
+	.invalidate = nh_invalidate,
+};
+
+int nh_set_policy(struct nh_subscriber *sub, const struct nh_set_policy *arg)
+{
+	if (arg->policy < NH_ACCEPT || arg->policy >= NH_POLICIES || arg->when >= NH_WHENS)
+		return -EINVAL;
+	if (arg->wait_ms > NH_WAIT_MS_MAX)
+		return -ERANGE;
+	if (arg->policy == NH_ERRNO &&
+	    (!arg->error || arg->error < -MAX_ERRNO || arg->error > MAX_ERRNO))
+		return -ERANGE;
+	WRITE_ONCE(sub->error, arg->error);
+	WRITE_ONCE(sub->when, arg->when);
+	WRITE_ONCE(sub->wait_ms, arg->wait_ms);
+	WRITE_ONCE(sub->policy, arg->policy);
+	/*
+	 * The kernel calls through our own copy of the ops, and every callback
+	 * suits every subscriber: a call that races with this gets the old or
+	 * the new one.
+	 */
+	WRITE_ONCE(sub->ops.invalidate_range_start, nh_callbacks[arg->policy]);
+	return 0;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * All differences between kernels, v5.10 to mainline, each with its commit.
+ *
+ * What is newer than the kernel gets its name here; the rest of the module is
+ * written for mainline.
+ */
+#ifndef _NOTIFIER_HOLD_COMPAT_H
+#define _NOTIFIER_HOLD_COMPAT_H
+
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/module.h>
+#include <linux/sched.h>
+#include <linux/version.h>
+
+/*
+ * MMU_NOTIFIER_RANGE_MAYFAIL is not in any release: it comes with the patch
+ * "mm/mmu_notifier: Mark up direct reclaim paths with MAYFAIL" (Chris Wilson,
+ * 2020, 20200624080248.3701-1-chris@chris-wilson.co.uk).  Without the patch no
+ * range may fail, and every policy stays what it says.
+ */
+#ifdef MMU_NOTIFIER_RANGE_MAYFAIL
+#define nh_range_mayfail(range) mmu_notifier_range_mayfail(range)
+#else
+#define nh_range_mayfail(range) ((void)(range), false)
+#endif
+
+/* Linux commit f3ba3c710ac5 ("mm/highmem: Provide kmap_local*") (in v5.11) */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 11, 0)
+#define kmap_local_page(page) kmap_atomic(page)
+#define kunmap_local(address) kunmap_atomic(address)
+#endif
+
+/* Linux commit 2f064a59a11f ("sched: Change task_struct::state") (in v5.14) */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 14, 0)
+#define nh_task_state(task) READ_ONCE((task)->state)
+#else
+#define nh_task_state(task) READ_ONCE((task)->__state)
+#endif
+
+/* Linux commit 7b230db3b8d3 ("mm: Introduce struct folio") and those after it (in v5.16) */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 16, 0)
+struct folio {
+	struct page page;
+};
+
+static inline struct folio *page_folio(struct page *page)
+{
+	return (struct folio *)compound_head(page);
+}
+
+#define folio_ref_count(folio) page_ref_count(&(folio)->page)
+#define folio_mapped(folio) page_mapped(&(folio)->page)
+#define folio_test_swapcache(folio) PageSwapCache(&(folio)->page)
+#define folio_test_dirty(folio) PageDirty(&(folio)->page)
+#define folio_test_writeback(folio) PageWriteback(&(folio)->page)
+#define folio_test_lru(folio) PageLRU(&(folio)->page)
+#define folio_test_active(folio) PageActive(&(folio)->page)
+#endif
+
+/*
+ * Linux commit ca3574bd653a ("exit: Rename module_put_and_exit to
+ * module_put_and_kthread_exit") (in v5.17)
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 17, 0)
+#define module_put_and_kthread_exit(code) module_put_and_exit(code)
+#endif
+
+/* Linux commit 0b90ddae1348 ("mm/gup: Convert to folio_maybe_dma_pinned") (in v5.18) */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 18, 0)
+#define folio_maybe_dma_pinned(folio) page_maybe_dma_pinned(&(folio)->page)
+#endif
+
+#endif /* _NOTIFIER_HOLD_COMPAT_H */

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * notifier_hold - mmu notifier subscribers that hold page references as a DMA device does
+ *
+ * Each open file of /dev/notifier_hold is a subscriber to the mm of its opener:
+ * it covers one buffer, takes references on the pages (FOLL_GET or FOLL_PIN),
+ * writes and reads them through a kernel mapping as the "device", and answers
+ * invalidate_range_start, or an interval's invalidate, by a policy that user
+ * space chooses.
+ *
+ *	subscriber.c	the file: register, unregister, requests
+ *	callback.c	the callbacks and their policies
+ *	object.c	the pages that it holds
+ *	pressure.c	allocations that make the kernel reclaim
+ *	log.c		a record of every callback, read from /dev/notifier_hold_log
+ *	pairing.c	does each start have its end? checked while it runs
+ *	member.c	which subscribers that is about
+ *	observer.c	probes: what the kernel is at, whatever the callback says
+ *	reader.c	does mmu_interval_read_begin() return?
+ *	fault.c		faults of the module itself, planted to see that they are noticed
+ *	compat.h	all differences between kernels
+ *
+ * Everything that a callback needs is allocated when the module loads: on its
+ * way nothing allocates and no lock is taken that is held while anything does,
+ * or sleeps.  The layout of records and requests is in notifier_hold_uapi.h.
+ *
+ * Waits in a callback are bounded, on purpose: a driver that deadlocks is to be
+ * reported, not reproduced to the letter.
+ *
+ * Locks, outermost first:
+ *   subscriber.lock	what the subscriber holds; never taken in a callback
+ *   nh_get_lock	nh_candidate, around mmu_notifier_get()
+ *   nh_log_lock	what only changes without a subscriber; never in a callback
+ *   nh_members_lock	which subscriber has which bit in the pairing's masks
+ *   subscriber.object	the mutex of the modelled driver; guards nothing of ours
+ *   nh_bucket.lock	the open ranges of the tasks that hash there; innermost, in callbacks
+ *   subscriber.sequence	an interval's sequence number; innermost, in callbacks
+ */
+#include "notifier_hold.h"
+
+#include <linux/init.h>
+#include <linux/module.h>
+
+static int __init nh_init(void)
+{
+	int ret;
+
+	ret = nh_pairing_init();
+	if (ret)
+		return ret;
+	ret = nh_log_init();
+	if (ret)
+		goto err_pairing;
+	nh_observer_init();
+	ret = nh_subscriber_init();
+	if (ret)
+		goto err_observer;
+	return 0;
+
+err_observer:
+	nh_observer_exit();
+	nh_log_exit();
+err_pairing:
+	nh_pairing_exit();
+	return ret;
+}
+
+static void __exit nh_exit(void)
+{
+	nh_subscriber_exit();
+	nh_observer_exit();
+	nh_log_exit();
+	nh_pairing_exit();
+}
+
+module_init(nh_init);
+module_exit(nh_exit);
+
+MODULE_DESCRIPTION("mmu notifier subscribers that hold page references, with a log of every callback");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Who takes part in the pairing, when it may lose an end, and what was found.
+ *
+ * A member that a callback finds in a mask stays for as long as the callback
+ * runs: a subscriber is only forgotten after the SRCU grace period of its
+ * unregistration, and callbacks are its readers.
+ */
+#include "pairing.h"
+
+#include <linux/moduleparam.h>
+#include <linux/pid.h>
+#include <linux/rcupdate.h>
+
+static DEFINE_MUTEX(nh_members_lock);	/* guards the next two */
+static struct nh_subscriber *nh_members[NH_MEMBERS];
+static unsigned int nh_member_last;
+
+atomic64_t nh_present;
+atomic64_t nh_registered;
+atomic64_t nh_saturated;
+static atomic64_t nh_violations;
+static atomic64_t nh_aborted;
+
+static bool pairing = true;
+module_param(pairing, bool, 0644);
+MODULE_PARM_DESC(pairing, "check pairing while it runs, for subscribers to come, default 1");
+
+/* Those that are registered with an mm. */
+u64 nh_members_of(const struct mm_struct *mm)
+{
+	const u64 registered = atomic64_read(&nh_registered);
+	u64 members = 0;
+	unsigned int member;
+
+	for (member = 0; member < NH_MEMBERS && registered >> member; member++) {
+		if (registered & BIT_ULL(member) && nh_members[member]->mm == mm)
+			members |= BIT_ULL(member);
+	}
+	return members;
+}
+
+void nh_violation(struct nh_subscriber *sub, const struct mmu_notifier_range *range,
+		  enum nh_broken broken)
+{
+	struct nh_event scratch;
+	struct nh_event *event = nh_log_open(&scratch, nh_stamp(), NH_VIOLATION, sub,
+					     READ_ONCE(sub->policy), range);
+
+	atomic64_inc(&nh_violations);
+	nh_log_close(event, broken);
+}
+
+/* The same, for members and a start that was before, maybe of another task. */
+void nh_violations_of(u64 members, const struct nh_task *task, const struct nh_group *group,
+		      enum nh_broken broken)
+{
+	unsigned int member;
+
+	for (member = 0; member < NH_MEMBERS; member++) {
+		struct nh_subscriber *sub = nh_members[member];
+		struct nh_event scratch;
+		struct nh_event *event;
+
+		if (!(members & BIT_ULL(member)))
+			continue;
+		event = nh_log_open(&scratch, nh_stamp(), NH_VIOLATION, sub,
+				    READ_ONCE(sub->policy), &group->range);
+		event->range = group->address;
+		event->task = (unsigned long)task->task;
+		event->pid = task->pid;
+		atomic64_inc(&nh_violations);
+		nh_log_close(event, broken);
+	}
+}
+
+/* A subscriber is about to be registered: from now on it can be called. */
+void nh_pairing_join(struct nh_subscriber *sub)
+{
+	unsigned int i;
+
+	sub->member = -1;
+	if (!READ_ONCE(pairing) || sub->is_interval)
+		return;
+	mutex_lock(&nh_members_lock);
+	for (i = 0; i < NH_MEMBERS; i++) {
+		nh_member_last = (nh_member_last + 1) % NH_MEMBERS;
+		if (!nh_members[nh_member_last])
+			break;
+	}
+	if (i < NH_MEMBERS) {
+		sub->member = nh_member_last;
+		nh_members[sub->member] = sub;
+		atomic64_or(BIT_ULL(sub->member), &nh_present);
+	} else {
+		atomic64_inc(&nh_saturated);
+	}
+	mutex_unlock(&nh_members_lock);
+}
+
+/* It was: each start of its mm is for it, too. */
+void nh_pairing_joined(struct nh_subscriber *sub)
+{
+	if (sub->member >= 0)
+		atomic64_or(BIT_ULL(sub->member), &nh_registered);
+}
+
+/*
+ * May a task still be between the start and the end of what it has open?  Not
+ * when it is the one that asks, is gone, or sleeps for something to come: in
+ * between there is no such sleep.
+ */
+static bool nh_may_be_inside(const struct nh_task *task)
+{
+	struct task_struct *found;
+	bool inside;
+
+	if (nh_is_current(task))
+		return false;
+	rcu_read_lock();
+	found = pid_task(find_vpid(task->pid), PIDTYPE_PID);
+	inside = found == task->task && found->start_boottime == task->born &&
+		 !(nh_task_state(found) & TASK_INTERRUPTIBLE);
+	rcu_read_unlock();
+	return inside;
+}
+
+/* A subscriber is about to leave: ends that it still waits for are lost, legally or not. */
+void nh_pairing_leaving(struct nh_subscriber *sub)
+{
+	unsigned int bucket, i, depth;
+	u64 bit;
+
+	if (sub->member < 0)
+		return;
+	bit = BIT_ULL(sub->member);
+	for (bucket = 0; bucket < NH_BUCKETS; bucket++) {
+		raw_spin_lock(&nh_buckets[bucket].lock);
+		for (i = 0; i < NH_BUCKET_TASKS; i++) {
+			const struct nh_task *task = &nh_buckets[bucket].tasks[i];
+
+			for (depth = 0; depth < task->depth; depth++) {
+				if (!(nh_waiting(&task->groups[depth]) & bit))
+					continue;
+				if (nh_may_be_inside(task))
+					atomic64_inc(&nh_aborted);
+				else
+					nh_violations_of(bit, task, &task->groups[depth],
+							 NH_BROKEN_LOST_END);
+			}
+		}
+		raw_spin_unlock(&nh_buckets[bucket].lock);
+	}
+	atomic64_andnot(bit, &nh_registered);
+	atomic64_andnot(bit, &nh_present);
+}
+
+static void nh_forget(struct nh_group *group, unsigned int member)
+{
+	const u64 others = ~BIT_ULL(member);
+	unsigned int i;
+
+	group->expected &= others;
+	group->started &= others;
+	group->ending &= others;
+	group->ended &= others;
+	for (i = 0; i < group->starts; i++) {
+		if (group->order[i] == member)
+			group->order[i] = NH_MEMBERS;
+	}
+}
+
+/* It left: it is not called any more, and its number among the members is free. */
+void nh_pairing_left(struct nh_subscriber *sub)
+{
+	unsigned int bucket, i, depth;
+
+	if (sub->member < 0)
+		return;
+	for (bucket = 0; bucket < NH_BUCKETS; bucket++) {
+		raw_spin_lock(&nh_buckets[bucket].lock);
+		for (i = 0; i < NH_BUCKET_TASKS; i++) {
+			for (depth = 0; depth < NH_NESTING; depth++)
+				nh_forget(&nh_buckets[bucket].tasks[i].groups[depth], sub->member);
+		}
+		raw_spin_unlock(&nh_buckets[bucket].lock);
+	}
+	mutex_lock(&nh_members_lock);
+	nh_members[sub->member] = NULL;
+	mutex_unlock(&nh_members_lock);
+	sub->member = -1;
+}
+
+/* There is no subscriber. */
+void nh_pairing_reset(void)
+{
+	unsigned int bucket, i;
+
+	for (bucket = 0; bucket < NH_BUCKETS; bucket++) {
+		for (i = 0; i < NH_BUCKET_TASKS; i++)
+			nh_buckets[bucket].tasks[i].depth = 0;
+	}
+	atomic64_set(&nh_violations, 0);
+	atomic64_set(&nh_saturated, 0);
+	atomic64_set(&nh_aborted, 0);
+}
+
+void nh_pairing_count(struct nh_counters *counters)
+{
+	counters->violations = atomic64_read(&nh_violations);
+	counters->saturated = atomic64_read(&nh_saturated);
+	counters->aborted = atomic64_read(&nh_aborted);
+}

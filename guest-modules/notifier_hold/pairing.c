@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Does each invalidate_range_start have its end?  Checked while it runs.
+ *
+ * A group is one call of mmu_notifier_invalidate_range_start(): one task, one
+ * struct mmu_notifier_range, every subscriber of the mm in the order of its
+ * list.  A task's groups nest, and the kernel's function that owns a range
+ * returns after it called the end, so that they are a stack; the range itself
+ * lies on the task's stack, and what begins at or above the address of an open
+ * one tells that the function of that one has returned.
+ *
+ * Every subscriber with an end gets it once, in the order of the starts, after
+ * all of them, with the range as it was.  After a failure that is not tolerated
+ * a blockable range gets them twice: once from
+ * mn_hlist_invalidate_range_start() and once from its caller, which does not
+ * know; Linux commit c2655835fd8c ("mm/mmu_notifiers: ensure range_end() is
+ * paired with range_start()") (in v5.12).  One that is not blockable gets them
+ * once since then, before it not at all: both are taken.
+ *
+ * A subscriber that leaves in between loses its end, and that is legal.
+ */
+#include "pairing.h"
+
+#include <linux/hash.h>
+#include <linux/sched/task_stack.h>
+#include <linux/vmalloc.h>
+
+struct nh_bucket *nh_buckets;
+
+static struct nh_bucket *nh_bucket_of(const struct task_struct *task)
+{
+	return &nh_buckets[hash_ptr(task, NH_BUCKET_BITS)];
+}
+
+static struct nh_group *nh_top(struct nh_task *task)
+{
+	return task->depth ? &task->groups[task->depth - 1] : NULL;
+}
+
+/* Members whose end is still to come. */
+u64 nh_waiting(const struct nh_group *group)
+{
+	if (group->failed && !mmu_notifier_range_blockable(&group->range))
+		return 0;
+	return group->ending & ~group->ended & atomic64_read(&nh_present);
+}
+
+/* A failure was not tolerated: once more for the caller, where the kernel ends it itself first. */
+static bool nh_may_repeat(const struct nh_group *group)
+{
+	return group->failed && group->rounds == 1 &&
+	       mmu_notifier_range_blockable(&group->range) &&
+	       group->ending & atomic64_read(&nh_present);
+}
+
+/* The starts of a group are over: who had none, though it was there all the time? */
+static void nh_check_starts(const struct nh_task *task, const struct nh_group *group)
+{
+	u64 missing = group->expected & ~group->started & atomic64_read(&nh_registered);
+
+	if (missing)
+		nh_violations_of(missing, task, group, NH_BROKEN_MISSING_START);
+}
+
+/* The innermost group is over: report what it lacks, and forget it. */
+static void nh_pop(struct nh_task *task, enum nh_broken broken)
+{
+	const struct nh_group *group = nh_top(task);
+	u64 waiting = nh_waiting(group);
+
+	if (!group->ended && !group->rounds)
+		nh_check_starts(task, group);
+	if (waiting)
+		nh_violations_of(waiting, task, group, broken);
+	task->depth--;
+}
+
+/* Has the function that owns an open range returned, as a start with this range tells? */
+static bool nh_is_over(const struct nh_group *group, const struct mmu_notifier_range *range)
+{
+	if (group->starting)
+		return false;
+	if (!nh_waiting(group) && !nh_may_repeat(group))
+		return true;
+	return (unsigned long)range >= group->address && object_is_on_stack(range) &&
+	       object_is_on_stack((const void *)group->address);
+}
+
+static bool nh_joins(const struct nh_group *group, const struct nh_subscriber *sub,
+		     const struct mmu_notifier_range *range)
+{
+	return group->address == (unsigned long)range && group->range.mm == range->mm &&
+	       !group->ended && !group->rounds && !(group->started & BIT_ULL(sub->member));
+}
+
+static bool nh_is_same(const struct mmu_notifier_range *a, const struct mmu_notifier_range *b)
+{
+	return a->mm == b->mm && a->start == b->start && a->end == b->end &&
+	       a->flags == b->flags && a->event == b->event;
+}
+
+bool nh_is_current(const struct nh_task *task)
+{
+	return task->task == current && task->born == current->start_boottime;
+}
+
+/* Nothing more can come for what a task has open: ends that are due, or may be due again. */
+static bool nh_is_idle(const struct nh_task *task)
+{
+	unsigned int i;
+
+	for (i = 0; i < task->depth; i++) {
+		const struct nh_group *group = &task->groups[i];
+
+		/* Pairs with nh_pairing_started() of its task. */
+		if (smp_load_acquire(&group->starting))
+			return false;
+		if (nh_waiting(group) || nh_may_repeat(group))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * The slot of the current task; with `claim`, else an idle one: a group without
+ * ends stays open until its task starts another, which may be never.
+ */
+static struct nh_task *nh_task_find(struct nh_bucket *bucket, bool claim)
+{
+	struct nh_task *idle = NULL;
+	unsigned int i;
+
+	for (i = 0; i < NH_BUCKET_TASKS; i++) {
+		struct nh_task *task = &bucket->tasks[i];
+
+		if (nh_is_current(task))
+			return task;
+		if (claim && !idle && nh_is_idle(task))
+			idle = task;
+	}
+	if (!idle)
+		return NULL;
+	while (idle->depth)
+		nh_pop(idle, NH_BROKEN_LOST_END);
+	idle->task = current;
+	idle->born = current->start_boottime;
+	idle->pid = task_pid_nr(current);
+	/* For nh_was_last(). */
+	idle->groups[0].address = 0;
+	return idle;
+}
+
+static struct nh_group *nh_push(struct nh_task *task, struct nh_subscriber *sub,
+				const struct mmu_notifier_range *range)
+{
+	struct nh_group *outer = nh_top(task);
+	struct nh_group *group = &task->groups[task->depth];
+
+	if (outer && outer->starting)
+		nh_violation(sub, range, NH_BROKEN_REENTERED);
+	if (task->depth == NH_NESTING)
+		return NULL;
+	*group = (struct nh_group){
+		.range = *range,
+		.address = (unsigned long)range,
+		.expected = nh_members_of(range->mm),
+	};
+	if (++task->depth < NH_NESTING)
+		task->groups[task->depth].address = 0;
+	return group;
+}
+
+/* A start begins.  What it returns goes to nh_pairing_started() when it ends. */
+struct nh_group *nh_pairing_start(struct nh_subscriber *sub, const struct mmu_notifier_range *range)
+{
+	struct nh_bucket *bucket = nh_bucket_of(current);
+	struct nh_group *group = NULL;
+	struct nh_task *task;
+
+	if (sub->member < 0)
+		return NULL;
+	raw_spin_lock(&bucket->lock);
+	task = nh_task_find(bucket, true);
+	if (task) {
+		while (task->depth && !nh_joins(nh_top(task), sub, range) &&
+		       nh_is_over(nh_top(task), range))
+			nh_pop(task, NH_BROKEN_LOST_END);
+		group = nh_top(task);
+		if (!group || !nh_joins(group, sub, range))
+			group = nh_push(task, sub, range);
+	}
+	if (!group || group->starts == NH_GROUP_STARTS) {
+		atomic64_inc(&nh_saturated);
+		group = NULL;
+	} else {
+		if (!nh_is_same(&group->range, range))
+			nh_violation(sub, range, NH_BROKEN_RANGE);
+		group->order[group->starts++] = sub->member;
+		group->started |= BIT_ULL(sub->member);
+		if (sub->has_end)
+			group->ending |= BIT_ULL(sub->member);
+		group->starting = true;
+	}
+	raw_spin_unlock(&bucket->lock);
+	return group;
+}
+
+/* It returns `result`.  The group is on the stack of the current task still. */
+void nh_pairing_started(struct nh_group *group, int result)
+{
+	if (!group)
+		return;
+	if (result && !(result == -EAGAIN && nh_range_mayfail(&group->range)))
+		group->failed = true;
+	/* Pairs with nh_is_idle() of another task. */
+	smp_store_release(&group->starting, false);
+}
+
+/* Did the range that was closed last here start this subscriber? */
+static bool nh_was_last(const struct nh_task *task, const struct nh_subscriber *sub,
+			const struct mmu_notifier_range *range)
+{
+	const struct nh_group *last = &task->groups[task->depth];
+
+	return task->depth < NH_NESTING && last->address == (unsigned long)range &&
+	       last->started & BIT_ULL(sub->member);
+}
+
+/* The group of a range, made the innermost. */
+static struct nh_group *nh_unwind(struct nh_task *task, const struct mmu_notifier_range *range)
+{
+	unsigned int depth = task->depth;
+
+	while (depth && task->groups[depth - 1].address != (unsigned long)range)
+		depth--;
+	if (!depth)
+		return NULL;
+	while (task->depth > depth)
+		nh_pop(task, NH_BROKEN_NESTING);
+	return nh_top(task);
+}
+
+/* Mark a member's end; returns what broke, or 0. */
+static int nh_end(struct nh_task *task, struct nh_group *group, const struct nh_subscriber *sub)
+{
+	const u64 bit = BIT_ULL(sub->member);
+	unsigned int at;
+
+	if (!group->ended && !group->rounds)
+		nh_check_starts(task, group);
+	if (group->ended & bit && !nh_waiting(group) && group->rounds) {
+		group->ended = 0;
+		group->next = 0;
+	}
+	if (group->ended & bit)
+		return NH_BROKEN_EXTRA_END;
+	group->ended |= bit;
+	for (at = group->next; at < group->starts && group->order[at] != sub->member; at++)
+		;
+	if (at == group->starts)
+		return NH_BROKEN_ORDER;
+	group->next = at + 1;
+	return 0;
+}
+
+/* An end comes. */
+void nh_pairing_end(struct nh_subscriber *sub, const struct mmu_notifier_range *range)
+{
+	struct nh_bucket *bucket = nh_bucket_of(current);
+	struct nh_group *group;
+	struct nh_task *task;
+	int broken = 0;
+
+	if (sub->member < 0)
+		return;
+	raw_spin_lock(&bucket->lock);
+	task = nh_task_find(bucket, false);
+	group = task ? nh_unwind(task, range) : NULL;
+	if (!group || !(group->started & BIT_ULL(sub->member))) {
+		broken = task && nh_was_last(task, sub, range) ? NH_BROKEN_EXTRA_END :
+								 NH_BROKEN_ORPHAN_END;
+		/* Its start may be one of those that there was no room for. */
+		if (atomic64_read(&nh_saturated)) {
+			atomic64_inc(&nh_saturated);
+			broken = 0;
+		}
+	} else {
+		if (!nh_is_same(&group->range, range))
+			nh_violation(sub, range, NH_BROKEN_RANGE);
+		broken = nh_end(task, group, sub);
+		if (!nh_waiting(group)) {
+			group->rounds++;
+			if (!nh_may_repeat(group))
+				nh_pop(task, NH_BROKEN_LOST_END);
+		}
+	}
+	if (broken)
+		nh_violation(sub, range, broken);
+	raw_spin_unlock(&bucket->lock);
+}
+
+int nh_pairing_init(void)
+{
+	unsigned int bucket;
+
+	nh_buckets = vzalloc(array_size(NH_BUCKETS, sizeof(*nh_buckets)));
+	if (!nh_buckets)
+		return -ENOMEM;
+	for (bucket = 0; bucket < NH_BUCKETS; bucket++)
+		raw_spin_lock_init(&nh_buckets[bucket].lock);
+	return 0;
+}
+
+void nh_pairing_exit(void)
+{
+	vfree(nh_buckets);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What is open, for pairing.c, and whose it is, by member.c. */
+#ifndef _NOTIFIER_HOLD_PAIRING_H
+#define _NOTIFIER_HOLD_PAIRING_H
+
+#include <linux/bits.h>
+
+#include "notifier_hold.h"
+
+#define NH_BUCKET_BITS 6
+#define NH_BUCKETS BIT(NH_BUCKET_BITS)
+#define NH_BUCKET_TASKS 8
+#define NH_NESTING 4
+#define NH_GROUP_STARTS 16
+#define NH_MEMBERS 64
+
+/* Masks are of members. */
+struct nh_group {
+	struct mmu_notifier_range range;	/* as it was at the first start */
+	unsigned long address;		/* of the caller's own */
+	u64 expected;			/* were registered before the first start */
+	u64 started;
+	u64 ending;			/* of those that started: have an invalidate_range_end */
+	u64 ended;			/* in this round of ends */
+	u8 order[NH_GROUP_STARTS];	/* of starts; NH_MEMBERS: one that is gone */
+	u8 starts;			/* in order */
+	u8 next;			/* of order: whose end is due */
+	u8 rounds;			/* of ends that are complete */
+	bool failed;			/* a start did, and that was not tolerated */
+	bool starting;			/* in a callback of a start */
+};
+
+struct nh_task {
+	struct task_struct *task;	/* only to compare; NULL: never used */
+	u64 born;			/* tells a task from the next at its address */
+	pid_t pid;
+	unsigned int depth;
+	struct nh_group groups[NH_NESTING];
+};
+
+struct nh_bucket {
+	/* Guards the tasks; failed and starting are written without it, by the task itself. */
+	raw_spinlock_t lock;
+	struct nh_task tasks[NH_BUCKET_TASKS];
+};
+
+/* pairing.c */
+extern struct nh_bucket *nh_buckets;
+u64 nh_waiting(const struct nh_group *group);
+bool nh_is_current(const struct nh_task *task);
+
+/* member.c */
+extern atomic64_t nh_present;		/* from before registration until it begins to leave */
+extern atomic64_t nh_registered;	/* the same, from after registration */
+extern atomic64_t nh_saturated;
+u64 nh_members_of(const struct mm_struct *mm);
+void nh_violation(struct nh_subscriber *sub, const struct mmu_notifier_range *range,
+		  enum nh_broken broken);
+void nh_violations_of(u64 members, const struct nh_task *task, const struct nh_group *group,
+		      enum nh_broken broken);
+
+#endif /* _NOTIFIER_HOLD_PAIRING_H */

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* A subscriber: an open file of /dev/notifier_hold, from registration to its end. */
+#include "notifier_hold.h"
+
+#include <linux/err.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+static atomic_t nh_numbers;	/* subscriber numbers given out */
+
+/* The subscriber that mmu_notifier_get() is to register, and what guards it. */
+static struct nh_subscriber *nh_candidate;
+static DEFINE_MUTEX(nh_get_lock);
+
+static struct mmu_notifier *nh_alloc_notifier(struct mm_struct *mm)
+{
+	return &nh_candidate->notifier;
+}
+
+static void nh_free_subscriber(struct nh_subscriber *sub)
+{
+	kvfree(sub->pages);
+	kfree(sub);
+}
+
+static void nh_free_notifier(struct mmu_notifier *notifier)
+{
+	struct nh_subscriber *sub = container_of(notifier, struct nh_subscriber, notifier);
+
+	/* mmu_notifier_get() failed: the file still owns the subscriber. */
+	if (!sub->unregister_event)
+		return;
+	nh_pairing_left(sub);
+	nh_log_close(sub->unregister_event, 0);
+	nh_free_subscriber(sub);
+	nh_log_put();
+}
+
+static int nh_register(struct nh_subscriber *sub)
+{
+	struct mmu_notifier *notifier;
+
+	if (sub->is_interval)
+		return mmu_interval_notifier_insert(&sub->interval, current->mm, sub->addr,
+						    sub->len, &nh_interval_ops);
+	if (!sub->is_got)
+		return mmu_notifier_register(&sub->notifier, current->mm);
+
+	mutex_lock(&nh_get_lock);
+	nh_candidate = sub;
+	notifier = mmu_notifier_get(&sub->ops, current->mm);
+	nh_candidate = NULL;
+	mutex_unlock(&nh_get_lock);
+	return PTR_ERR_OR_ZERO(notifier);
+}
+
+static bool nh_flags_are_known(u32 flags)
+{
+	if (flags & ~(NH_SUB_END | NH_SUB_GET | NH_SUB_INTERVAL))
+		return false;
+	return (flags & (NH_SUB_GET | NH_SUB_INTERVAL)) != (NH_SUB_GET | NH_SUB_INTERVAL);
+}
+
+static int nh_subscribe(struct nh_subscriber *sub, struct nh_subscribe *arg)
+{
+	const struct nh_set_policy policy = {
+		.policy = arg->policy,
+		.error = arg->error,
+		.when = arg->when,
+		.wait_ms = arg->wait_ms,
+	};
+	struct nh_event scratch;
+	struct nh_event *event;
+	u64 seq;
+	int ret;
+
+	if (sub->subscribed)
+		return -EBUSY;
+	if (!arg->len || !PAGE_ALIGNED(arg->addr | arg->len) || arg->len > NH_BUFFER_MAX ||
+	    arg->addr > TASK_SIZE - arg->len || !nh_flags_are_known(arg->flags))
+		return -EINVAL;
+	ret = nh_set_policy(sub, &policy);
+	if (ret)
+		return ret;
+
+	if (!sub->number)
+		sub->number = atomic_inc_return(&nh_numbers);
+	sub->addr = arg->addr;
+	sub->len = arg->len;
+	sub->mm = current->mm;
+	sub->is_got = arg->flags & NH_SUB_GET;
+	sub->is_interval = arg->flags & NH_SUB_INTERVAL;
+	sub->has_end = arg->flags & NH_SUB_END && !sub->is_interval;
+	sub->ops.invalidate_range_end = sub->has_end ? nh_range_end : NULL;
+	sub->ops.release = nh_release;
+	sub->ops.alloc_notifier = nh_alloc_notifier;
+	sub->ops.free_notifier = nh_free_notifier;
+	sub->notifier.ops = &sub->ops;
+
+	kvfree(sub->pages);	/* of an attempt before that failed */
+	sub->capacity = arg->len >> PAGE_SHIFT;
+	sub->pages = kvcalloc(sub->capacity, sizeof(*sub->pages), GFP_KERNEL);
+	if (!sub->pages)
+		return -ENOMEM;
+
+	nh_log_get();
+	nh_pairing_join(sub);
+	seq = nh_stamp();
+	event = nh_log_open(&scratch, seq, NH_REGISTER, sub, sub->policy, NULL);
+	ret = nh_register(sub);
+	nh_log_close(event, ret);
+	if (ret) {
+		nh_pairing_leaving(sub);
+		nh_pairing_left(sub);
+		nh_log_put();
+		return ret;
+	}
+	nh_pairing_joined(sub);
+	sub->subscribed = true;
+	arg->subscriber = sub->number;
+	return 0;
+}
+
+static int nh_get_stats(struct nh_subscriber *sub, struct nh_stats *arg)
+{
+	arg->starts = atomic64_read(&sub->starts);
+	arg->ends = atomic64_read(&sub->ends);
+	arg->own = atomic64_read(&sub->own);
+	arg->mayfail = atomic64_read(&sub->mayfail);
+	arg->direct = atomic64_read(&sub->direct);
+	arg->refused = atomic64_read(&sub->refused);
+	arg->waits = atomic64_read(&sub->waits);
+	arg->timeouts = atomic64_read(&sub->timed_out);
+	return 0;
+}
+
+static int nh_set_fence(struct nh_subscriber *sub, u32 done)
+{
+	if (done) {
+		complete_all(&sub->fence);
+		return 0;
+	}
+	reinit_completion(&sub->fence);
+	atomic_set(&sub->timeouts, 0);
+	return 0;
+}
+
+union nh_argument {
+	struct nh_subscribe subscribe;
+	struct nh_set_policy policy;
+	struct nh_hold hold;
+	struct nh_device device;
+	struct nh_pages pages;
+	struct nh_same same;
+	struct nh_kalloc kalloc;
+	struct nh_build build;
+	struct nh_stats stats;
+	struct nh_read_begin read_begin;
+	u32 fence;
+};
+
+static int nh_request(struct file *file, unsigned int cmd, union nh_argument *arg)
+{
+	struct nh_subscriber *sub = file->private_data;
+
+	if (cmd == NH_SUBSCRIBE)
+		return nh_subscribe(sub, &arg->subscribe);
+	if (!sub->subscribed)
+		return -ENXIO;
+	switch (cmd) {
+	case NH_SET_POLICY:
+		return nh_set_policy(sub, &arg->policy);
+	case NH_HOLD_PAGES:
+		return nh_hold_pages(sub, &arg->hold);
+	case NH_PUT_PAGES:
+		arg->hold.pages = nh_put_pages(sub);
+		return 0;
+	case NH_DEVICE_WRITE:
+		return nh_device_write(sub, &arg->device);
+	case NH_DEVICE_CHECK:
+		return nh_device_check(sub, &arg->device);
+	case NH_GET_PAGES:
+		return nh_get_pages(sub, &arg->pages);
+	case NH_GET_SAME:
+		return nh_get_same(sub, &arg->same);
+	case NH_KALLOC:
+		return nh_kalloc(sub, &arg->kalloc);
+	case NH_BUILD:
+		return nh_build(sub, &arg->build);
+	case NH_GET_STATS:
+		return nh_get_stats(sub, &arg->stats);
+	case NH_READ_BEGIN:
+		return nh_read_begin(sub, file, &arg->read_begin);
+	case NH_SET_FENCE:
+		return nh_set_fence(sub, arg->fence);
+	default:
+		return -ENOTTY;
+	}
+}
+
+static long nh_ioctl(struct file *file, unsigned int cmd, unsigned long address)
+{
+	struct nh_subscriber *sub = file->private_data;
+	void __user *user = (void __user *)address;
+	union nh_argument arg = {};
+	int ret;
+
+	if (_IOC_SIZE(cmd) > sizeof(arg))
+		return -ENOTTY;
+	if (_IOC_DIR(cmd) & _IOC_WRITE && copy_from_user(&arg, user, _IOC_SIZE(cmd)))
+		return -EFAULT;
+	mutex_lock(&sub->lock);
+	ret = nh_request(file, cmd, &arg);
+	mutex_unlock(&sub->lock);
+	if (ret)
+		return ret;
+	if (_IOC_DIR(cmd) & _IOC_READ && copy_to_user(user, &arg, _IOC_SIZE(cmd)))
+		return -EFAULT;
+	return 0;
+}
+
+static int nh_open(struct inode *inode, struct file *file)
+{
+	struct nh_subscriber *sub = kzalloc(sizeof(*sub), GFP_KERNEL);
+
+	if (!sub)
+		return -ENOMEM;
+	mutex_init(&sub->lock);
+	mutex_init(&sub->object);
+	spin_lock_init(&sub->sequence);
+	init_completion(&sub->fence);
+	complete_all(&sub->fence);
+	file->private_data = sub;
+	return 0;
+}
+
+/*
+ * The last user of the file is gone: no request runs.  The pages go first, then
+ * the subscription, as mmu_notifier_unregister() asks.  In a process that was
+ * killed the mm went before its files, and release() was called from there.
+ */
+static int nh_close(struct inode *inode, struct file *file)
+{
+	struct nh_subscriber *sub = file->private_data;
+	u64 seq;
+
+	nh_put_pages(sub);
+	if (!sub->subscribed) {
+		nh_free_subscriber(sub);
+		return 0;
+	}
+	seq = nh_stamp();
+	sub->unregister_event = nh_log_open(&sub->unregister, seq, NH_UNREGISTER, sub,
+					    sub->policy, NULL);
+	nh_pairing_leaving(sub);
+	if (sub->is_got) {
+		mmu_notifier_put(&sub->notifier);
+		return 0;
+	}
+	if (sub->is_interval)
+		mmu_interval_notifier_remove(&sub->interval);
+	else
+		mmu_notifier_unregister(&sub->notifier, sub->mm);
+	nh_free_notifier(&sub->notifier);
+	return 0;
+}
+
+static const struct file_operations nh_fops = {
+	.owner = THIS_MODULE,
+	.open = nh_open,
+	.release = nh_close,
+	.unlocked_ioctl = nh_ioctl,
+};
+
+static struct miscdevice nh_device = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "notifier_hold",
+	.fops = &nh_fops,
+	.mode = 0600,
+};
+
+/* Numbers given out so far. */
+u32 nh_subscribers(void)
+{
+	return atomic_read(&nh_numbers);
+}
+
+int nh_subscriber_init(void)
+{
+	return misc_register(&nh_device);
+}
+
+void nh_subscriber_exit(void)
+{
+	misc_deregister(&nh_device);
+}
