@@ -9,11 +9,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from harness import console, pressures
 from harness.guest.agent import GuestProcess, GuestTimeout
 from harness.guest.machine import Condition, Machine, Watchdogs
+from harness.host import workspace
 from harness.host.clock import Deadline
 from harness.host.starvation import share, starved
 from harness.model import event
@@ -160,17 +162,20 @@ class Listener:
             self.enough.set()
 
 
-def drive(scenario: Scenario, machine: Machine, listener: Listener, limit_s: float) -> tuple[Recording, bytes]:
-    """Run a scenario to its end, or to the end of its time; returns the recording and the raw event log.
+def drive(scenario: Scenario, machine: Machine, listener: Listener, limit_s: float, events: Path) -> Recording:
+    """Run a scenario to its end, or to the end of its time.
 
     listener: hears the machine's console. limit_s: how long the steps may take
-    in all, already scaled to this guest. Raises GuestLost when the machine
-    went away for a reason of the host.
+    in all, already scaled to this guest. events: the file that the event log
+    goes to; there is none after a guest that could not give it. Raises
+    GuestLost when the machine went away for a reason of the host.
     """
     loaded = machine.hello.get("modules", "?")
     if loaded != "ok":
         raise CannotTest(f"the module does not load on this kernel: {loaded}", f"see {machine.console.log}")
-    drive = _Drive(scenario, machine, listener, Deadline(limit_s))
+    events.parent.mkdir(parents=True, exist_ok=True)
+    events.unlink(missing_ok=True)
+    drive = _Drive(scenario, machine, listener, Deadline(limit_s), events)
     try:
         try:
             drive.run()
@@ -179,15 +184,17 @@ def drive(scenario: Scenario, machine: Machine, listener: Listener, limit_s: flo
     except GuestLost as lost:
         drive.ended, drive.detail = _why(machine, lost)
     drive.mind_the_host()
-    return drive.recording(), drive.raw
+    return drive.recording()
 
 
 class _Drive:
     """A scenario under way."""
 
-    def __init__(self, scenario: Scenario, machine: Machine, listener: Listener, deadline: Deadline) -> None:
+    def __init__(
+        self, scenario: Scenario, machine: Machine, listener: Listener, deadline: Deadline, events: Path
+    ) -> None:
         self.ended, self.detail = Ended.COMPLETE, ""
-        self.raw = b""
+        self._events = events
         self._scenario = scenario
         self._machine = machine
         self._listener = listener
@@ -219,7 +226,7 @@ class _Drive:
             # Killed, its descriptors let go of pages and subscribers all the same.
             driver.signal(9)
             driver.wait(self._grace_s)
-        self.raw = self._machine.agent.read_file(LOG_DEVICE, self._grace_s)
+        self._keep_events()
 
     def give_up(self, late: GuestTimeout) -> None:
         """The guest did not do what it always can: it hangs, if it was not already caught at something worse."""
@@ -255,9 +262,19 @@ class _Drive:
             before=_counters(vmstat[:1]),
             after=_counters(vmstat[1:]),
             module=_counters([answer.reply for answer in self._answers if answer.reply.get("verb") == "log"]),
-            events=event.parse(self.raw, self._scenario.name) if self.raw else event.EMPTY,
+            events=event.read(self._events),
             console=self._machine.console.log.read_bytes(),
         )
+
+    def _keep_events(self) -> None:
+        """The event log, whole or not at all."""
+        part = self._events.with_suffix(".part")
+        try:
+            with workspace.space(part), part.open("wb") as file:
+                self._machine.agent.read_file(LOG_DEVICE, self._grace_s, file)
+            part.replace(self._events)
+        finally:
+            part.unlink(missing_ok=True)
 
     def _step(self, driver: GuestProcess, command: Command) -> bool:
         """One command; False when the scenario is over with it."""

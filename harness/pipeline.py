@@ -266,21 +266,24 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
     place = folder / scenario.name
     place.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    raw = b""
     try:
         listener = Listener()
         with lab.machine(scenario.shape, place, listener) as machine:
             waited_s = time.monotonic() - began
             restored_s = machine.ready_s if machine.cloned else 0.0
             ready = {"boot": waited_s - restored_s, "restore": restored_s}
-            recording, raw = drive(scenario, machine, listener, scaled(timeout_s, lab.slowdown(machine)))
+            recording = drive(
+                scenario,
+                machine,
+                listener,
+                scaled(timeout_s, lab.slowdown(machine)),
+                folder / "events" / f"{scenario.name}.bin",
+            )
     except machines.BootFailed as failed:
         ready = {"boot": time.monotonic() - began}
         console = (place / "console.log").read_bytes()
         recording = recordings.no_boot(scenario, str(failed), console, ready["boot"])
     with workspace.space(place):
-        if raw:
-            workspace.write_atomic(folder / "events" / f"{scenario.name}.bin", raw)
         workspace.write_atomic(place / "scenario.yaml", scenario.path.read_bytes())
         workspace.write_atomic(place / "record.json", recordings.document(recording))
     return recording, ready

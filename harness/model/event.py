@@ -11,14 +11,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.model.errors import MachineError
+
+if TYPE_CHECKING:  # numpy takes 0.1 s to import, which `harness list` has no use for
+    import numpy as np
+    import numpy.typing as npt
+
+    Column = npt.NDArray[Any]
+    Mask = npt.NDArray[np.bool_]
 
 ABI = 2
 MAGIC = 0x474C484E
 HEADER = struct.Struct("<IIIIQQQ")
 RECORD = struct.Struct("<10QIIiIIIBBBBI")
+# Events that are looked at together: 1.8 MB, which a CPU's own cache holds.
+CHUNK_RECORDS = 1 << 14
 
 BLOCKABLE = 1 << 0  # MMU_NOTIFIER_RANGE_BLOCKABLE, include/linux/mmu_notifier.h
 MAYFAIL = 1 << 1  # MMU_NOTIFIER_RANGE_MAYFAIL, the patch
@@ -60,6 +69,9 @@ OWN_BUFFER = 1 << 1
 OWNER_IS_CURRENT = 1 << 2
 HAS_END = 1 << 3
 QUENCHED = 1 << 4
+OBSERVED = 1 << 5
+UNMAP_ONE = 1 << 6
+DIRECT = 1 << 7
 
 
 class Event(NamedTuple):
@@ -88,11 +100,6 @@ class Event(NamedTuple):
     cpu: int
 
     @property
-    def own(self) -> bool:
-        """The range overlaps the subscriber's own buffer."""
-        return bool(self.context & OWN_BUFFER)
-
-    @property
     def mayfail(self) -> bool:
         """The range carries MMU_NOTIFIER_RANGE_MAYFAIL."""
         return bool(self.flags & MAYFAIL)
@@ -112,40 +119,171 @@ class Event(NamedTuple):
 
 
 @dataclass(frozen=True)
-class EventLog:
-    """A whole log: `raw` is its records, `lost` the records that did not fit into it."""
+class Chunk:
+    """Some records that follow each other in the log; `chunk["flags"]` is that field of each of them.
 
-    raw: bytes
+    Valid until the next one is asked for.
+    """
+
+    records: npt.NDArray[np.void]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, field: str) -> Column:
+        column: Column = self.records[field]
+        return column
+
+    def __iter__(self) -> Iterator[Event]:
+        return map(Event._make, self.records.tolist())
+
+    def of(self, *kinds: Kind) -> Mask:
+        """Which are of one of these kinds."""
+        mask: Mask = self["kind"] == kinds[0]
+        for kind in kinds[1:]:
+            mask = mask | (self["kind"] == kind)
+        return mask
+
+    def take(self, which: Column) -> Chunk:
+        """The records of a mask, or at some places."""
+        return Chunk(self.records[which])
+
+    @property
+    def own(self) -> Mask:
+        """The range overlaps the subscriber's own buffer."""
+        return (self["context"] & OWN_BUFFER).astype(bool)
+
+    @property
+    def mayfail(self) -> Mask:
+        """As Event.mayfail."""
+        return (self["flags"] & MAYFAIL).astype(bool)
+
+    @property
+    def blockable(self) -> Mask:
+        """As Event.blockable."""
+        return (self["flags"] & BLOCKABLE).astype(bool)
+
+    @property
+    def observed(self) -> Mask:
+        """A probe watched try_to_unmap_one()."""
+        return (self["context"] & OBSERVED).astype(bool)
+
+    @property
+    def unmap_one(self) -> Mask:
+        """The probe saw the task below try_to_unmap_one()."""
+        return (self["context"] & UNMAP_ONE).astype(bool)
+
+    @property
+    def strict_direct(self) -> Mask:
+        """As Event.strict_direct."""
+        direct: Mask = self["pf_flags"] & (PF_MEMALLOC | PF_KSWAPD) == PF_MEMALLOC
+        direct &= (self["context"] & RECLAIM_STATE).astype(bool)
+        return direct
+
+
+@dataclass
+class Tally:
+    """How many events were of a sort, and the one that began first."""
+
+    count: int = 0
+    first: Event | None = None
+
+    def add(self, chunk: Chunk, which: Mask) -> None:
+        """Count the records of a mask."""
+        count = int(which.sum())
+        if not count:
+            return
+        self.count += count
+        some = chunk.records[which]
+        earliest = Event._make(some[some["seq"].argmin()].item())
+        if self.first is None or earliest.seq < self.first.seq:
+            self.first = earliest
+
+
+@dataclass(frozen=True)
+class EventLog:
+    """A log, in a file or in memory, of which never more than a chunk is looked at.
+
+    Records lie in the order in which callbacks reserved them. That is the
+    order of `seq` for each task, but not across tasks: between taking its
+    number and its record, a task can be preempted for as long as it pleases.
+
+    lost: records that did not fit into it. capacity: how many would.
+    """
+
+    source: Path | bytes
+    count: int
     lost: int
     capacity: int
 
     def __len__(self) -> int:
-        return len(self.raw) // RECORD.size
+        return self.count
 
     def __iter__(self) -> Iterator[Event]:
-        return map(Event._make, RECORD.iter_unpack(self.raw))
+        for chunk in self.chunks():
+            yield from chunk
+
+    def of(self, *kinds: Kind) -> Iterator[Event]:
+        """The events of kinds that are few: anything but starts and ends."""
+        for chunk in self.chunks():
+            yield from chunk.take(chunk.of(*kinds))
+
+    def chunks(self) -> Iterator[Chunk]:
+        """All records in the order of the log, CHUNK_RECORDS at a time."""
+        import numpy as np
+
+        if isinstance(self.source, bytes):
+            whole = np.frombuffer(self.source, _layout(), self.count, HEADER.size)
+            for begin in range(0, self.count, CHUNK_RECORDS):
+                yield Chunk(whole[begin : begin + CHUNK_RECORDS])
+            return
+        records = np.empty(min(CHUNK_RECORDS, self.count), _layout())
+        with self.source.open("rb", buffering=0) as file:
+            file.seek(HEADER.size)
+            for begin in range(0, self.count, CHUNK_RECORDS):
+                some = records[: self.count - begin]
+                # A file of the host gives all that was asked for, or it ended (read(2)).
+                if file.readinto(some.view(np.uint8).data) != some.nbytes:
+                    raise MachineError(f"{self.source}: changed while it was read")
+                yield Chunk(some)
 
 
-EMPTY = EventLog(b"", 0, 0)
+def _layout() -> np.dtype[np.void]:
+    """RECORD as a structured type."""
+    import numpy as np
+
+    codes = {"Q": "<u8", "I": "<u4", "i": "<i4", "B": "u1"}
+    letters = "Q" * 10 + RECORD.format.removeprefix("<10Q")
+    return np.dtype([(name, codes[letter]) for name, letter in zip(Event._fields, letters, strict=True)])
+
+
+EMPTY = EventLog(b"", 0, 0, 0)
 
 
 def parse(content: bytes, where: str = "event log") -> EventLog:
-    """Check a log read from /dev/notifier_hold_log and sort its records into order."""
-    if len(content) < HEADER.size:
-        raise MachineError(f"{where}: {len(content)} bytes, shorter than its header of {HEADER.size}")
-    magic, abi, record_size, _, count, lost, capacity = HEADER.unpack_from(content)
+    """A log that was read from /dev/notifier_hold_log. Raises MachineError when it is none."""
+    return _checked(content, content[: HEADER.size], len(content), where)
+
+
+def read(path: Path) -> EventLog:
+    """A log that a run kept; a run that got none has an empty one. Raises MachineError when it is none."""
+    if not path.exists():
+        return EMPTY
+    with path.open("rb") as file:
+        return _checked(path, file.read(HEADER.size), path.stat().st_size, str(path))
+
+
+def _checked(source: Path | bytes, head: bytes, size: int, where: str) -> EventLog:
+    if len(head) < HEADER.size:
+        raise MachineError(f"{where}: {size} bytes, shorter than its header of {HEADER.size}")
+    magic, abi, record_size, _, count, lost, capacity = HEADER.unpack(head)
     if (magic, abi, record_size) != (MAGIC, ABI, RECORD.size):
         raise MachineError(
             f"{where}: magic {magic:#x}, ABI {abi}, records of {record_size} bytes; "
             f"this harness reads {MAGIC:#x}, ABI {ABI}, {RECORD.size} bytes",
             "rebuild the module: harness build",
         )
-    body = content[HEADER.size :]
-    if len(body) != count * RECORD.size:
-        raise MachineError(f"{where}: {len(body)} bytes of records, the header promises {count} × {RECORD.size}")
-    return EventLog(body, lost, capacity)
-
-
-def read(path: Path) -> EventLog:
-    """Read a log that a run kept; a run that got none has an empty one."""
-    return parse(path.read_bytes(), str(path)) if path.exists() else EMPTY
+    body = size - HEADER.size
+    if body != count * RECORD.size:
+        raise MachineError(f"{where}: {body} bytes of records, the header promises {count} × {RECORD.size}")
+    return EventLog(source, count, lost, capacity)

@@ -78,16 +78,6 @@ class Recording:
         text = self.console_head.decode("utf-8", errors="backslashreplace")
         return text.replace("\r\n", "\n").split("\n")
 
-    @cached_property
-    def all_events(self) -> list[event.Event]:
-        """The events in the order in which they began."""
-        return sorted(self.events, key=lambda entry: entry.seq)
-
-    @cached_property
-    def starts(self) -> list[event.Event]:
-        """Every invalidate_range_start."""
-        return [entry for entry in self.all_events if entry.kind == event.Kind.START]
-
     def moved(self, counter: str) -> int:
         """By how much a counter of /proc/vmstat moved over the scenario."""
         return self.after.get(counter, 0) - self.before.get(counter, 0)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One file = one invariant. Each has `NAME` and `judge(recording) -> findings`; the folder lists itself."""
+"""One file = one invariant. Each has `NAME` and `judge(recording) -> findings`; the folder lists itself.
+
+Files with an underscore in front serve several of them.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ def catalogue() -> Mapping[str, tuple[Judge, str]]:
     """Every oracle by name: its judge, and the first line of what it says of itself."""
     found: dict[str, tuple[Judge, str]] = {}
     for module_info in sorted(pkgutil.iter_modules(__path__), key=lambda info: info.name):
+        if module_info.name.startswith("_"):
+            continue
         module = importlib.import_module(f"{__name__}.{module_info.name}")
         name = module_info.name.replace("_", "-")
         found[name] = (cast(Judge, module.judge), (module.__doc__ or "").strip().splitlines()[0])

@@ -4,63 +4,84 @@
 from __future__ import annotations
 
 import errno
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from harness.model.event import OWNER_IS_CURRENT, PF_KSWAPD, Kind, RangeEvent
+from harness.model.event import HAS_END, OWNER_IS_CURRENT, PF_KSWAPD, Chunk, Kind, RangeEvent
 from harness.model.recording import Recording
 from harness.model.verdict import Finding
+from harness.model.vocabulary import COUNTERS
 
 NAME = "exercised"
 
 
 def count(recording: Recording) -> Mapping[str, int]:
     """The counters of model/vocabulary.py COUNTERS, over callbacks for a subscriber's own buffer."""
-    own = [entry for entry in recording.starts if entry.own]
-    waits = [entry for entry in recording.all_events if entry.kind == Kind.WAIT]
-    events = Counter(entry.event for entry in own)
-    return {
-        "callbacks": len(own),
-        "direct_reclaim": sum(entry.strict_direct for entry in own),
-        "kswapd": sum(bool(entry.pf_flags & PF_KSWAPD) for entry in own),
-        "mayfail": sum(entry.mayfail for entry in own),
-        "nonblockable": sum(not entry.blockable for entry in own),
-        "nested": _nested(recording),
-        "eagain": sum(entry.result == -errno.EAGAIN for entry in own),
-        "errno": sum(entry.result not in (0, -errno.EAGAIN) for entry in own),
-        "waits": len(waits),
-        "self_waits": sum(bool(entry.context & OWNER_IS_CURRENT) for entry in waits),
-        "exits": _exits(recording),
-        "held": sum(entry.result for entry in recording.all_events if entry.kind == Kind.HOLD and entry.result > 0),
-        "released": sum(entry.result for entry in recording.all_events if entry.kind == Kind.PUT),
-        "allocstall": recording.moved("allocstall"),
-        **{f"event_{event.name.lower()}": events[event] for event in RangeEvent},
-    }
+    counted = Counter({"allocstall": recording.moved("allocstall"), "exits": _exits(recording)})
+    nesting = _Nesting()
+    for chunk in recording.events.chunks():
+        own = chunk.of(Kind.START) & chunk.own
+        waits = chunk.of(Kind.WAIT)
+        result = chunk["result"]
+        which = {
+            "callbacks": own,
+            "direct_reclaim": own & chunk.strict_direct,
+            "kswapd": own & (chunk["pf_flags"] & PF_KSWAPD).astype(bool),
+            "mayfail": own & chunk.mayfail,
+            "nonblockable": own & ~chunk.blockable,
+            "eagain": own & (result == -errno.EAGAIN),
+            "errno": own & (result != 0) & (result != -errno.EAGAIN),
+            "waits": waits,
+            "self_waits": waits & (chunk["context"] & OWNER_IS_CURRENT).astype(bool),
+        }
+        counted.update({name: int(mask.sum()) for name, mask in which.items()})
+        for event, times in Counter(chunk["event"][own].tolist()).items():
+            if event in RangeEvent._value2member_map_:
+                counted[f"event_{RangeEvent(event).name.lower()}"] += times
+        counted["nested"] += nesting.count(chunk)
+        counted["held"] += int(result[chunk.of(Kind.HOLD) & (result > 0)].sum())
+        counted["released"] += int(result[chunk.of(Kind.PUT)].sum())
+    return {name: counted[name] for name in COUNTERS}
 
 
 def _exits(recording: Recording) -> int:
     """Releases because the mm went away: mmu_notifier_unregister() calls release, too, when it is not."""
     leaving: set[int] = set()
     exits = 0
-    for entry in recording.all_events:
+    for entry in recording.events.of(Kind.UNREGISTER, Kind.RELEASE):
         if entry.kind == Kind.UNREGISTER:
             leaving.add(entry.subscriber)
         exits += entry.kind == Kind.RELEASE and entry.subscriber not in leaving
     return exits
 
 
-def _nested(recording: Recording) -> int:
-    """MAYFAIL starts within another range of the same task: reclaim in a fork or mremap that allocates page tables."""
-    outer: defaultdict[int, set[int]] = defaultdict(set)
-    nested = 0
-    for entry in recording.all_events:
-        if entry.kind == Kind.START and entry.mayfail:
-            nested += bool(outer[entry.task]) and entry.own
-        elif entry.kind == Kind.START:
-            outer[entry.task].add(entry.range)
-        elif entry.kind == Kind.END:
-            outer[entry.task].discard(entry.range)
-    return nested
+class _Nesting:
+    """MAYFAIL starts within another range of the same task: reclaim in a fork or mremap that allocates page tables.
+
+    A task is within a range while its last event without MAYFAIL is a start.
+    """
+
+    def __init__(self) -> None:
+        self._within: dict[int, bool] = {}
+
+    def count(self, chunk: Chunk) -> int:
+        """How many there are among some more events."""
+        import numpy as np
+
+        pairing = np.flatnonzero(chunk.of(Kind.START, Kind.END) & (chunk["context"] & HAS_END).astype(bool))
+        if not len(pairing):
+            return 0
+        pairing = pairing[np.argsort(chunk["task"][pairing], kind="stable")]
+        task, mayfail, start = (column[pairing] for column in (chunk["task"], chunk.mayfail, chunk.of(Kind.START)))
+        first = np.flatnonzero(np.concatenate([[True], task[1:] != task[:-1]]))
+        tasks = task[first].tolist()
+        size = np.diff(first, append=len(task))
+        # For each event the last one of its task that is without MAYFAIL; before its first, what was carried on.
+        outer = np.maximum.accumulate(np.where(mayfail, -1, np.arange(len(task))))
+        carried = np.repeat([self._within.get(key, False) for key in tasks], size)
+        within = np.where(outer >= np.repeat(first, size), start[outer], carried)
+        self._within.update(zip(tasks, within[first + size - 1].tolist(), strict=True))
+        return int((within & start & mayfail & chunk.own[pairing]).sum())
 
 
 def judge(recording: Recording) -> Iterator[Finding]:

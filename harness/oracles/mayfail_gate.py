@@ -16,13 +16,18 @@ from __future__ import annotations
 import bisect
 import errno
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from harness.console import Report, find, records
-from harness.model.event import PF_MEMALLOC, Event, RangeEvent
+from harness.model.event import PF_MEMALLOC, Chunk, Event, Kind, RangeEvent, Tally
 from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding
+
+if TYPE_CHECKING:
+    from harness.model.event import Mask
 
 NAME = "mayfail-gate"
 
@@ -67,11 +72,14 @@ def owned(recording: Recording) -> list[Report]:
 
 def judge(recording: Recording) -> Iterator[Finding]:
     """Ranges that carry the wrong flags, and answers that the kernel took the wrong way."""
+    seen = _Seen()
+    for chunk in recording.events.chunks():
+        seen.add(chunk)
     warns = owned(recording)
-    yield from _unmarked(recording, warns)
-    yield from _half_marked(recording)
-    yield from _marked_wrongly(recording)
-    yield from _complaints(recording, warns)
+    yield from _unmarked(recording, seen, warns)
+    yield from _half_marked(recording, seen)
+    yield from _marked_wrongly(recording, seen)
+    yield from _complaints(recording, seen, warns)
 
 
 def name_errno(result: int) -> str:
@@ -80,72 +88,101 @@ def name_errno(result: int) -> str:
     return f"−{word} ({result})" if word else str(result)
 
 
-def _unmarked(recording: Recording, warns: Sequence[Report]) -> Iterator[Finding]:
-    bare = [entry for entry in recording.starts if entry.strict_direct and not entry.mayfail]
-    if not bare:
+@dataclass
+class _Seen:
+    """What the starts of a log come to."""
+
+    direct: int = 0
+    bare: Tally = field(default_factory=Tally)
+    bare_failed: Tally = field(default_factory=Tally)
+    half: Tally = field(default_factory=Tally)
+    wrong: defaultdict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    # By errno: answers that the kernel must complain of, and among them those under MAYFAIL; answers that it must not.
+    must: defaultdict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    marked: Counter[int] = field(default_factory=Counter)
+    tolerated: Counter[int] = field(default_factory=Counter)
+
+    def add(self, chunk: Chunk) -> None:
+        """Take some more."""
+        starts, mayfail, direct = chunk.of(Kind.START), chunk.mayfail, chunk.strict_direct
+        result = chunk["result"]
+        self.direct += int((starts & direct).sum())
+        bare = starts & direct & ~mayfail
+        self.bare.add(chunk, bare)
+        self.bare_failed.add(chunk, bare & (result != 0))
+        self.half.add(chunk, starts & mayfail & ~chunk.blockable)
+        reclaim = (chunk["event"] == RangeEvent.CLEAR) & (chunk["pf_flags"] & PF_MEMALLOC).astype(bool)
+        wrong = starts & mayfail & ~reclaim
+        for number in set(chunk["event"][wrong].tolist()):
+            self.wrong[number].add(chunk, wrong & (chunk["event"] == number))
+        failed = starts & (result != 0)
+        for number in set(result[failed].tolist()):
+            self._answer(chunk, failed & (result == number), number)
+
+    def _answer(self, chunk: Chunk, answers: Mask, number: int) -> None:
+        again = number == -errno.EAGAIN
+        tolerated = answers & chunk.mayfail & again
+        self.tolerated[number] += int(tolerated.sum())
+        # A range that may not block may be refused with −EAGAIN, whatever its other flags.
+        must = answers & ~tolerated & (chunk.blockable | (not again))
+        self.must[number].add(chunk, must)
+        self.marked[number] += int((must & chunk.mayfail).sum())
+
+
+def _unmarked(recording: Recording, seen: _Seen, warns: Sequence[Report]) -> Iterator[Finding]:
+    if not seen.bare.first:
         return
-    failed = [entry for entry in bare if entry.result]
+    failed = seen.bare_failed.first
     text = "direct reclaim came without MMU_NOTIFIER_RANGE_MAYFAIL"
     if failed:
-        text += f"; {name_errno(failed[0].result)} was not tolerated"
+        text += f"; {name_errno(failed.result)} was not tolerated"
         if warns:
             text += f": WARN at {_site(warns)}"
     yield Finding(
         NAME,
         text,
-        f"scenario {recording.scenario.name}: {len(bare)} of {sum(e.strict_direct for e in recording.starts)} "
-        f"callbacks in direct reclaim, {len(failed)} of them answered an errno; "
-        f"{_point(failed or bare)}; {_shown(warns)}",
+        f"scenario {recording.scenario.name}: {seen.bare.count} of {seen.direct} "
+        f"callbacks in direct reclaim, {seen.bare_failed.count} of them answered an errno; "
+        f"{_point(failed or seen.bare.first)}; {_shown(warns)}",
     )
 
 
-def _half_marked(recording: Recording) -> Iterator[Finding]:
-    odd = [entry for entry in recording.starts if entry.mayfail and not entry.blockable]
-    if odd:
+def _half_marked(recording: Recording, seen: _Seen) -> Iterator[Finding]:
+    if seen.half.first:
         yield Finding(
             NAME,
             "a MAYFAIL range is not BLOCKABLE",
-            f"scenario {recording.scenario.name}: {len(odd)} callbacks; {_point(odd)}",
+            f"scenario {recording.scenario.name}: {seen.half.count} callbacks; {_point(seen.half.first)}",
         )
 
 
-def _marked_wrongly(recording: Recording) -> Iterator[Finding]:
-    wrong = [
-        entry
-        for entry in recording.starts
-        if entry.mayfail and (entry.event != RangeEvent.CLEAR or not entry.pf_flags & PF_MEMALLOC)
-    ]
-    by_event = Counter(entry.event for entry in wrong)
-    for number, count in sorted(by_event.items()):
-        name = RangeEvent(number).name if number in RangeEvent._value2member_map_ else f"event {number}"
-        some = [entry for entry in wrong if entry.event == number]
+def _marked_wrongly(recording: Recording, seen: _Seen) -> Iterator[Finding]:
+    for number, tally in sorted(seen.wrong.items()):
+        assert tally.first is not None
         yield Finding(
             NAME,
-            f"MMU_NOTIFIER_RANGE_MAYFAIL outside reclaim: MMU_NOTIFY_{name}",
-            f"scenario {recording.scenario.name}: {count} callbacks of tasks that are not in reclaim; {_point(some)}",
+            f"MMU_NOTIFIER_RANGE_MAYFAIL outside reclaim: MMU_NOTIFY_{_event(number)}",
+            f"scenario {recording.scenario.name}: {tally.count} callbacks of tasks that are not in reclaim; "
+            f"{_point(tally.first)}",
         )
 
 
-def _complaints(recording: Recording, warns: Sequence[Report]) -> Iterator[Finding]:
+def _complaints(recording: Recording, seen: _Seen, warns: Sequence[Report]) -> Iterator[Finding]:
     """Rule 3, by errno: what the events say must be complained about against what the console holds.
 
     Exact on a scenario that ran to its end; one that was stopped early because
     of a flood is judged by presence alone.
     """
-    must: Counter[int] = Counter()
-    tolerated: Counter[int] = Counter()
-    for entry in recording.starts:
-        if entry.result and (entry.blockable or entry.result != -errno.EAGAIN):
-            (tolerated if entry.mayfail and entry.result == -errno.EAGAIN else must)[entry.result] += 1
     said = Counter(result for _, result in complaints(recording))
     exact = recording.ended is Ended.COMPLETE and not recording.events.lost
-    for result in sorted({*must, *tolerated, *said}):
-        wanted, got = must[result], said[result]
-        if got > wanted and tolerated[result]:
+    for result in sorted({*seen.must, *seen.tolerated, *said}):
+        must, got = seen.must[result], said[result]
+        wanted = must.count
+        if got > wanted and seen.tolerated[result]:
             yield Finding(
                 NAME,
                 f"{name_errno(result)} under MMU_NOTIFIER_RANGE_MAYFAIL was not tolerated: WARN at {_site(warns)}",
-                f"scenario {recording.scenario.name}: {tolerated[result]} answers to be tolerated, {wanted} not; "
+                f"scenario {recording.scenario.name}: {seen.tolerated[result]} answers to be tolerated, {wanted} not; "
                 f"{got} complaints; {_shown(warns)}",
             )
         elif got > wanted and exact:
@@ -155,16 +192,16 @@ def _complaints(recording: Recording, warns: Sequence[Report]) -> Iterator[Findi
                 f"WARN at {_site(warns)}",
                 f"scenario {recording.scenario.name}: {wanted} answers, {got} complaints; {_shown(warns)}",
             )
-        elif wanted and (not got or (exact and got < wanted)):
-            flags = "with" if any(e.mayfail for e in _answers(recording.starts, result)) else "without"
+        elif must.first and (not got or (exact and got < wanted)):
+            flags = "with" if seen.marked[result] else "without"
             yield Finding(
                 NAME,
                 f"{name_errno(result)} {flags} MMU_NOTIFIER_RANGE_MAYFAIL was swallowed: "
                 "the kernel must warn and did not",
                 f"scenario {recording.scenario.name}: {wanted} answers that nothing permits, {got} complaints; "
-                f"{_point(_answers(recording.starts, result))}",
+                f"{_point(must.first)}",
             )
-    if exact and must.total() and len(warns) < said.total():
+    if exact and any(tally.count for tally in seen.must.values()) and len(warns) < said.total():
         yield Finding(
             NAME,
             "a callback's failure was logged without a WARN",
@@ -172,20 +209,18 @@ def _complaints(recording: Recording, warns: Sequence[Report]) -> Iterator[Findi
         )
 
 
-def _answers(starts: Iterable[Event], result: int) -> list[Event]:
-    return [entry for entry in starts if entry.result == result and not (entry.mayfail and result == -errno.EAGAIN)]
-
-
 def _site(warns: Sequence[Report]) -> str:
     sites = Counter(report.site for report in warns)
     return ", ".join(sorted(sites)) or "(none on the console)"
 
 
-def _point(entries: Sequence[Event]) -> str:
-    first = entries[0]
-    event = RangeEvent(first.event).name if first.event in RangeEvent._value2member_map_ else first.event
+def _event(number: int) -> str:
+    return RangeEvent(number).name if number in RangeEvent._value2member_map_ else f"event {number}"
+
+
+def _point(first: Event) -> str:
     return (
-        f"the first is event {first.seq}: flags {first.flags:#x}, MMU_NOTIFY_{event}, "
+        f"the first is event {first.seq}: flags {first.flags:#x}, MMU_NOTIFY_{_event(first.event)}, "
         f"[{first.start:#x}, {first.end:#x}), PF_ flags {first.pf_flags:#x}, result {first.result}"
     )
 

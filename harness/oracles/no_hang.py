@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from harness import console
-from harness.model.event import OWNER_IS_CURRENT, Kind
+from harness.model.event import OWNER_IS_CURRENT, Kind, Tally
 from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding
 
@@ -32,12 +32,14 @@ def judge(recording: Recording) -> Iterator[Finding]:
     """Endings that are none, callbacks that never returned, waits that ran out, the kernel's own hang reports."""
     if recording.ended in _ENDINGS:
         yield Finding(NAME, _ENDINGS[recording.ended], recording.detail)
-    stuck = [entry for entry in recording.starts if not entry.seq_exit]
-    if stuck:
+    stuck = Tally()
+    for chunk in recording.events.chunks():
+        stuck.add(chunk, chunk.of(Kind.START) & (chunk["seq_exit"] == 0))
+    if stuck.first:
         yield Finding(
             NAME,
-            f"invalidate_range_start of subscriber {recording.subscriber(stuck[0].subscriber)} never returned",
-            f"{len(stuck)} callbacks without a return, the first is event {stuck[0].seq} of pid {stuck[0].pid}",
+            f"invalidate_range_start of subscriber {recording.subscriber(stuck.first.subscriber)} never returned",
+            f"{stuck.count} callbacks without a return, the first is event {stuck.first.seq} of pid {stuck.first.pid}",
         )
     yield from _waits(recording)
     reports = [report for report in console.find(recording.console_head) if report.type == "HANG"]
@@ -47,7 +49,7 @@ def judge(recording: Recording) -> Iterator[Finding]:
 
 
 def _waits(recording: Recording) -> Iterator[Finding]:
-    late = [entry for entry in recording.all_events if entry.kind == Kind.WAIT and entry.result == -errno.ETIMEDOUT]
+    late = [entry for entry in recording.events.of(Kind.WAIT) if entry.result == -errno.ETIMEDOUT]
     if not late:
         return
     own = [entry for entry in late if entry.context & OWNER_IS_CURRENT]

@@ -15,21 +15,29 @@ reclaim, whose ranges then lie inside the fork's.
   never learns of the failure, calls them again. Linux commit c2655835fd8c
   ("mm/mmu_notifiers: ensure range_end() is paired with range_start()", in v5.12);
   kernels without it call once, and not at all where the range is not blockable.
+  Which of the two a kernel does shows in the log; it does not do both.
 - Every subscriber that was registered before the group's first start and not
-  unregistered since has a start in it.
-- A subscriber that unregisters in between loses its end, legally.
+  unregistered since has a start in it, the last to register first.
+- A subscriber that unregisters in between loses its end, legally. Before it was
+  registered and after it is gone it is not called.
+- A task's callback has returned before its next begins.
+- A task that is back in a system call of the module has no group open, and a
+  range whose address is used again is over.
 """
 
 from __future__ import annotations
 
 import errno
+import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from harness.model.event import HAS_END, Event, Kind
 from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding
+from harness.oracles._life import NEVER, Life, Roll, lives
+from harness.oracles._regular import Sieve
 
 NAME = "pairing"
 
@@ -40,84 +48,104 @@ class _Group:
     starts: dict[int, Event] = field(default_factory=dict)
     ends: list[int] = field(default_factory=list)
     failed: bool = False
-    registered: frozenset[int] = frozenset()
-    aborted: set[int] = field(default_factory=set)
 
-    def waiting(self) -> list[int]:
-        """Subscribers that still have their first end to come."""
-        return [
-            number
-            for number, start in self.starts.items()
-            if start.context & HAS_END and number not in self.aborted and number not in self.ends
-        ]
+    @property
+    def last(self) -> Event:
+        """The last start so far."""
+        return next(reversed(self.starts.values()))
 
+    @property
+    def with_end(self) -> list[int]:
+        """Subscribers that have an invalidate_range_end, in the order of their starts."""
+        return [number for number, start in self.starts.items() if start.context & HAS_END]
+
+    @property
     def most(self) -> int:
         """How many ends a subscriber may get."""
         return 2 if self.failed and self.first.blockable else 1
 
-    def full(self) -> bool:
-        """No further end may come."""
-        with_end = [number for number, start in self.starts.items() if start.context & HAS_END]
-        got = Counter(self.ends)
-        return all(got[number] >= self.most() or number in self.aborted for number in with_end)
-
 
 class _Automaton:
-    """Eats events in order, keeps what is wrong: summary → count and first evidence."""
+    """Eats the events of each task in order, keeps what is wrong: summary → count and first evidence."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, all_lives: Sequence[Life]) -> None:
         self._name = recording.subscriber
-        self._open: defaultdict[int, list[_Group]] = defaultdict(list)
-        self._registered: dict[int, int] = {}
+        self._open: defaultdict[tuple[int, int], list[_Group]] = defaultdict(list)
+        self._last: dict[tuple[int, int], Event] = {}
+        self._lives: dict[int, list[Life]] = {}
+        for life in all_lives:
+            self._lives.setdefault(life.subscriber, []).append(life)
+        # How often a failed group got the ends of a kernel without, and with, c2655835fd8c; the first of each.
+        self._manners: dict[str, Event] = {}
         self._wrong: dict[str, tuple[int, str]] = {}
 
-    def eat(self, entry: Event) -> None:
-        """Take one event."""
-        match entry.kind:
-            case Kind.START:
-                self._start(entry)
-            case Kind.END:
-                self._end(entry)
-            case Kind.REGISTER:
-                self._registered[entry.subscriber] = entry.mm
-            case Kind.UNREGISTER | Kind.RELEASE:
-                self._registered.pop(entry.subscriber, None)
-                for groups in self._open.values():
-                    for group in groups:
-                        if entry.subscriber in group.starts:
-                            group.aborted.add(entry.subscriber)
+    @property
+    def pending(self) -> list[tuple[int, int, int]]:
+        """Task, pid and range of each open group."""
+        return [(*key, group.first.range) for key, groups in self._open.items() for group in groups]
+
+    def eat(self, entry: Event, before: int) -> None:
+        """Take one event; before: the number of the one before it of its task, 0 if there was none."""
+        key = (entry.task, entry.pid)
+        groups, last = self._open[key], self._last.get(key)
+        inside = last is not None and not 0 < last.seq_exit < entry.seq
+        if last is not None and last.seq != before:
+            # Regular groups lay in between; they are nested, or what is open and wants nothing more is over.
+            self._drop_full(groups, entry.seq)
+        if entry.kind == Kind.START:
+            self._start(groups, entry, before)
+        elif entry.kind == Kind.END:
+            self._end(groups, entry)
+        elif not inside:
+            self._unwind(groups, 0, entry.seq)
+            return
+        else:
+            return
+        self._last[key] = entry
+        if inside:
+            self._say(entry, "a callback began before the task's last one had returned")
+        self._known(entry)
 
     def finish(self, *, complete: bool) -> Iterator[Finding]:
         """What is wrong, now that no event is to come. complete: the guest came to rest."""
-        for groups in self._open.values():
-            for group in groups:
-                if complete:
-                    self._close(group)
+        if complete:
+            for groups in self._open.values():
+                self._unwind(groups, 0, NEVER)
+        if len(self._manners) > 1:
+            told = "; ".join(f"{manner}: event {first.seq}" for manner, first in sorted(self._manners.items()))
+            yield Finding(NAME, "starts that failed were ended in two manners", told)
         for summary, (count, evidence) in self._wrong.items():
             yield Finding(NAME, summary, f"{count} times; {evidence}")
 
-    def _start(self, entry: Event) -> None:
-        groups = self._open[entry.task]
-        while groups:
-            top = groups[-1]
-            if top.first.range == entry.range and not top.ends and entry.subscriber not in top.starts:
+    def _start(self, groups: list[_Group], entry: Event, before: int) -> None:
+        for depth, group in enumerate(groups):
+            if group.first.range == entry.range:
+                if group is not groups[-1] or not self._continues(group, entry, before):
+                    self._unwind(groups, depth, entry.seq)
                 break
-            if top.first.range != entry.range and top.waiting():
-                break  # nested: the outer group is still open
-            self._close(groups.pop())
+        if groups and groups[-1].first.range != entry.range:
+            self._drop_full(groups, entry.seq)
         if not groups or groups[-1].first.range != entry.range:
-            here = frozenset(number for number, mm in self._registered.items() if mm == entry.mm)
-            groups.append(_Group(entry, registered=here))
+            groups.append(_Group(entry))
         group = groups[-1]
         group.starts[entry.subscriber] = entry
         self._same(group, entry)
         if entry.result and not (entry.mayfail and entry.result == -errno.EAGAIN):
             group.failed = True
 
-    def _end(self, entry: Event) -> None:
-        groups = self._open[entry.task]
-        while groups and groups[-1].first.range != entry.range and not groups[-1].waiting():
-            self._close(groups.pop())
+    def _continues(self, group: _Group, entry: Event, before: int) -> bool:
+        """A start of the same range right behind the last start is one more of the same group.
+
+        Not for a subscriber that is new since the group began: the callers
+        hold locks that mmu_notifier_register() must take.
+        """
+        life = self._life(entry)
+        new = life is not None and life.began > group.first.seq
+        return before == group.last.seq and entry.subscriber not in group.starts and not new
+
+    def _end(self, groups: list[_Group], entry: Event) -> None:
+        while groups and groups[-1].first.range != entry.range and not self._waiting(groups[-1], entry.seq):
+            self._unwind(groups, len(groups) - 1, entry.seq)
         if not groups:
             self._say(entry, "an invalidate_range_end without a start")
             return
@@ -133,29 +161,101 @@ class _Automaton:
             self._say(entry, "an invalidate_range_end for a subscriber that had no start")
             return
         self._same(group, entry)
-        if group.ends.count(entry.subscriber) >= group.most():
-            extra = "second" if group.most() == 1 else "third"
+        if group.ends.count(entry.subscriber) >= group.most:
+            extra = "second" if group.most == 1 else "third"
             self._say(entry, f"a {extra} invalidate_range_end for one start")
             return
         group.ends.append(entry.subscriber)
-        if group.full():
-            self._close(groups.pop())
+        if self._full(group, entry.seq):
+            self._unwind(groups, len(groups) - 1, entry.seq)
 
-    def _close(self, group: _Group) -> None:
+    def _drop_full(self, groups: list[_Group], now: int) -> None:
+        while groups and self._full(groups[-1], now):
+            self._unwind(groups, len(groups) - 1, now)
+
+    def _unwind(self, groups: list[_Group], depth: int, now: int) -> None:
+        """All groups from `depth` inwards are over by `now`."""
+        while len(groups) > depth:
+            self._close(groups.pop(), now)
+
+    def _close(self, group: _Group, now: int) -> None:
         """A group that is over: nothing may be missing from it, and the order must be the list's."""
-        for number in group.waiting():
-            self._say(group.starts[number], "a start whose invalidate_range_end never came")
-        for number in group.registered - set(group.starts) - group.aborted:
-            if self._registered.get(number) == group.first.mm:
-                self._say(
-                    group.first,
-                    f"no invalidate_range_start for subscriber {self._name(number)}, though others had theirs",
-                )
-        order = [number for number, start in group.starts.items() if start.context & HAS_END]
-        for begin in range(0, len(group.ends), max(1, len(order))):
-            part = group.ends[begin : begin + len(order)]
-            if part != [number for number in order if number in part]:
+        starts, with_end = list(group.starts.values()), group.with_end
+        if group.failed:
+            got = Counter(group.ends)
+            self._manner(group, {got[number] for number in with_end if not self._left(group.starts[number], now)})
+        else:
+            for number in self._waiting(group, now):
+                self._say(group.starts[number], "a start whose invalidate_range_end never came")
+        for number in self._absent(group, starts[-1].seq):
+            self._say(
+                group.first,
+                f"no invalidate_range_start for subscriber {self._name(number)}, though others had theirs",
+            )
+        if any(self._swapped(*pair) for pair in itertools.pairwise(starts)):
+            self._say(group.first, "starts came in another order than the list's")
+        for begin in range(0, len(group.ends), max(1, len(with_end))):
+            part = group.ends[begin : begin + len(with_end)]
+            if part != [number for number in with_end if number in part]:
                 self._say(group.first, "ends came in another order than starts")
+
+    def _waiting(self, group: _Group, now: int) -> list[int]:
+        """Subscribers that still have their first end to come."""
+        return [
+            number
+            for number in group.with_end
+            if number not in group.ends and not self._left(group.starts[number], now)
+        ]
+
+    def _full(self, group: _Group, now: int) -> bool:
+        """No further end may come."""
+        got = Counter(group.ends)
+        return all(got[number] >= group.most or self._left(group.starts[number], now) for number in group.with_end)
+
+    def _manner(self, group: _Group, counts: set[int]) -> None:
+        """How a kernel ends what failed is its own choice, but a choice."""
+        least = 1 if group.first.blockable else 0
+        if counts == {least}:
+            self._manners.setdefault("without c2655835fd8c", group.first)
+        elif counts == {least + 1}:
+            self._manners.setdefault("with c2655835fd8c", group.first)
+        elif 0 in counts:
+            self._say(group.first, "a start whose invalidate_range_end never came")
+        elif counts:
+            self._say(group.first, "a failed start was ended once for one subscriber and twice for another")
+
+    def _life(self, entry: Event) -> Life | None:
+        """The registration that an event falls into."""
+        for life in self._lives.get(entry.subscriber, ()):
+            if life.asked < entry.seq < life.gone:
+                return life
+        return None
+
+    def _known(self, entry: Event) -> None:
+        """Who is not registered is not called; of one whose registration the log does not hold, nothing is known."""
+        if entry.subscriber in self._lives and self._life(entry) is None:
+            early = entry.seq < self._lives[entry.subscriber][0].asked
+            when = "before it was registered" if early else "after it was unregistered"
+            self._say(entry, f"subscriber {self._name(entry.subscriber)} was called {when}")
+
+    def _left(self, start: Event, now: int) -> bool:
+        """A subscriber left between its start and now."""
+        life = self._life(start)
+        return life is not None and life.cut < now
+
+    def _absent(self, group: _Group, until: int) -> list[int]:
+        """Subscribers that were there for all of the starts and had none."""
+        return [
+            number
+            for number, some in self._lives.items()
+            if number not in group.starts
+            and any(life.mm == group.first.mm and life.began < group.first.seq and life.cut > until for life in some)
+        ]
+
+    def _swapped(self, one: Event, other: Event) -> bool:
+        """The second registered after the first, beyond doubt."""
+        first, second = self._life(one), self._life(other)
+        return first is not None and second is not None and first.began < second.asked
 
     def _same(self, group: _Group, entry: Event) -> None:
         first = group.first
@@ -177,7 +277,10 @@ def judge(recording: Recording) -> Iterator[Finding]:
     """Run the automaton over the log; a log with losses cannot be judged and is left to `exercised`."""
     if recording.events.lost:
         return
-    automaton = _Automaton(recording)
-    for entry in recording.all_events:
-        automaton.eat(entry)
+    all_lives = lives(recording.events)
+    sieve = Sieve(Roll.of(all_lives))
+    automaton = _Automaton(recording, all_lives)
+    for chunk in recording.events.chunks():
+        for entry, before in sieve.irregular(chunk, automaton.pending):
+            automaton.eat(entry, before)
     yield from automaton.finish(complete=recording.ended in (Ended.COMPLETE, Ended.EARLY, Ended.STEP_FAILED))

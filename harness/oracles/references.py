@@ -19,7 +19,7 @@ def judge(recording: Recording) -> Iterator[Finding]:
         return
     balance: Counter[int] = Counter()
     registered: set[int] = set()
-    for entry in recording.all_events:
+    for entry in recording.events.of(Kind.HOLD, Kind.PUT, Kind.REGISTER, Kind.UNREGISTER):
         if entry.kind == Kind.HOLD and entry.result > 0:
             balance[entry.subscriber] += entry.result
         elif entry.kind == Kind.PUT:

@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from harness.model.event import (
+    ABI,
     BLOCKABLE,
     HAS_END,
+    HEADER,
+    MAGIC,
     MAYFAIL,
     OWN_BUFFER,
     PF_MEMALLOC,
     RECLAIM_STATE,
     RECORD,
     Event,
-    EventLog,
     Kind,
     RangeEvent,
+    parse,
 )
 from harness.model.recording import Answer, Ended, Recording
 from harness.model.scenario import Expected, Scenario
@@ -38,9 +41,13 @@ class Log:
         self._seq = itertools.count(1)
         self.events: list[Event] = []
 
+    def stamp(self) -> int:
+        """The next number in the order of everything."""
+        return next(self._seq)
+
     def add(self, kind: Kind, **fields: Any) -> Event:
         """One event; what is not said is a MAYFAIL range in memcg direct reclaim for the subscriber's own page."""
-        seq = next(self._seq)
+        seq = self.stamp()
         values: dict[str, Any] = {
             "seq": seq,
             "seq_exit": seq,
@@ -80,6 +87,11 @@ class Log:
         """A start and its end."""
         self.start(**fields)
         self.end(**(fields | {"result": 0}))
+
+    def packed(self, lost: int = 0) -> bytes:
+        """The log as the module hands it out."""
+        head = HEADER.pack(MAGIC, ABI, RECORD.size, 1, len(self.events), lost, 1 << 17)
+        return head + b"".join(RECORD.pack(*event) for event in self.events)
 
 
 # A call from munmap: no reclaim, no MAYFAIL.
@@ -122,7 +134,6 @@ def recording(
 ) -> Recording:
     """A recording of a scenario that ran, with a boot banner on its console."""
     name = (plan or scenario()).name
-    raw = b"".join(RECORD.pack(*event) for event in (log.events if log else []))
     return Recording(
         scenario=plan or scenario(),
         ended=ended,
@@ -132,7 +143,7 @@ def recording(
         before={},
         after={},
         module=dict(module or {}),
-        events=EventLog(raw, lost, 1 << 17),
+        events=parse((log or Log()).packed(lost)),
         console="\n".join([BANNER, f"drive: mark begin:{name}", *console, f"drive: mark end:{name}"]).encode(),
     )
 

@@ -11,7 +11,7 @@ from tests.unit.recordings import MUNMAP, RANGE, Log, recording, scenario
 
 
 def test_every_kind_of_range_is_counted_by_its_name() -> None:
-    """A counter for each MMU_NOTIFY_ event, one for those that may not block, one for exits, which unregistering is not."""
+    """One for each MMU_NOTIFY_ event, for those that may not block, and for exits, which unregistering is not."""
     log = Log()
     log.pair(**MUNMAP)
     log.pair(**MUNMAP | {"event": int(RangeEvent.SOFT_DIRTY)})

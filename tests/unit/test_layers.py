@@ -32,6 +32,7 @@ HOMES = {
     "elftools": ("harness.kernel", "harness.guest"),
     "jinja2": ("harness.report",),
     "junitparser": ("harness.report",),
+    "numpy": ("harness.model.event", "harness.oracles"),
     "paramiko": ("harness.guest.shell",),
     "pexpect": ("harness.guest.console",),
     "platformdirs": ("harness.host",),

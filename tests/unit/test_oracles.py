@@ -10,7 +10,7 @@ from harness.model.event import BLOCKABLE, HAS_END, MAYFAIL, OWNER_IS_CURRENT, P
 from harness.model.recording import Answer, Ended
 from harness.model.verdict import Finding, Outcome
 from harness.oracles import clean_log, exercised, integrity, mayfail_gate, no_hang, pairing, references
-from tests.unit.recordings import MUNMAP, RANGE, Log, complaint, recording, scenario
+from tests.unit.recordings import MUNMAP, RANGE, TASK, Log, complaint, recording, scenario
 
 EAGAIN = -errno.EAGAIN
 EBUSY = -errno.EBUSY
@@ -206,10 +206,11 @@ def test_pairing_speaks(build, summary) -> None:
 
 
 def test_pairing_lets_an_unregistered_subscriber_lose_its_end() -> None:
-    """Unregistering between start and end is legal."""
+    """Unregistering between start and end is legal, for another task than the one in between."""
     log = Log()
+    log.add(Kind.REGISTER)
     log.start()
-    log.add(Kind.UNREGISTER)
+    log.add(Kind.UNREGISTER, task=TASK + 64)
 
     assert list(pairing.judge(recording(log))) == []
 

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From when to when each subscriber could be called, in the log's own order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from harness.model.event import EventLog, Kind
+
+NEVER = 2**64 - 1
+
+
+@dataclass(frozen=True)
+class Life:
+    """One registration. It may be called from `asked` to `gone`, and must be from `began` to `cut`.
+
+    The sequence numbers of: the call of mmu_notifier_register() or _get(), and
+    its return; the mm's release or the call of _unregister() or _put(),
+    whichever came first; the return of _unregister(), or free_notifier.
+    """
+
+    subscriber: int
+    mm: int
+    asked: int
+    began: int
+    cut: int = NEVER
+    gone: int = NEVER
+
+
+def lives(log: EventLog) -> list[Life]:
+    """Every registration that succeeded, in the order of their calls."""
+    found: list[Life] = []
+    now: dict[int, int] = {}
+    rare = log.of(Kind.REGISTER, Kind.UNREGISTER, Kind.RELEASE)
+    for entry in sorted(rare, key=lambda entry: entry.seq):
+        place = now.get(entry.subscriber)
+        if entry.kind == Kind.REGISTER and not entry.result:
+            now[entry.subscriber] = len(found)
+            found.append(Life(entry.subscriber, entry.mm, entry.seq, entry.seq_exit or NEVER))
+        elif place is not None:
+            life = found[place]
+            found[place] = replace(life, cut=min(life.cut, entry.seq))
+            if entry.kind == Kind.UNREGISTER:
+                found[place] = replace(found[place], gone=entry.seq_exit or NEVER)
+                del now[entry.subscriber]
+    return found
+
+
+@dataclass
+class Roll:
+    """Who must be called, in which order, for a range of an mm at any time.
+
+    Time is cut into epochs, at each step in a life of a subscriber of the mm.
+    `members` of an epoch are the subscribers in the order of the list (the
+    last to register comes first, hlist_add_head_rcu() in mm/mmu_notifier.c),
+    None while one of them is on its way in or out. Epoch 0 is that of an mm
+    without subscribers that the log knows.
+    """
+
+    members: list[Sequence[int] | None] = field(default_factory=lambda: [None])
+    # By mm: when its epochs begin, and the number of the first of them, which lasts until the first of those times.
+    begins: dict[int, tuple[Sequence[int], int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, all_lives: Sequence[Life]) -> Roll:
+        """From all lives of a log."""
+        roll = cls()
+        for mm in {life.mm for life in all_lives}:
+            roll._add(mm, sorted(step for life in all_lives if life.mm == mm for step in _steps(life)))
+        return roll
+
+    def _add(self, mm: int, steps: Sequence[tuple[int, int, int]]) -> None:
+        begins: list[int] = []
+        first = len(self.members)
+        self.members.append(())
+        here: list[int] = []
+        moving = 0
+        for time, step, subscriber in steps:
+            moving += (+1, -1, +1, -1)[step]
+            if step == 1:
+                here.insert(0, subscriber)
+            elif step == 2 and subscriber in here:
+                here.remove(subscriber)
+            members = None if moving else tuple(here)
+            if begins and begins[-1] == time:
+                self.members[-1] = members
+            else:
+                begins.append(time)
+                self.members.append(members)
+        self.begins[mm] = (begins, first)
+
+
+def _steps(life: Life) -> Iterator[tuple[int, int, int]]:
+    for step, time in enumerate((life.asked, life.began, life.cut, life.gone)):
+        if time != NEVER:
+            yield time, step, life.subscriber

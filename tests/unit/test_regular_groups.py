@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+import errno
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.model import event
+from harness.model.event import BLOCKABLE, HAS_END, OWN_BUFFER, Event, Kind
+from harness.oracles import pairing
+from harness.oracles._life import Roll, lives
+from harness.oracles._regular import Sieve
+from tests.unit.recordings import MUNMAP, RANGE, TASK, Log, recording
+
+EAGAIN = -errno.EAGAIN
+
+
+class Guest:
+    """Tasks that invalidate ranges of one mm, and subscribers that come and go, as a right kernel does it."""
+
+    def __init__(self, seed: int) -> None:
+        self.log = Log()
+        self._random = random.Random(seed)  # noqa: S311 - test data
+        self._list: list[int] = []
+        self._numbers = 0
+        self._ranges = 0
+        self._stop = False
+
+    def run(self, steps: int) -> list[Event]:
+        """That many steps of tasks that are chosen at random, then all to their ends."""
+        for _ in range(3):
+            self._register(self._ask())
+        tasks = [self._task(number) for number in range(3)]
+        asked: list[int] = []
+        for _ in range(steps):
+            next(self._random.choice(tasks))
+            if self._random.random() < 0.1:
+                asked.append(self._ask())
+            # Callers hold the locks that registering takes from start to end, so it waits for them.
+            while asked and not self._ranges:
+                self._register(asked.pop(0))
+            if self._random.random() < 0.05 and len(self._list) > 1:
+                self._unregister()
+        self._stop = True
+        for task in tasks:
+            for _ in task:
+                pass
+        for place in asked:
+            self._register(place)
+        while self._list:
+            self._unregister()
+        return self.log.events
+
+    def _ask(self) -> int:
+        self._numbers += 1
+        self.log.add(Kind.REGISTER, subscriber=self._numbers, task=TASK - 64 * self._numbers, pid=1)
+        return len(self.log.events) - 1
+
+    def _register(self, place: int) -> None:
+        """The registration of which the record lies at a place returns."""
+        began = self.log.events[place]._replace(seq_exit=self.log.stamp())
+        self.log.events[place] = began
+        self._list.insert(0, began.subscriber)
+
+    def _unregister(self) -> None:
+        number = self._list.pop(self._random.randrange(len(self._list)))
+        self.log.add(Kind.UNREGISTER, subscriber=number, task=TASK - 64 * number, pid=1)
+
+    def _task(self, number: int) -> Iterator[None]:
+        while not self._stop:
+            yield from self._group({"task": TASK + number * 64, "pid": 100 + number}, 3)
+
+    def _group(self, who: dict[str, Any], levels: int) -> Iterator[None]:
+        """One range: a start for each, perhaps others inside, an end for each that is still there."""
+        fields = who | {"range": RANGE + 64 * levels, "start": self._random.randrange(4) << 12}
+        failing = False
+        self._ranges += 1
+        if levels == 3:
+            fields |= MUNMAP
+            failing = self._random.random() < 0.1
+        rest = fields | {"result": 0}
+        context = {n: OWN_BUFFER | (HAS_END if n % 3 else 0) for n in self._list}
+        for place, subscriber in enumerate(self._list):
+            result = self._random.choice([0, EAGAIN]) if levels < 3 else EAGAIN * (failing and not place)
+            self.log.start(subscriber=subscriber, **(fields | {"context": context[subscriber], "result": result}))
+        began = list(self._list)
+        if failing:
+            self._ends(began, context, rest)
+        yield
+        while levels > 1 and self._random.random() < 0.5:
+            yield from self._group(who, levels - 1)
+        self._ends(began, context, rest)
+        self._ranges -= 1
+        yield
+
+    def _ends(self, began: list[int], context: dict[int, int], fields: dict[str, Any]) -> None:
+        for subscriber in began:
+            if subscriber in self._list and context[subscriber] & HAS_END:
+                self.log.end(subscriber=subscriber, **(fields | {"context": context[subscriber]}))
+
+
+def found(events: list[Event]) -> dict[str, str]:
+    """Summary → how often, of what pairing finds."""
+    log = Log()
+    log.events = events
+    return {finding.summary: finding.evidence.partition(" times")[0][:3] for finding in pairing.judge(recording(log))}
+
+
+def by_automaton_alone(events: list[Event]) -> dict[str, str]:
+    """The same, no group taken out beforehand."""
+    last: dict[tuple[int, int], int] = {}
+
+    def everything(_: Sieve, chunk: event.Chunk, *__: object) -> Iterator[tuple[Event, int]]:
+        for entry in chunk:
+            yield entry, last.get((entry.task, entry.pid), 0)
+            last[entry.task, entry.pid] = entry.seq
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sieve, "irregular", everything)
+        return found(events)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 2**32), chunk=st.integers(1, 40))
+def test_a_right_kernel_has_no_finding_wherever_chunks_end(seed: int, chunk: int) -> None:
+    """Nesting, two ends for what failed, subscribers that come and go in between."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(event, "CHUNK_RECORDS", chunk)
+        assert found(Guest(seed).run(40)) == {}
+
+
+@settings(deadline=None, max_examples=150)
+@given(seed=st.integers(0, 2**32), chunk=st.integers(1, 60), data=st.data())
+def test_what_is_taken_out_beforehand_changes_no_finding(seed: int, chunk: int, data: st.DataObject) -> None:
+    """Events that were lost, doubled, swapped or altered: the automaton alone says the same."""
+    events = list(Guest(seed).run(30))
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(3, len(events) - 2))
+        match data.draw(st.sampled_from(["lose", "double", "swap", "alter", "refuse"])):
+            case "lose":
+                del events[place]
+            case "double":
+                events.insert(place, events[place])
+            case "swap":
+                events[place : place + 2] = events[place : place + 2][::-1]
+            case "alter":
+                events[place] = events[place]._replace(end=0x9000)
+            case "refuse":
+                events[place] = events[place]._replace(result=EAGAIN, flags=BLOCKABLE)
+    events = [entry._replace(seq=number, seq_exit=number) for number, entry in enumerate(events, 1)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(event, "CHUNK_RECORDS", chunk)
+        assert found(events) == by_automaton_alone(events)
+
+
+def test_regular_groups_never_reach_the_automaton() -> None:
+    """That is what makes a million events cheap."""
+    log = Log()
+    log.add(Kind.REGISTER)
+    outer = MUNMAP | {"range": RANGE + 0x800}
+    for _ in range(100):
+        log.start(**outer)
+        log.pair(result=EAGAIN)
+        log.pair()
+        log.end(**outer)
+    (chunk,) = recording(log).events.chunks()
+    sieve = Sieve(Roll.of(lives(recording(log).events)))
+
+    assert [entry.kind for entry, _ in sieve.irregular(chunk)] == [Kind.REGISTER]
