@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A machine with KVM on a host without: emulated SVM, and this host's files, which it may change for itself only.
+
+It is made of the harness's own parts; the harness, its Python and QEMU are the host's, read through 9p.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.guest import image, qemu
+from harness.guest.machine import Machine, Parts, boot
+from harness.host import process
+from harness.host.workspace import cache_dir
+from harness.model.shape import MachineShape
+from tests.guest import command
+from tests.guest.command import ROOT, Ended
+from tests.guest.outer.kernel import OuterKernel
+
+# For the harness, a guest of 512 MiB, and a snapshot of one.
+SHAPE = MachineShape(memory_mib=2560, swap_mib=0)
+# TCG does not intercept XSETBV (QEMU 7.2): KVM would not see what its guest sets, and the guest would warn of it.
+CPU = "EPYC,+svm,+npt,-xsave"
+LIMIT_S = 600
+
+_QEMU = """#!/bin/sh
+exec {program} "$@" \\
+    -cpu {cpu} \\
+    -virtfs local,path=/,mount_tag=host,readonly=on,security_model=none,multidevs=remap
+"""
+
+# cache=loose: nobody else writes to these files, and a program is mapped from the page cache. msize: the largest.
+_MOUNT = """
+mkdir /lower /over /host
+mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=507904 host /lower
+mount -t tmpfs -o size=80% over /over
+mkdir /over/upper /over/work
+mount -t overlay -o lowerdir=/lower,upperdir=/over/upper,workdir=/over/work overlay /host
+mount -t proc proc /host/proc
+mount -t sysfs sysfs /host/sys
+mount -o rbind /dev /host/dev
+"""
+
+
+@dataclass(frozen=True)
+class Outer:
+    """An outer machine that runs. Its files are this host's as they were, and what it wrote since."""
+
+    machine: Machine
+    kernel: OuterKernel
+
+    def sh(self, script: str) -> str:
+        """Run a script in the outer machine itself; each of its commands must succeed."""
+        done = self.machine.run("sh", "-euc", script)
+        assert done.status == 0, (script, done.stdout, done.stderr, self.machine.console.tail())
+        return done.stdout.decode()
+
+    def harness(self, *words: str) -> Ended:
+        """Run `harness WORDS` in there to its end."""
+        env = process.environment(PYTHONPATH=str(ROOT), HARNESS_CACHE=str(cache_dir()))
+        variables = [f"{name}={value}" for name, value in env.items()]
+        argv = ["chroot", "/host", "/usr/bin/env", "-i", *variables, *command.argv(*words)]
+        done = self.machine.run(*argv, timeout_s=LIMIT_S)
+        return Ended(done.status, done.stdout.decode(), done.stderr.decode())
+
+    @contextlib.contextmanager
+    def kvm(self) -> Iterator[None]:
+        """/dev/kvm exists until the block ends."""
+        self.sh(shlex.join(["insmod", f"/lower{self.kernel.kvm_amd}"]))
+        try:
+            yield
+        finally:
+            self.sh("rmmod kvm_amd")
+
+    @contextlib.contextmanager
+    def little_space(self, folder: Path, mib: int) -> Iterator[None]:
+        """A folder of the host is an empty disk of so many MiB until the block ends."""
+        place = shlex.quote(f"/host{folder}")
+        self.sh(f"mkdir -p {place}; mount -t tmpfs -o size={mib}m little {place}")
+        try:
+            yield
+        finally:
+            self.sh(f"umount {place}")
+
+
+@contextlib.contextmanager
+def outer(kernel: OuterKernel, folder: Path, cpu: str = CPU) -> Iterator[Outer]:
+    """An outer machine until the block ends, in any way; its console goes to folder/console.log."""
+    program = folder / "qemu"
+    folder.mkdir(parents=True, exist_ok=True)
+    program.write_text(_QEMU.format(program=process.which(qemu.PROGRAM), cpu=cpu))
+    program.chmod(0o755)
+    parts = Parts(image.assemble(cache_dir(), kernel.modules), kernel.vmlinuz, "tcg", program=str(program))
+    with boot(parts, SHAPE, run_dir=folder) as machine:
+        assert machine.hello["modules"] == "ok", machine.hello
+        made = Outer(machine, kernel)
+        made.sh(_MOUNT)
+        yield made
