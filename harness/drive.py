@@ -66,6 +66,8 @@ def plan(scenario: Scenario) -> list[Command]:
         lines.append(" ".join([f"cgroup name={CGROUP}", *(f"{key}={value}" for key, value in scenario.cgroup.items())]))
     if any(buffer.kind == "file" for buffer in scenario.buffers.values()):
         lines.append("filesystem")
+    if any(buffer.thp for buffer in scenario.buffers.values()):
+        lines.append("write path=/sys/kernel/mm/transparent_hugepage/enabled value=madvise")
     lines += [_map(scenario, name) for name in scenario.buffers if ("map", name) not in made]
     lines += [_subscribe(scenario, name) for name in scenario.subscribers if ("subscribe", name) not in made]
     commands = [Command(0, line) for line in lines]

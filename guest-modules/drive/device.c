@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* What the device does with the pages that it holds. */
 #define _GNU_SOURCE
+#include <errno.h>
+#include <time.h>
 
 #include "drive.h"
 
@@ -98,6 +100,30 @@ static void run_stats(void)
 	reply("timeouts", argument.timeouts);
 }
 
+#define AWAIT_LIMIT_MS 60000
+#define AWAIT_PAUSE_NS 5000000
+
+/* Until it saw so many callbacks for its buffer that may fail, in whichever task. */
+static void run_await_mayfail(void)
+{
+	const struct subscriber *subscriber = subscriber_argument();
+	uint64_t min = number_argument("min", 1, 1, UINT64_MAX);
+	double end_s = now_s() + AWAIT_LIMIT_MS / 1000.0;
+	struct nh_stats argument = {};
+
+	for (;;) {
+		must_ioctl(subscriber, NH_GET_STATS, &argument);
+		if (argument.mayfail >= min)
+			break;
+		if (now_s() > end_s)
+			fail(ETIMEDOUT, "%llu callbacks may fail after %d ms, %llu wanted",
+			     (unsigned long long)argument.mayfail, AWAIT_LIMIT_MS,
+			     (unsigned long long)min);
+		nanosleep(&(struct timespec){ .tv_nsec = AWAIT_PAUSE_NS }, NULL);
+	}
+	reply("mayfail", argument.mayfail);
+}
+
 static void run_build(void)
 {
 	const struct subscriber *subscriber = subscriber_argument();
@@ -123,6 +149,7 @@ const struct verb device_verbs[] = {
 	{ "pages", run_pages, "name!" },
 	{ "same", run_same, "name!" },
 	{ "stats", run_stats, "name!" },
+	{ "await-mayfail", run_await_mayfail, "name! min" },
 	{ "build", run_build, "name! how alloc" },
 	{ NULL, NULL, NULL }
 };

@@ -147,13 +147,18 @@ def load(path: Path, pressures: Mapping[str, Mapping[str, bool]]) -> list[Scenar
 
 
 def _substitute(value: Any, values: Mapping[str, Any], where: str) -> Any:
-    """`value` with each scalar that is a $name replaced."""
+    """`value` with each scalar that is a $name replaced; in a list, a list takes its place with all that it holds."""
     if isinstance(value, strict_yaml.Mapping):
         copy = strict_yaml.Mapping((key, _substitute(entry, values, value.at(key))) for key, entry in value.items())
         copy.where, copy.lines = value.where, value.lines
         return copy
     if isinstance(value, list):
-        return [_substitute(entry, values, where) for entry in value]
+        parts = [(entry, _substitute(entry, values, where)) for entry in value]
+        return [
+            one
+            for entry, new in parts
+            for one in (new if isinstance(new, list) and not isinstance(entry, list) else [new])
+        ]
     if isinstance(value, str) and value.startswith("$"):
         if value not in values:
             raise UsageError(f"{where}: {value!r} has no value in vary", strict_yaml.offer(value, values))
@@ -173,6 +178,7 @@ def _scenario(name: str, path: Path, top: strict_yaml.Mapping, pressures: Mappin
         "subscriber": set(subscribers),
         "name": {*buffers, *subscribers},
         "pressure": set(pressures),
+        "cgroup": {"work"},
         "process": {str(entry["fork"]) for entry in entries if isinstance(entry, dict) and "fork" in entry},
         "thread": {str(entry["background"]) for entry in entries if isinstance(entry, dict) and "background" in entry},
     }
