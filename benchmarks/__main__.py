@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Measures figures and writes the table: python -m benchmarks [NAME…] [--rounds N]."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import environment, results, table
+from benchmarks.bench import Bench
+from benchmarks.figure import Figure, catalogue
+from benchmarks.results import Result
+from harness.host import accelerator, process, workspace
+from harness.host.workspace import cache_dir
+from harness.model.errors import HarnessError
+from harness.terminal import Terminal
+
+_HERE = Path(__file__).parent
+_RESULTS = _HERE / "results.json"
+_TABLE = _HERE / "RESULTS.md"
+
+
+def main() -> int:
+    """0: all that was asked for is measured, whatever came out; 1: something could not be; 130: interrupted."""
+    figures = catalogue()
+    parser = argparse.ArgumentParser(prog="make bench", description="Measure what the project claims about speed.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {', '.join(figures)} (default: all)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds, instead of each figure's own")
+    parser.add_argument("--render", action="store_true", help="measure nothing, write the table again")
+    parser.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto")
+    asked = parser.parse_args()
+    if Path.cwd() != workspace.ROOT:
+        parser.error(f"must be started in {workspace.ROOT}")
+    unknown = [name for name in asked.names if name not in figures]
+    if unknown:
+        parser.error(f"no figure {unknown[0]!r}; there are {', '.join(figures)}")
+    if asked.rounds is not None and asked.rounds < 1:
+        parser.error("--rounds: at least 1")
+    if asked.render:
+        _write_table()
+        return 0
+    try:
+        return _measure_all([figures[name] for name in asked.names or figures], asked.rounds, asked.accel)
+    except KeyboardInterrupt:
+        process.end_all()
+        return 130
+
+
+def _measure_all(figures: list[Figure], rounds: int | None, accel: str) -> int:
+    cache = cache_dir()
+    (cache / "benchmarks").mkdir(parents=True, exist_ok=True)
+    failed = False
+    with Terminal() as terminal, tempfile.TemporaryDirectory(dir=cache / "benchmarks", prefix="run.") as scratch:
+        # What we and our children leave behind in a temporary folder is then seen, and gone afterwards.
+        os.environ["TMPDIR"] = tempfile.tempdir = scratch
+        used = accelerator.choose(accel, cache, terminal).used
+        bench = Bench(cache, Path(scratch), used, terminal)
+        place = environment.facts(bench)
+        for figure in figures:
+            try:
+                result = measure(figure, bench, rounds or figure.rounds, place)
+            except HarnessError as error:
+                result = Result({}, 0, place, str(error))
+                terminal.say(f"{figure.name}: {error}")
+                failed = True
+            # Written each time, so that an interrupted run keeps what it has.
+            results.write(_RESULTS, results.read(_RESULTS) | {figure.name: result})
+            _write_table()
+        tempfile.tempdir = None
+    sys.stderr.write(f"bench: {len(figures)} figures, in {_TABLE}\n")
+    return int(failed)
+
+
+def _write_table() -> None:
+    _TABLE.write_text(table.render(catalogue(), results.read(_RESULTS)), encoding="utf-8")
+
+
+def measure(figure: Figure, bench: Bench, rounds: int, place: dict[str, str]) -> Result:
+    """Every side of a figure once a round; odd rounds backwards, so that no side always comes behind another."""
+    bench.progress.say(f"{figure.name}: {figure.summary}")
+    samples: dict[str, list[float]] = {}
+    with figure.measuring(bench) as sides:
+        for number in range(rounds):
+            for side in reversed(sides) if number % 2 else sides:
+                for quantity, value in side().items():
+                    samples.setdefault(quantity, []).append(value)
+            shown = ", ".join(f"{quantity} {values[-1]:.4g}" for quantity, values in samples.items())
+            bench.progress.say(f"{figure.name}: round {number + 1} of {rounds}: {shown}")
+    return Result(samples, rounds, place)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

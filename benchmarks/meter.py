@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a process costs: time, memory, bytes written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.host import process
+from harness.model.errors import LaunchError
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command and all that it waited for took, and what it said.
+
+    peak_rss_mib: of the largest single process; never less than ours, 50 MiB,
+    because Linux counts what a child was before it became another program.
+    written_mib: pages that were dirtied on behalf of a disk (ru_oublock).
+    """
+
+    status: int
+    stdout: str
+    stderr: str
+    wall_s: float
+    cpu_s: float
+    peak_rss_mib: float
+    written_mib: float
+
+    def quantities(self, prefix: str) -> dict[str, float]:
+        """As quantities of a figure."""
+        return {
+            f"{prefix}_s": self.wall_s,
+            f"{prefix}_cpu_s": self.cpu_s,
+            f"{prefix}_peak_rss_mib": self.peak_rss_mib,
+            f"{prefix}_written_mib": self.written_mib,
+        }
+
+
+def metered(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    timeout_s: float,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Cost:
+    """Run a command to its end, whatever its status. Raises LaunchError when it does not end in time."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        began = time.monotonic()
+        child = process.spawn(argv, cwd=cwd, env=env, stdout=out, stderr=err)
+        with process.running(child):
+            expired = threading.Event()
+
+            def expire() -> None:
+                expired.set()
+                child.kill()
+
+            timer = threading.Timer(timeout_s, expire)
+            timer.start()
+            try:
+                # The one call that tells what a child and its own children used.
+                _, status, used = os.wait4(child.pid, 0)
+            finally:
+                timer.cancel()
+            wall_s = time.monotonic() - began
+            child.returncode = os.waitstatus_to_exitcode(status)
+        if expired.is_set():
+            raise LaunchError(f"{argv[0]}: not done after {timeout_s:g} s (limit {timeout_s:g} s)")
+        out.seek(0)
+        err.seek(0)
+        return Cost(
+            status=child.returncode,
+            stdout=out.read().decode(errors="backslashreplace"),
+            stderr=err.read().decode(errors="backslashreplace"),
+            wall_s=wall_s,
+            cpu_s=used.ru_utime + used.ru_stime,
+            peak_rss_mib=used.ru_maxrss / 1024,
+            written_mib=used.ru_oublock * 512 / _MIB,
+        )
+
+
+def pss_mib(pid: int) -> float:
+    """A process's share of the memory that it uses: shared pages count in parts."""
+    return _field(Path(f"/proc/{pid}/smaps_rollup"), "Pss:") / 1024
+
+
+def rss_mib(pid: int, peak: bool = False) -> float:
+    """What a process has in memory now, or at most had."""
+    return _field(Path(f"/proc/{pid}/status"), "VmHWM:" if peak else "VmRSS:") / 1024
+
+
+def disk_mib(path: Path) -> float:
+    """What a file or a folder occupies on disk; a file with several links counts once."""
+    seen: dict[tuple[int, int], int] = {}
+    for found in [path, *path.rglob("*")]:
+        status = found.lstat()
+        seen[status.st_dev, status.st_ino] = status.st_blocks * 512
+    return sum(seen.values()) / _MIB
+
+
+def children(pid: int) -> list[int]:
+    """Every process below one, at any depth."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = entry.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        parents.setdefault(int(words[1]), []).append(int(entry.parent.name))
+    found = []
+    waiting = [pid]
+    while waiting:
+        below = parents.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
+
+
+def _field(path: Path, name: str) -> int:
+    for line in path.read_text(encoding="ascii").splitlines():
+        if line.startswith(name):
+            return int(line.split()[1])
+    raise LaunchError(f"{path}: has no {name}")
