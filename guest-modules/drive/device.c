@@ -2,6 +2,7 @@
 /* What the device does with the pages that it holds. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <string.h>
 #include <time.h>
 
 #include "drive.h"
@@ -100,28 +101,60 @@ static void run_stats(void)
 	reply("timeouts", argument.timeouts);
 }
 
-#define AWAIT_LIMIT_MS 60000
-#define AWAIT_PAUSE_NS 5000000
+static const struct name_value counters[] = {
+	{ "starts", offsetof(struct nh_stats, starts) },
+	{ "ends", offsetof(struct nh_stats, ends) },
+	{ "own", offsetof(struct nh_stats, own) },
+	{ "mayfail", offsetof(struct nh_stats, mayfail) },
+	{ "direct", offsetof(struct nh_stats, direct) },
+	{ "refused", offsetof(struct nh_stats, refused) },
+	{ "waits", offsetof(struct nh_stats, waits) },
+	{ "timeouts", offsetof(struct nh_stats, timeouts) },
+	{ NULL, 0 }
+};
 
-/* Until it saw so many callbacks for its buffer that may fail, in whichever task. */
-static void run_await_mayfail(void)
+/* Wait until one of its counters is at least `min`, by whichever task. */
+static void run_until(void)
 {
 	const struct subscriber *subscriber = subscriber_argument();
+	long offset = choice_argument("counter", counters, "");
 	uint64_t min = number_argument("min", 1, 1, UINT64_MAX);
 	double end_s = now_s() + AWAIT_LIMIT_MS / 1000.0;
 	struct nh_stats argument = {};
+	uint64_t value;
 
 	for (;;) {
 		must_ioctl(subscriber, NH_GET_STATS, &argument);
-		if (argument.mayfail >= min)
+		memcpy(&value, (char *)&argument + offset, sizeof(value));
+		if (value >= min)
 			break;
 		if (now_s() > end_s)
-			fail(ETIMEDOUT, "%llu callbacks may fail after %d ms, %llu wanted",
-			     (unsigned long long)argument.mayfail, AWAIT_LIMIT_MS,
-			     (unsigned long long)min);
+			fail(ETIMEDOUT, "%s: %llu after %d ms, %llu wanted", find_argument("counter"),
+			     (unsigned long long)value, AWAIT_LIMIT_MS, (unsigned long long)min);
 		nanosleep(&(struct timespec){ .tv_nsec = AWAIT_PAUSE_NS }, NULL);
 	}
-	reply("mayfail", argument.mayfail);
+	reply("value", value);
+}
+
+/* Would a driver that builds on an interval get on?  -ETIMEDOUT: an end was lost. */
+static void run_read_begin(void)
+{
+	struct nh_read_begin argument = {
+		.limit_ms = (uint32_t)number_argument("limit_ms", 1000, 1, NH_WAIT_MS_MAX),
+	};
+
+	must_ioctl(subscriber_argument(), NH_READ_BEGIN, &argument);
+	reply_signed("result", argument.result);
+	reply("sequence", argument.sequence);
+}
+
+/* closed: callbacks of policy=wait wait from now on; open: no more. */
+static void run_fence(void)
+{
+	static const struct name_value states[] = { { "closed", 0 }, { "open", 1 }, { NULL, 0 } };
+	uint32_t value = (uint32_t)choice_argument("state", states, "");
+
+	must_ioctl(subscriber_argument(), NH_SET_FENCE, &value);
 }
 
 static void run_build(void)
@@ -149,7 +182,9 @@ const struct verb device_verbs[] = {
 	{ "pages", run_pages, "name!" },
 	{ "same", run_same, "name!" },
 	{ "stats", run_stats, "name!" },
-	{ "await-mayfail", run_await_mayfail, "name! min" },
+	{ "until", run_until, "name! counter! min" },
+	{ "read-begin", run_read_begin, "name! limit_ms" },
+	{ "fence", run_fence, "name! state!" },
 	{ "build", run_build, "name! how alloc" },
 	{ NULL, NULL, NULL }
 };

@@ -21,6 +21,8 @@
 #define BUFFERS_MAX 32
 #define SUBSCRIBERS_MAX 32
 #define TASKS_MAX 32		/* threads, and child processes */
+#define AWAIT_LIMIT_MS 60000
+#define AWAIT_PAUSE_NS 5000000
 #define FILE_BYTES 16384	/* of /proc, /sys and cgroupfs that are read whole */
 
 struct verb {

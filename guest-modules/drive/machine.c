@@ -101,9 +101,6 @@ static void run_write(void)
 	must_write(find_argument("path"), find_argument("value"));
 }
 
-#define AWAIT_LIMIT_MS 60000
-#define AWAIT_PAUSE_NS 5000000
-
 /* Until the number in a file, or behind a key in it, is at least `min`. */
 static void run_await(void)
 {

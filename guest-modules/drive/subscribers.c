@@ -31,6 +31,7 @@ static const struct name_value whens[] = {
 static const struct name_value interfaces[] = {
 	{ "register", 0 },
 	{ "get", NH_SUB_GET },
+	{ "interval", NH_SUB_INTERVAL },
 	{ NULL, 0 }
 };
 

@@ -51,19 +51,29 @@ static void register_range(struct buffer range, uint64_t mode)
 		fail_errno("UFFDIO_REGISTER");
 }
 
+static void write_protect(struct buffer range, uint64_t mode)
+{
+	struct uffdio_writeprotect argument = {
+		.range = { .start = (uintptr_t)range.addr, .len = range.size },
+		.mode = mode,
+	};
+
+	if (ioctl(uffd, UFFDIO_WRITEPROTECT, &argument))
+		fail_errno("UFFDIO_WRITEPROTECT");
+}
+
 /* A write to a protected page waits until it is unprotected. */
 static void run_write_protect(void)
 {
 	struct buffer range = range_argument();
-	struct uffdio_writeprotect argument = {
-		.range = { .start = (uintptr_t)range.addr, .len = range.size },
-		.mode = number_argument("on", 1, 0, 1) ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
-	};
 
-	if (argument.mode)
-		register_range(range, UFFDIO_REGISTER_MODE_WP);
-	if (ioctl(uffd, UFFDIO_WRITEPROTECT, &argument))
-		fail_errno("UFFDIO_WRITEPROTECT");
+	register_range(range, UFFDIO_REGISTER_MODE_WP);
+	write_protect(range, UFFDIO_WRITEPROTECT_MODE_WP);
+}
+
+static void run_write_unprotect(void)
+{
+	write_protect(range_argument(), 0);
 }
 
 /* Move the pages of one buffer to the addresses of another, which must have none. */
@@ -86,7 +96,8 @@ static void run_move_pages(void)
 }
 
 const struct verb userfault_verbs[] = {
-	{ "write-protect", run_write_protect, "name! on offset size" },
+	{ "write-protect", run_write_protect, "name! offset size" },
+	{ "write-unprotect", run_write_unprotect, "name! offset size" },
 	{ "move-pages", run_move_pages, "name! into!" },
 	{ NULL, NULL, NULL }
 };

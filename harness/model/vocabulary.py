@@ -15,7 +15,7 @@ POLICIES = (
     "mayfail-trylock",
 )
 WHENS = ("mayfail", "reclaim", "always")
-INTERFACES = ("register", "get")
+INTERFACES = ("register", "get", "interval")
 REFERENCES = ("get", "pin")
 PROTECTIONS = ("none", "r", "rw")
 ADVICES = (
@@ -84,7 +84,8 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "lock": ("buffer", _RANGE),
     "unlock": ("buffer", _RANGE),
     "sync": ("buffer", _RANGE),
-    "write-protect": ("buffer", _RANGE | {"on"}),
+    "write-protect": ("buffer", _RANGE),
+    "write-unprotect": ("buffer", _RANGE),
     "move-pages": ("buffer", frozenset({"into"})),
     "subscribe": ("subscriber", frozenset()),
     "unsubscribe": ("subscriber", frozenset()),
@@ -96,7 +97,9 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "pages": ("name", frozenset()),
     "same": ("subscriber", frozenset()),
     "stats": ("subscriber", frozenset()),
-    "await-mayfail": ("subscriber", frozenset({"min"})),
+    "until": ("subscriber", frozenset({"counter", "min"})),
+    "read-begin": ("subscriber", frozenset({"limit_ms"})),
+    "fence": ("subscriber", frozenset({"state"})),
     "build": ("subscriber", frozenset({"how", "alloc"})),
     "pressure": ("pressure", frozenset()),
     "limit": ("key", frozenset({"value"})),
