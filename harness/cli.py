@@ -113,6 +113,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     shell.set_defaults(command=_shell)
 
+    explore = commands.add_parser("explore", help="search for a scenario that fails, and shrink it")
+    _kernel_options(explore)
+    explore.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto")
+    explore.add_argument("--seconds", type=_seconds, default=60.0, metavar="N", help="how long to search (default 60)")
+    explore.add_argument("--seed", type=_seed, metavar="S", help="where to begin, to repeat a search")
+    explore.add_argument("--out", type=Path, metavar="DIR", help="where the run directory goes")
+    explore.add_argument("--json", action="store_true", help="what was found, on standard output")
+    explore.set_defaults(command=_explore)
+
     judge = commands.add_parser("judge", help="judge runs that ended once more, without a machine")
     judge.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run directory")
     judge.add_argument("--json", action="store_true")
@@ -189,6 +198,12 @@ def _seconds(text: str) -> float:
     if not 0 < value <= 86400:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0 and up to 86400")
     return value
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 1 << 32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {(1 << 32) - 1}")
+    return int(text)
 
 
 def _request(arguments: argparse.Namespace) -> KernelRequest:
@@ -299,6 +314,20 @@ def _pass_on(said: bytes, stream: TextIO) -> None:
     stream.flush()
     stream.buffer.write(clean(said).encode() if stream.isatty() else said)
     stream.flush()
+
+
+def _explore(arguments: argparse.Namespace) -> int:
+    from harness import exploration
+    from harness.session import Session
+    from harness.terminal import Terminal
+
+    with Terminal() as terminal:
+        session = Session(_request(arguments), arguments.accel, terminal, arguments.out)
+        hunt = exploration.explore(session.lab, session.folder, arguments.seconds, arguments.seed, terminal)
+    print("\n".join(exploration.lines(hunt)), file=sys.stderr)
+    if arguments.json:
+        print(json.dumps(exploration.document(hunt)))
+    return exploration.outcome(hunt).exit_code
 
 
 def _judge(arguments: argparse.Namespace) -> int:

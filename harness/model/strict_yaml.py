@@ -92,3 +92,8 @@ def load(path: Path) -> Mapping:
     if not isinstance(content, Mapping):
         raise UsageError(f"{path}:1: the top level must be a mapping of keys")
     return content
+
+
+def dump(document: dict[str, Any]) -> str:
+    """A document as people write it: the innermost mappings on one line, keys in their order."""
+    return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)

@@ -30,6 +30,7 @@ BELOW = {
 HOMES = {
     "cryptography": ("harness.guest",),
     "elftools": ("harness.kernel", "harness.guest"),
+    "hypothesis": ("harness.generation", "harness.exploration"),
     "jinja2": ("harness.report",),
     "junitparser": ("harness.report",),
     "numpy": ("harness.model.event", "harness.oracles"),

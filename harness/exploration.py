@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""harness explore: generated scenarios on fresh clones, until one fails; that one shrunk, and written down."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.errors import HypothesisException
+
+from harness import generation, pipeline, pressures
+from harness.generation import Document
+from harness.guest.lab import Lab
+from harness.host.clock import Deadline
+from harness.host.progress import Progress
+from harness.host.workspace import digest, write_atomic
+from harness.model import scenario, strict_yaml
+from harness.model.verdict import Finding, Outcome, ScenarioResult
+from harness.report.text import plain
+
+# Shrinking a failure may go on for so long after the search is over: a few hundred clones.
+SHRINK_S = 120.0
+_EXAMPLES_MAX = 1_000_000
+
+
+@dataclass
+class Hunt:
+    """What a search did. failing: the smallest scenario that failed, and its findings."""
+
+    folder: Path
+    seed: int
+    examples: int = 0
+    inconclusive: int = 0
+    errors: int = 0
+    seconds: float = 0.0
+    failing: Document | None = None
+    findings: tuple[Finding, ...] = ()
+    path: Path | None = None
+    again: str = ""
+    _seen: dict[str, ScenarioResult] = field(default_factory=dict, repr=False)
+
+    @property
+    def rate(self) -> float:
+        """Examples a minute."""
+        return 60 * self.examples / self.seconds if self.seconds else 0.0
+
+
+class _TimeUp(BaseException):
+    """Ends Hypothesis from within an example; no Exception, or it would be taken for a failure of the example."""
+
+
+class _Failed(Exception):
+    """An example that failed."""
+
+
+def explore(
+    lab: Lab,
+    folder: Path,
+    seconds: float,
+    seed: int | None,
+    progress: Progress,
+    judge: Callable[[scenario.Scenario], ScenarioResult] | None = None,
+) -> Hunt:
+    """Search for `seconds`, or until a scenario failed and was shrunk; what failed is in folder/found.
+
+    judge: runs a scenario (default: on a fresh machine of the lab's).
+    """
+    hunt = Hunt(folder, secrets.randbits(32) if seed is None else seed)
+    progress.say(f"exploring for {seconds:g} s, seed {hunt.seed}")
+    clock = pipeline.Clock()
+    run = judge or (lambda item: pipeline.judge_on(lab, item, folder, clock)[0])
+    began = time.monotonic()
+    deadline = [Deadline(seconds)]
+
+    @hypothesis.seed(hunt.seed)
+    @settings(
+        max_examples=_EXAMPLES_MAX,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        print_blob=False,
+    )
+    @hypothesis.given(generation.scenarios())
+    def example(document: Document) -> None:
+        if deadline[0].expired:
+            raise _TimeUp
+        result = _judged(hunt, document, run, progress)
+        if result.outcome is not Outcome.FAIL:
+            return
+        if hunt.failing is None:
+            progress.say(f"found after {hunt.examples} examples: {_words(result)}; shrinking it")
+            deadline[0] = Deadline(SHRINK_S)
+        if hunt.failing is None or generation.size(document) < generation.size(hunt.failing):
+            hunt.failing, hunt.findings = document, tuple(result.findings)
+        raise _Failed
+
+    # HypothesisException: an example that failed once and not again (Flaky); it is kept all the same.
+    with contextlib.suppress(_TimeUp, _Failed, HypothesisException, ExceptionGroup):
+        example()
+    if hunt.failing is not None:
+        _keep(hunt, run)
+    hunt.seconds = time.monotonic() - began
+    return hunt
+
+
+def outcome(hunt: Hunt) -> Outcome:
+    """The verdict on the kernel: a search that could judge nothing has none."""
+    if hunt.failing is not None:
+        return Outcome.FAIL
+    if hunt.errors == hunt.examples:
+        return Outcome.ERROR
+    return Outcome.PASS if hunt.examples > hunt.inconclusive + hunt.errors else Outcome.INCONCLUSIVE
+
+
+def lines(hunt: Hunt) -> list[str]:
+    """What a search came to, for people."""
+    looked = f"{hunt.examples} examples in {hunt.seconds:.0f} s, {hunt.rate:.1f} a minute; seed {hunt.seed}"
+    told = [f"explored     {looked}; {hunt.inconclusive} inconclusive, {hunt.errors} errors"]
+    if hunt.path is not None:
+        told += [f"             [{finding.oracle}] {plain(finding.summary)}" for finding in hunt.findings]
+        told.append(f"found        {hunt.path} (failed {hunt.again} times when run again)")
+    return [*told, outcome(hunt).value]
+
+
+def document(hunt: Hunt) -> dict[str, Any]:
+    """What a search came to, for programs."""
+    return {
+        "verdict": outcome(hunt).value,
+        "seed": hunt.seed,
+        "examples": hunt.examples,
+        "inconclusive": hunt.inconclusive,
+        "errors": hunt.errors,
+        "examples_per_minute": round(hunt.rate, 1),
+        "seconds": round(hunt.seconds, 1),
+        "found": str(hunt.path) if hunt.path else None,
+        "failed_again": hunt.again,
+        "findings": [{"oracle": finding.oracle, "summary": finding.summary} for finding in hunt.findings],
+    }
+
+
+def _judged(
+    hunt: Hunt, document: Document, run: Callable[[scenario.Scenario], ScenarioResult], progress: Progress
+) -> ScenarioResult:
+    """Run a document once; the same document has the same result."""
+    text = strict_yaml.dump(document)
+    key = digest(text)
+    if key in hunt._seen:
+        return hunt._seen[key]
+    result = run(_scenario(hunt.folder / "examples" / f"example-{hunt.examples}.yaml", text))
+    hunt.examples += 1
+    hunt.inconclusive += result.outcome is Outcome.INCONCLUSIVE
+    hunt.errors += result.outcome is Outcome.ERROR
+    progress.advance("examples", hunt.examples, 0)
+    # A failure that does not come again must be able to show that: only the others are remembered.
+    if result.outcome is not Outcome.FAIL:
+        hunt._seen[key] = result
+        shutil.rmtree(hunt.folder / result.name, ignore_errors=True)
+        (hunt.folder / "events" / f"{result.name}.bin").unlink(missing_ok=True)
+        (hunt.folder / "examples" / f"{result.name}.yaml").unlink()
+    return result
+
+
+def _keep(hunt: Hunt, run: Callable[[scenario.Scenario], ScenarioResult]) -> None:
+    """Write the smallest failing scenario as one to commit, and say how often it fails when it is run again."""
+    assert hunt.failing is not None
+    oracles = sorted({finding.oracle for finding in hunt.findings})
+    summary = "; ".join(dict.fromkeys(f"{finding.oracle}: {finding.summary}" for finding in hunt.findings))
+    document = hunt.failing | {"summary": f"Found by harness explore --seed {hunt.seed}. {summary}"}
+    hunt.path = hunt.folder / "found" / f"found-{'-'.join(oracles)}-{digest(strict_yaml.dump(hunt.failing))[:6]}.yaml"
+    write_atomic(hunt.path, "# SPDX-License-Identifier: GPL-2.0-only\n" + strict_yaml.dump(document))
+    (item,) = scenario.load(hunt.path, _keys())
+    rounds = 3
+    failed = sum(
+        run(scenario.renamed(item, f"{item.name}.{number}")).outcome is Outcome.FAIL for number in range(1, rounds + 1)
+    )
+    hunt.again = f"{failed} of {rounds}"
+
+
+def _scenario(path: Path, text: str) -> scenario.Scenario:
+    write_atomic(path, text)
+    (item,) = scenario.load(path, _keys())
+    return item
+
+
+def _keys() -> dict[str, Any]:
+    return {name: pressure.keys for name, pressure in pressures.catalogue().items()}
+
+
+def _words(result: ScenarioResult) -> str:
+    return "; ".join(f"[{finding.oracle}] {finding.summary}" for finding in result.findings)

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""harness explore on a kernel that is right, and on one that loses one end in a thousand."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.guest.command import PATCHES, harness
+
+pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
+
+
+def test_a_rare_fault_is_found_without_a_scenario_for_it(tmp_path):
+    """And what is saved fails as a scenario of its own."""
+    patches = ("--patch", "mayfail", "--patch", PATCHES / "loses-ends.patch")
+    ended = harness("explore", *patches, "--seed", "1", "--seconds", "300", "--json", "--out", tmp_path / "out")
+
+    assert ended.status == 1, ended.stderr
+    assert {finding["oracle"] for finding in ended.document["findings"]} == {"pairing"}
+    assert harness("run", *patches, ended.document["found"]).status == 1
+
+
+def test_nothing_is_found_on_the_good_patch(tmp_path):
+    ended = harness("explore", "--seed", "2", "--seconds", "15", "--json", "--out", tmp_path / "out")
+
+    assert ended.status == 0, ended.stderr
+    assert ended.document["examples"] > 0
+    assert ended.document["examples_per_minute"] > 0

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+
+from harness import exploration, generation, pressures
+from harness.drive import plan
+from harness.exploration import Hunt, explore
+from harness.host.progress import QUIET
+from harness.model import scenario, strict_yaml
+from harness.model.scenario import Scenario
+from harness.model.verdict import Finding, Outcome, ScenarioResult
+
+KEYS = {name: pressure.keys for name, pressure in pressures.catalogue().items()}
+NO_LAB: Any = None
+
+
+def hunted(folder: Path, judge, seconds: float = 600.0, seed: int = 1) -> Hunt:
+    return explore(NO_LAB, folder, seconds, seed, QUIET, judge)
+
+
+def verbs(item: Scenario) -> list[str]:
+    return [step.verb for step in item.steps]
+
+
+def passes(item: Scenario) -> ScenarioResult:
+    return ScenarioResult(item.name, Outcome.PASS)
+
+
+def fails(item: Scenario) -> ScenarioResult:
+    return ScenarioResult(item.name, Outcome.FAIL, (Finding("pairing", "broken", "event 1"),))
+
+
+@given(document=generation.scenarios())
+@settings(max_examples=200, deadline=None)
+def test_whatever_is_drawn_is_a_scenario_with_a_plan(tmp_path_factory, document):
+    path = tmp_path_factory.mktemp("drawn") / "drawn.yaml"
+    path.write_text(strict_yaml.dump(document), encoding="utf-8")
+
+    (item,) = scenario.load(path, KEYS)
+
+    assert len(plan(item)) > len(item.steps)
+
+
+def test_a_failure_is_shrunk_and_kept_ready_to_commit(tmp_path):
+    """Planted: a kernel that breaks when a mapping is replaced while a device holds pages."""
+
+    def judge(item: Scenario) -> ScenarioResult:
+        seen = verbs(item)
+        broken = "hold" in seen and "replace" in seen[seen.index("hold") :]
+        return fails(item) if broken else passes(item)
+
+    hunt = hunted(tmp_path, judge)
+
+    assert exploration.outcome(hunt) is Outcome.FAIL
+    assert hunt.path is not None
+    (kept,) = scenario.load(hunt.path, KEYS)
+    assert verbs(kept) == ["touch", "hold", "replace"]
+    assert "pairing: broken" in kept.summary
+    assert "--seed 1" in kept.summary
+    assert hunt.again == "3 of 3"
+    assert "failed 3 of 3 times" in exploration.lines(hunt)[-2]
+    assert exploration.document(hunt)["found"] == str(hunt.path)
+
+
+def test_the_same_seed_finds_the_same(tmp_path):
+    def judge(item: Scenario) -> ScenarioResult:
+        return fails(item) if "fork" in verbs(item) else passes(item)
+
+    one, two = (hunted(tmp_path / str(number), judge, seed=7) for number in (1, 2))
+
+    assert (one.failing, one.examples) == (two.failing, two.examples)
+
+
+def test_a_failure_that_never_comes_again_is_told_with_how_often_it_did(tmp_path):
+    """It may be the one in a thousand that everybody looks for: it is not thrown away."""
+    seen: list[str] = []
+
+    def judge(item: Scenario) -> ScenarioResult:
+        seen.append(item.name)
+        return fails(item) if len(seen) == 5 else passes(item)
+
+    hunt = hunted(tmp_path, judge)
+
+    assert hunt.path is not None
+    assert hunt.again == "0 of 3"
+
+
+def test_time_ends_a_search_that_finds_nothing(tmp_path):
+    hunt = hunted(tmp_path, passes, seconds=0.5)
+
+    assert exploration.outcome(hunt) is Outcome.PASS
+    assert hunt.examples > 0
+    assert not list((tmp_path / "examples").iterdir())
+
+
+def test_a_search_that_judged_nothing_is_no_pass(tmp_path):
+    def judge(item: Scenario) -> ScenarioResult:
+        return ScenarioResult(item.name, Outcome.INCONCLUSIVE)
+
+    assert exploration.outcome(hunted(tmp_path, judge, seconds=0.2)) is Outcome.INCONCLUSIVE
+    assert exploration.outcome(Hunt(tmp_path, 1)) is Outcome.ERROR
