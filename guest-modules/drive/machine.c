@@ -143,11 +143,11 @@ static void run_program(char *const argv[])
 /* An empty file system on a RAM disk, where files have pages that reclaim can write back. */
 static void run_filesystem(void)
 {
-	static char *const argv[] = { "/sbin/mkfs.minix", "-3", "/dev/ram0", NULL };
+	static char *const argv[] = { "/bin/busybox", "mke2fs", "-F", "/dev/ram0", NULL };
 
 	run_program(argv);
 	mkdir("/mnt", 0755);
-	if (mount("/dev/ram0", "/mnt", "minix", MS_NOSUID | MS_NODEV, ""))
+	if (mount("/dev/ram0", "/mnt", "ext2", MS_NOSUID | MS_NODEV, ""))
 		fail_errno("/mnt");
 }
 

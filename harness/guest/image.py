@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -87,12 +86,7 @@ def _tools() -> dict[str, Path]:
     dropbear = process.which("dropbear")
     if _needed(busybox)[1]:
         raise LaunchError(f"{busybox}: needs shared libraries", "install the static one: apt install busybox-static")
-    tools = {"bin/busybox": busybox, "bin/dropbear": dropbear, **_libraries(dropbear)}
-    # For scenarios with files on a disk, which are left out without it: util-linux has it, not each system's package.
-    with contextlib.suppress(LaunchError):
-        mkfs = process.which("mkfs.minix")
-        tools |= {"sbin/mkfs.minix": mkfs, **_libraries(mkfs)}
-    return tools
+    return {"bin/busybox": busybox, "bin/dropbear": dropbear, **_libraries(dropbear)}
 
 
 def _needed(program: Path) -> tuple[str, list[str]]:
