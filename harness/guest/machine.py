@@ -15,22 +15,24 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from harness.guest import qemu, swap
 from harness.guest.agent import Agent, GuestResult
 from harness.guest.channels import Channels
 from harness.guest.console import Console, Terminal, clean
 from harness.guest.image import GuestImage
-from harness.guest.keys import KeyPair
 from harness.guest.monitor import Event, Monitor
-from harness.guest.shell import Shell
 from harness.host import process
 from harness.host.accelerator import usual_slowdown
 from harness.host.clock import Deadline, scaled
 from harness.host.starvation import Share, share, starved
 from harness.model.errors import GuestLost, LaunchError, MachineError
 from harness.model.shape import MachineShape
+
+if TYPE_CHECKING:
+    from harness.guest.keys import KeyPair
+    from harness.guest.shell import Shell
 
 # Seconds, on an ordinary machine. Booting takes 0.7 s under TCG, which is 10 times slower; a debug kernel needs more.
 BOOT_LIMIT_S = 12.0
@@ -106,13 +108,14 @@ class Machine:
         console: Console,
         agent: Agent,
         monitor: Monitor,
-        shell: Shell,
+        ssh_limit_s: float,
     ) -> None:
         self.argv = argv
         self.console = console
         self.agent = agent
         self.monitor = monitor
-        self.shell = shell
+        self._ssh_limit_s = ssh_limit_s
+        self._shell: Shell | None = None
         # Seconds until it answered, and whether it booted for that or was cloned.
         self.ready_s = 0.0
         self.cloned = False
@@ -136,6 +139,29 @@ class Machine:
     def boot_id(self) -> str:
         """A UUID that no other machine has; the kernel makes it when it is first asked."""
         return self.agent.read_file("/proc/sys/kernel/random/boot_id").decode("ascii").strip()
+
+    @property
+    def shell(self) -> Shell:
+        """SSH. Its libraries take 0.1 s to import, 6 s in a host that is emulated itself: only for who asks."""
+        if self._shell is None:
+            from harness.guest.shell import Shell
+
+            self._shell = Shell(self._channels.ssh.dial, self._install_keys, self._ssh_limit_s)
+        return self._shell
+
+    def _install_keys(self, client: KeyPair, server: KeyPair) -> None:
+        self.agent.write_file("/etc/dropbear/host_key", server.dropbear)
+        self.agent.write_file("/root/.ssh/authorized_keys", client.public + "\n")
+
+    def session_ended(self) -> None:
+        """PID 1 closed its end of the ssh channel: dropbear ended."""
+        if self._shell is not None:
+            self._shell.ended()
+
+    def hang_up(self) -> None:
+        """End the SSH session."""
+        if self._shell is not None:
+            self._shell.close()
 
     @property
     def terminal(self) -> Terminal:
@@ -298,22 +324,15 @@ def started(
         agent = Agent(channels.agent.ours, news.set, memory.hello if memory else None)
         stack.callback(agent.close)
 
-        def install(client: KeyPair, server: KeyPair) -> None:
-            agent.write_file("/etc/dropbear/host_key", server.dropbear)
-            agent.write_file("/root/.ssh/authorized_keys", client.public + "\n")
-
-        shell = Shell(channels.ssh.dial, install, scaled(SSH_LIMIT_S, parts.scale))
-        stack.callback(shell.close)
-
         def hear(event: Event) -> None:
-            # PID 1 closes its end of the ssh channel when dropbear ended.
             if event.name == "VSERPORT_CHANGE" and event.data == {"id": qemu.SSH_DEVICE, "open": False}:
-                shell.ended()
+                machine.session_ended()
             on_event(event)
 
         monitor = Monitor(channels.monitor.ours, hear)
         stack.callback(monitor.close)
-        machine = Machine(child, argv, channels, stderr, console, agent, monitor, shell)
+        machine = Machine(child, argv, channels, stderr, console, agent, monitor, scaled(SSH_LIMIT_S, parts.scale))
+        stack.callback(machine.hang_up)
         # Before the guest opens its ports: an event between our first command and
         # QEMU's answer would be taken for the answer (qemu.qmp 0.0.6, _negotiate).
         try:
