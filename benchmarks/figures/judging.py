@@ -60,7 +60,8 @@ def measuring(bench: Bench) -> Iterator[Sequence[Side]]:
         if cost.status:
             raise MachineError(f"judging {count} events: {cost.stderr.strip()[-300:]}")
         spent_s, peak_mib, outcome, callbacks = json.loads(cost.stdout)
-        if outcome != "pass" or callbacks < 0.4 * count:
+        # A fifth are starts for the subscriber's own buffer; the others are ends, or for pages that press.
+        if outcome != "pass" or callbacks < count // 10:
             raise MachineError(f"{count} events were judged as {outcome} with {callbacks} callbacks")
         held = len(event.read(runs[count] / "events" / f"{_SCENARIO}.bin"))
         return {
