@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import pressures
+from harness import mutation, pressures
 from harness.host.workspace import data
 from harness.model import scenario, strict_yaml
 from harness.model.errors import UsageError
@@ -56,7 +56,10 @@ def listing(what: str) -> list[dict[str, str]]:
             for folder in sorted(data("patches").glob("*/*/"))
         ]
     if what == "mutants":
-        return [_described(path, path.stem) for path in sorted(data("mutants").glob("*.patch"))]
+        return [
+            {"name": name, "summary": ports[0].summary, "expected": ports[0].expected or "none: equivalent"}
+            for name, ports in mutation.catalogue().items()
+        ]
     from harness import oracles
 
     return [{"name": name, "summary": summary} for name, (_, summary) in oracles.catalogue().items()]

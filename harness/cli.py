@@ -122,6 +122,17 @@ def _parser() -> argparse.ArgumentParser:
     explore.add_argument("--json", action="store_true", help="what was found, on standard output")
     explore.set_defaults(command=_explore)
 
+    mutants = commands.add_parser("mutants", help="break the patch in every known way, and show which oracle sees it")
+    mutants.add_argument(
+        "names", nargs="*", metavar="NAME", help="a mutant, or a file of your own (default: all of ours)"
+    )
+    mutants.add_argument(
+        "--whole", action="store_true", help="each on the whole default set, to see that no other oracle speaks"
+    )
+    _kernel_options(mutants)
+    _machine_options(mutants)
+    mutants.set_defaults(command=_mutants)
+
     judge = commands.add_parser("judge", help="judge runs that ended once more, without a machine")
     judge.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run directory")
     judge.add_argument("--json", action="store_true")
@@ -235,6 +246,28 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(render(verdict), end="")
     return verdict.outcome.exit_code
+
+
+def _mutants(arguments: argparse.Namespace) -> int:
+    from harness import campaign, pipeline
+    from harness.host.workspace import cache_dir
+    from harness.terminal import Terminal
+
+    request = pipeline.RunRequest(
+        kernel=_request(arguments),
+        scenarios=(),
+        accel=arguments.accel,
+        jobs=arguments.jobs,
+        repeat=arguments.repeat,
+        timeout_s=arguments.timeout,
+        out=arguments.out,
+    )
+    with Terminal() as terminal:
+        done = campaign.run(request, arguments.names, cache_dir(), terminal, terminal.trial, whole=arguments.whole)
+    terminal.matrix(done)
+    if arguments.json:
+        print(json.dumps(done.document()))
+    return done.exit_code
 
 
 def _build(arguments: argparse.Namespace) -> int:

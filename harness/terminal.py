@@ -16,6 +16,9 @@ from harness.report.text import one_line, plain
 if TYPE_CHECKING:
     import rich.progress
 
+    from harness.campaign import Campaign
+    from harness.mutation import Trial
+
 _STYLE = {Outcome.PASS: "32", Outcome.FAIL: "1;31", Outcome.ERROR: "1;33", Outcome.INCONCLUSIVE: "33"}
 # Without a terminal a stage speaks when it has moved by this share, and not more often than this.
 _SHARE = 0.1
@@ -94,9 +97,9 @@ class Terminal:
         if total and done >= total:
             self._rich.remove_task(self._bars.pop(stage))
 
-    def colour(self, outcome: Outcome) -> str:
-        """The outcome's word, in colour on a terminal, padded to a column."""
-        word = f"{outcome.value:12}"
+    def colour(self, outcome: Outcome, word: str = "") -> str:
+        """The outcome's word or another, in the outcome's colour on a terminal, padded to a column."""
+        word = f"{word or outcome.value:12}"
         return f"\x1b[{_STYLE[outcome]}m{word}\x1b[0m" if self._live and self._rich is None else word
 
     def result(self, result: ScenarioResult) -> None:
@@ -127,3 +130,48 @@ class Terminal:
         if verdict.error:
             self.line(f"{'stopped':12} {one_line(verdict.error, 1000)}")
         self.line(f"{self.colour(verdict.outcome)} {plain(kernel)}: {said}")
+
+    def trial(self, trial: Trial) -> None:
+        """One line for a mutant, and one that says what is wrong with it."""
+        word = self.colour(Outcome.PASS if trial.good else Outcome.FAIL, trial.verdict)
+        self.line(f"{word} {trial.mutant.name:32} {trial.seconds:6.1f} s  {', '.join(trial.killed_by)}")
+        if trial.note:
+            self.line(f"             {one_line(trial.note, 400)}")
+
+    def matrix(self, campaign: Campaign) -> None:
+        """The kill matrix, mutant × oracle, and the last line of a campaign."""
+        trials = campaign.trials
+        oracles = sorted({name for trial in trials for name in (trial.mutant.expected, *trial.killed_by) if name})
+        rows = [[trial.mutant.name, *(_cell(trial, name) for name in oracles), trial.verdict] for trial in trials]
+        self.table(["mutant", *oracles, "verdict"], rows)
+        self.line("X killed it, as its file says   + may, as its file says   ! by accident   - was to and did not")
+        if campaign.skipped:
+            self.line(f"{'skipped':12} no port to this kernel: {', '.join(campaign.skipped)}")
+        good = sum(trial.good for trial in trials)
+        word = self.colour(Outcome.PASS if good == len(trials) else Outcome.FAIL)
+        self.line(f"report       {campaign.folder}/mutants.json")
+        self.line(f"{word} {good} of {len(trials)} mutants and equivalents as they must be")
+
+    def table(self, header: list[str], rows: list[list[str]]) -> None:
+        """A table on a terminal, aligned columns elsewhere."""
+        if self._live:
+            import rich.console
+            import rich.table
+
+            drawn = rich.table.Table(*header)
+            for row in rows:
+                drawn.add_row(*row)
+            rich.console.Console(stderr=True, markup=False).print(drawn)
+            return
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        for row in (header, *rows):
+            self.line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _cell(trial: Trial, oracle: str) -> str:
+    """What an oracle said of a mutant, in one character."""
+    if oracle == trial.mutant.expected:
+        return "X" if oracle in trial.killed_by else "-"
+    if oracle not in trial.killed_by:
+        return ""
+    return "!" if oracle in trial.accidental else "+"

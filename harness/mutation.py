@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One file = one way to get the patch or the module wrong, or to write the patch otherwise; what a run on it proves.
+
+NAME.patch goes on top of the patch. NAME.yaml is a scenario in which the module
+does something wrong, for what no kernel does: its first step plants the fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from harness import oracles
+from harness.host.workspace import data
+from harness.kernel.source import series
+from harness.model.errors import UsageError
+from harness.model.strict_yaml import offer
+from harness.model.verdict import Outcome
+
+# The lines at the head of a mutant's file. Those without a default must be there.
+_FIELDS = ("SPDX-License-Identifier", "Subject", "Kernels")
+_OPTIONAL = ("Expected-oracle", "Also-oracles", "Scenarios", "Equivalent")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A fault, or no fault, with the oracle that must tell.
+
+    expected: the oracle that must find it; empty for an equivalent rewrite,
+    which none may find. also: oracles that may speak beside it. scenarios: those
+    that should see it, all for an equivalent rewrite. kernels: the versions that
+    the file is written for; it serves each and later ones, up to the next port.
+    """
+
+    name: str
+    path: Path
+    summary: str
+    expected: str
+    also: Sequence[str]
+    scenarios: Sequence[str]
+    kernels: Sequence[str]
+
+    @property
+    def equivalent(self) -> bool:
+        """It is a right way to write the patch."""
+        return not self.expected
+
+    @property
+    def in_module(self) -> bool:
+        """The module is at fault and not the kernel."""
+        return self.path.suffix == ".yaml"
+
+    @cached_property
+    def costs_headers(self) -> bool:
+        """It changes a header, and so recompiles much of a kernel."""
+        return b"\n+++ b/include/linux/mmu_notifier.h" in self.path.read_bytes()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of the run on a mutant. document: its verdict.json, empty with the reason in `error` if it has none."""
+
+    mutant: Mutant
+    document: Mapping[str, Any]
+    error: str = ""
+
+    @cached_property
+    def seen_by(self) -> Mapping[str, Mapping[str, str]]:
+        """Oracle → scenario → the first thing that it found there."""
+        found: dict[str, dict[str, str]] = {}
+        for result in self._results:
+            if result["verdict"] == Outcome.FAIL:
+                for finding in result["findings"]:
+                    found.setdefault(finding["oracle"], {}).setdefault(result["name"], finding["summary"])
+        return dict(sorted(found.items()))
+
+    @property
+    def killed_by(self) -> list[str]:
+        """The oracles that found something, by name."""
+        return list(self.seen_by)
+
+    @property
+    def accidental(self) -> list[str]:
+        """Those of them that the mutant's file does not name."""
+        return [name for name in self.seen_by if name not in (self.mutant.expected, *self.mutant.also)]
+
+    @property
+    def verdict(self) -> str:
+        """killed: by the oracle that its file names, or an equivalent by any. error: not judged. survived: neither."""
+        if self.mutant.expected in self.seen_by or (self.mutant.equivalent and self.seen_by):
+            return "killed"
+        if self._outcome is Outcome.ERROR or self.document.get("error") or not self._results:
+            return "error"
+        if self.mutant.equivalent and self._outcome is not Outcome.PASS:
+            return "error"
+        return "survived"
+
+    @property
+    def good(self) -> bool:
+        """As it must be: killed by the named oracle and by none that it does not name; or an equivalent that passes."""
+        return self.verdict == ("survived" if self.mutant.equivalent else "killed") and not self.accidental
+
+    @property
+    def exit_code(self) -> int:
+        """0, 1 for a mutant that lives or is killed by accident, or why it could not be judged: 125, 128."""
+        if self.good:
+            return 0
+        return 1 if self.verdict != "error" else max(125, self._outcome.exit_code)
+
+    @property
+    def note(self) -> str:
+        """Why it is not as it must be, in one line; empty when it is."""
+        if self.good:
+            return ""
+        if self.verdict == "error":
+            told = (f"{result['name']}: {result['reason']}" for result in self._results if result["reason"])
+            return self.error or self.document.get("error") or next(told, "not judged")
+        if self.mutant.equivalent:
+            return f"falsely accused: {self._said(self.killed_by)}"
+        if self.verdict == "killed":
+            return f"by accident also {self._said(self.accidental)}"
+        short = [result["name"] for result in self._results if result["verdict"] == Outcome.INCONCLUSIVE]
+        others = f"; but {self._said(self.killed_by)}" if self.seen_by else ""
+        proved = f"; too little happened in {', '.join(short)}" if short else ""
+        return f"{self.mutant.expected} saw nothing{others}{proved}"
+
+    def told(self) -> dict[str, Any]:
+        """As `harness mutants --json` tells it."""
+        return {
+            "name": self.mutant.name,
+            "expected": self.mutant.expected,
+            "killed_by": self.killed_by,
+            "verdict": self.verdict,
+            "accidental": self.accidental,
+            "note": self.note,
+            "seen_by": {oracle: dict(where) for oracle, where in self.seen_by.items()},
+            "scenarios": {result["name"]: result["verdict"] for result in self._results},
+            "seconds": self.seconds,
+        }
+
+    @property
+    def seconds(self) -> float:
+        """What building and running it took."""
+        return float(self.document.get("seconds", {}).get("total", 0.0))
+
+    @property
+    def _results(self) -> Sequence[Mapping[str, Any]]:
+        results: Sequence[Mapping[str, Any]] = self.document.get("scenarios", ())
+        return results
+
+    @property
+    def _outcome(self) -> Outcome:
+        return Outcome(self.document.get("verdict", "error"))
+
+    def _said(self, names: Sequence[str]) -> str:
+        """Oracles, each with the first thing that it found."""
+        first = {name: next(iter(self.seen_by[name].items())) for name in names}
+        return ", ".join(f"{name} ({scenario}: {summary})" for name, (scenario, summary) in first.items())
+
+
+def catalogue() -> dict[str, list[Mutant]]:
+    """Every mutant by name, each with its ports; a name is an equivalent's in all of them or in none."""
+    found: dict[str, list[Mutant]] = {}
+    for path in sorted(path for path in data("mutants").rglob("*") if path.suffix in (".patch", ".yaml")):
+        found.setdefault(path.stem, []).append(load(path))
+    return dict(sorted(found.items(), key=lambda item: (item[1][0].equivalent, item[0])))
+
+
+def port(ports: Sequence[Mutant], version: str) -> Mutant | None:
+    """The file for a kernel: that for the newest version that is not newer than it. None: it has no port."""
+    fitting = [
+        (series(kernel), number)
+        for number, mutant in enumerate(ports)
+        for kernel in mutant.kernels
+        if series(kernel) <= series(version)
+    ]
+    return ports[max(fitting)[1]] if fitting else None
+
+
+def choose(names: Sequence[str], version: str) -> tuple[list[Mutant], list[str]]:
+    """The mutants that were named, none for all, as they are for a kernel; and the names that have no port to it.
+
+    A name with a slash is a file of the user's own.
+    Those that change a header come last: each recompiles much of a kernel, and
+    so does the one behind it.
+    """
+    known = catalogue()
+    for name in names:
+        if "/" in name:
+            known[name] = [load(Path(name))]
+        elif name not in known:
+            raise UsageError(f"unknown mutant {name!r}", offer(name, known))
+    ports = {name: port(known[name], version) for name in names or known}
+    chosen = [mutant for mutant in ports.values() if mutant is not None]
+    return sorted(chosen, key=lambda mutant: mutant.costs_headers), [name for name in ports if ports[name] is None]
+
+
+def load(path: Path) -> Mutant:
+    """Read the head of a mutant's file: `Key: value` lines up to the first empty one, in a scenario behind a '#'."""
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    module = path.suffix == ".yaml"
+    said: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line or (module and not line.startswith("# ")):
+            break
+        key, colon, value = line.removeprefix("# " if module else "").partition(":")
+        if not colon or key not in (*_FIELDS, *_OPTIONAL) or key in said:
+            what = "is there twice" if key in said else "is no field of a mutant"
+            raise UsageError(f"{path}:{number}: {key!r} {what}", offer(key, [*_FIELDS, *_OPTIONAL]))
+        said[key] = value.strip()
+    for key in _FIELDS:
+        if not said.get(key):
+            raise UsageError(f"{path}: a mutant needs a line '{key}: …'")
+    expected = said.get("Expected-oracle", "")
+    if (said.get("Equivalent") == "yes") == bool(expected):
+        raise UsageError(f"{path}: needs one of 'Expected-oracle: NAME' and 'Equivalent: yes'")
+    also = _words(said.get("Also-oracles", ""))
+    for name in filter(None, (expected, *also)):
+        if name not in oracles.catalogue():
+            raise UsageError(f"{path}: unknown oracle {name!r}", offer(name, oracles.catalogue()))
+    if expected and not module and not said.get("Scenarios"):
+        raise UsageError(f"{path}: a mutant needs a line 'Scenarios: …' with those that should see it")
+    return Mutant(
+        name=path.stem,
+        path=path,
+        summary=said["Subject"],
+        expected=expected,
+        also=also,
+        scenarios=(str(path),) if module else _words(said.get("Scenarios", "all")),
+        kernels=_words(said["Kernels"]),
+    )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())

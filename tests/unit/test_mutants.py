@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import campaign, catalogue, mutation, oracles
+from harness.cli import main
+from harness.host import process
+from harness.host.progress import QUIET
+from harness.kernel import patches, source
+from harness.model.errors import CannotTest, MachineError, UsageError
+from harness.mutation import Mutant, Trial
+from harness.pipeline import KernelRequest, RunRequest
+from harness.terminal import Terminal
+
+MUTANTS = mutation.catalogue()
+FILES = [mutant for ports in MUTANTS.values() for mutant in ports]
+SCENARIOS = {"all"} | {
+    name for scenario in catalogue.scenarios().values() for name in (scenario.name, scenario.path.stem)
+}
+ORACLES = set(oracles.catalogue())
+FAULT = "/sys/module/notifier_hold/parameters/fault"
+HEAD = "SPDX-License-Identifier: GPL-2.0-only\nSubject: ends nothing\nKernels: 6.1, 6.12\n"
+
+
+def mutant(expected: str = "pairing", also: tuple[str, ...] = ()) -> Mutant:
+    return Mutant("planted", Path("planted.patch"), "planted", expected, also, ("memcg-eagain",), ("6.12",))
+
+
+def document(verdict: str, **found: str) -> dict[str, Any]:
+    """A verdict document: scenarios by verdict, and what each oracle found in the one that failed."""
+    findings = [{"oracle": name.replace("_", "-"), "summary": text, "evidence": ""} for name, text in found.items()]
+    result = {"name": "memcg-eagain", "verdict": verdict, "findings": findings, "reason": ""}
+    return {"verdict": verdict, "error": "", "scenarios": [result], "seconds": {"total": 2.5}}
+
+
+# --- the files
+
+
+def test_there_are_enough_ways_to_get_it_wrong_on_both_kernels_and_to_write_it_otherwise() -> None:
+    for version in ("6.1.192", "6.12.117"):
+        chosen, _ = mutation.choose((), version)
+
+        assert sum(not entry.equivalent for entry in chosen) >= 16
+        assert sum(entry.equivalent for entry in chosen) >= 5
+        assert sum(entry.name.startswith("rare-") for entry in chosen) >= 3
+
+
+def test_every_oracle_that_judges_a_kernel_has_a_mutant_that_only_it_need_see() -> None:
+    expected = {entry.expected for entry in FILES if not entry.equivalent}
+
+    assert expected >= {"pairing", "mayfail-gate", "integrity", "no-hang"}
+
+
+@pytest.mark.parametrize("entry", FILES, ids=lambda entry: str(entry.path.relative_to(entry.path.parents[1])))
+def test_a_file_names_scenarios_and_oracles_that_there_are_and_holds_a_diff(entry: Mutant) -> None:
+    assert entry.in_module or set(entry.scenarios) <= SCENARIOS
+    assert {*filter(None, [entry.expected]), *entry.also} <= ORACLES
+    if entry.in_module:
+        (scenario,) = catalogue.choose(entry.scenarios)
+        assert (scenario.steps[0].verb, scenario.steps[0].target) == ("write", FAULT)
+    else:
+        assert len(patches.load([str(entry.path)], "6.12").patches) == 1
+        assert re.search(r"^\n.*\n?---\ndiff --git", entry.path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_ports_of_a_mutant_are_the_same_mutant(name: str) -> None:
+    ports = MUTANTS[name]
+
+    assert len({(entry.summary, entry.expected, entry.also, entry.scenarios) for entry in ports}) == 1
+    kernels = [kernel for entry in ports for kernel in entry.kernels]
+    assert len(set(kernels)) == len(kernels)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("Subject: no licence\n", "needs a line 'SPDX-License-Identifier: …'"),
+        (HEAD, "needs one of 'Expected-oracle: NAME' and 'Equivalent: yes'"),
+        (HEAD + "Expected-oracle: pairing\nEquivalent: yes\n", "needs one of"),
+        (HEAD + "Expected-oracle: paring\nScenarios: all\n", "unknown oracle 'paring'"),
+        (HEAD + "Expected-oracle: pairing\n", "needs a line 'Scenarios: …'"),
+        (HEAD + "Scenario: all\n", "x.patch:4: 'Scenario' is no field of a mutant"),
+        (HEAD + "Kernels: 6.6\n", "x.patch:4: 'Kernels' is there twice"),
+    ],
+)
+def test_a_file_that_does_not_say_what_it_is_is_refused(text: str, complaint: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.patch"
+    path.write_text(text + "\n---\ndiff --git a/x b/x\n")
+
+    with pytest.raises(UsageError, match=re.escape(complaint)):
+        mutation.load(path)
+
+
+def test_a_port_serves_its_version_and_later_ones() -> None:
+    old = Mutant("m", Path("6.1/m.patch"), "", "pairing", (), (), ("6.1",))
+    new = Mutant("m", Path("m.patch"), "", "pairing", (), (), ("6.12",))
+
+    assert mutation.port([old, new], "6.6.3") is old
+    assert mutation.port([new, old], "6.12.117") is new
+    assert mutation.port([old, new], "6.18.0") is new
+    assert mutation.port([old, new], "5.10.200") is None
+
+
+def test_an_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(UsageError, match="unknown mutant 'skips-the-ends'"):
+        mutation.choose(["skips-the-ends"], "6.12")
+
+
+def test_what_changes_the_header_that_all_include_comes_last() -> None:
+    chosen, _ = mutation.choose((), "6.12.117")
+
+    order = [entry.costs_headers for entry in chosen]
+    assert order == sorted(order)
+
+
+def test_they_are_listed_with_the_oracle_that_must_see_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "mutants", "--json"]) == 0
+
+    listed = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert set(listed) == set(MUTANTS)
+    assert listed["skips-the-end"]["expected"] == "pairing"
+    assert listed["switch"]["expected"] == "none: equivalent"
+
+
+# --- what a run proves
+
+
+@pytest.mark.parametrize(
+    ("entry", "ran", "verdict", "good", "code", "note"),
+    [
+        (mutant(), document("fail", pairing="lost"), "killed", True, 0, ""),
+        (mutant(), document("pass"), "survived", False, 1, "pairing saw nothing"),
+        (mutant(), document("fail", integrity="torn"), "survived", False, 1, "but integrity (memcg-eagain: torn)"),
+        (
+            mutant(),
+            document("fail", pairing="lost", integrity="torn"),
+            "killed",
+            False,
+            1,
+            "by accident also integrity",
+        ),
+        (mutant(also=("integrity",)), document("fail", pairing="a", integrity="b"), "killed", True, 0, ""),
+        # A finding that only shows how little happened proves nothing about the mutant.
+        (mutant(), document("inconclusive", exercised="too little"), "survived", False, 1, "too little happened in"),
+        (mutant(), document("error"), "error", False, 128, "not judged"),
+        (mutant(), {"verdict": "inconclusive", "error": "no", "scenarios": []}, "error", False, 125, "no"),
+        (mutant(), {}, "error", False, 128, "not judged"),
+        (mutant(""), document("pass"), "survived", True, 0, ""),
+        (mutant(""), document("fail", pairing="lost"), "killed", False, 1, "falsely accused: pairing"),
+        (mutant(""), document("inconclusive", exercised="too little"), "error", False, 125, "not judged"),
+    ],
+)
+def test_a_mutant_is_killed_by_the_oracle_that_its_file_names_and_by_no_other(
+    entry: Mutant, ran: Mapping[str, Any], verdict: str, good: bool, code: int, note: str
+) -> None:
+    trial = Trial(entry, ran)
+
+    assert (trial.verdict, trial.good, trial.exit_code) == (verdict, good, code)
+    assert note in trial.note
+    assert bool(trial.note) is not good
+
+
+@pytest.mark.parametrize(
+    ("ran", "code"),
+    [
+        ([document("fail", pairing="lost")], 0),
+        ([document("fail", pairing="lost"), document("pass"), {}], 1),
+        ([document("fail", pairing="lost"), {}], 128),
+        ([{"verdict": "inconclusive", "error": "does not build", "scenarios": []}], 125),
+    ],
+)
+def test_one_survivor_decides_then_what_could_not_be_judged(ran: list[dict[str, Any]], code: int) -> None:
+    trials = [Trial(mutant(), entry) for entry in ran]
+
+    assert campaign.Campaign(trials, (), Path()).exit_code == code
+
+
+def test_the_document_keeps_equivalents_apart() -> None:
+    trials = [Trial(mutant(), document("fail", pairing="lost")), Trial(mutant(""), document("pass"))]
+
+    told = campaign.Campaign(trials, ["older"], Path("runs/1")).document()
+
+    (killed,), (survived,) = told["mutants"], told["equivalents"]
+    assert {key: killed[key] for key in ("name", "expected", "killed_by", "verdict")} == {
+        "name": "planted", "expected": "pairing", "killed_by": ["pairing"], "verdict": "killed",
+    }  # fmt: skip
+    assert survived["verdict"] == "survived"
+    assert told["skipped"] == ["older"]
+
+
+def test_the_matrix_shows_who_saw_what(capsys: pytest.CaptureFixture[str]) -> None:
+    trials = [
+        Trial(mutant(also=("no-hang",)), document("fail", pairing="a", integrity="b", no_hang="c")),
+        Trial(mutant(), document("pass")),
+    ]
+
+    Terminal().matrix(campaign.Campaign(trials, (), Path("runs/1")))
+
+    header, first, second = capsys.readouterr().err.splitlines()[:3]
+    assert header.split() == ["mutant", "integrity", "no-hang", "pairing", "verdict"]
+    assert first.split() == ["planted", "!", "+", "X", "killed"]
+    assert second.split() == ["planted", "-", "survived"]
+
+
+# --- the campaign
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Every `harness run` that a campaign starts passes, or fails by pairing when a mutant is in it; their words."""
+    started: list[list[str]] = []
+
+    def run(argv: list[str], **_: object) -> process.Completed:
+        started.append(argv)
+        broken = any("skips-the-end" in word for word in argv)
+        said = json.dumps(document("fail", pairing="lost") if broken else document("pass"))
+        return process.Completed(tuple(argv), 0, said, "")
+
+    class Tree:
+        version = "6.12.117"
+
+    monkeypatch.setattr(process, "run", run)
+    monkeypatch.setattr(source, "fetch", lambda *_: Tree)
+    return started
+
+
+def test_the_unbroken_patch_goes_first_with_all_that_the_mutants_are_tried_with(
+    ran: list[list[str]], tmp_path: Path
+) -> None:
+    request = RunRequest(KernelRequest(configs=("zram",)), (), out=tmp_path / "out", jobs=2)
+    told: list[Trial] = []
+
+    done = campaign.run(request, ["skips-the-end", "switch"], tmp_path, QUIET, told.append)
+
+    assert [trial.mutant.name for trial in told] == ["skips-the-end", "switch"]
+    assert done.exit_code == 0
+    unbroken, *others = ran
+    assert unbroken[:4] == [sys.executable, "-m", "harness.cli", "run"]
+    assert [word for word in unbroken if word.endswith(".patch")] == []
+    assert {"memcg-eagain", "all"} <= set(unbroken)
+    broken, switch = sorted(others, key=lambda words: words[-1] == "all")
+    assert switch[-1] == "all"
+    assert broken[broken.index("--patch") :][:4] == [
+        "--patch",
+        "mayfail",
+        "--patch",
+        broken[broken.index("--patch") + 3],
+    ]
+    assert broken[broken.index("--config") + 1] == "zram"
+    assert json.loads((tmp_path / "out" / "mutants.json").read_text())["mutants"][0]["verdict"] == "killed"
+
+
+def test_the_whole_set_can_be_asked_for(ran: list[list[str]], tmp_path: Path) -> None:
+    request = RunRequest(KernelRequest(), (), out=tmp_path / "out")
+
+    campaign.run(request, ["skips-the-end"], tmp_path, QUIET, lambda _: None, whole=True)
+
+    default = {scenario.name for scenario in catalogue.choose(())}
+    assert all(default <= set(words) for words in ran)
+
+
+@pytest.mark.parametrize(
+    ("said", "error"), [(json.dumps(document("fail", integrity="torn")), CannotTest), ("", MachineError)]
+)
+def test_nothing_is_proved_where_the_patch_itself_does_not_pass(
+    said: str, error: type[Exception], ran: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "run", lambda argv, **_: process.Completed(tuple(argv), 1, said, "harness: no QEMU\n"))
+
+    with pytest.raises(error, match="memcg-eagain" if said else "no QEMU"):
+        campaign.run(RunRequest(KernelRequest(), (), out=tmp_path / "out"), ["switch"], tmp_path, QUIET, print)
+    assert ran == []
