@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +15,7 @@ from benchmarks import environment, results, table
 from benchmarks.bench import Bench
 from benchmarks.figure import Figure, catalogue
 from benchmarks.results import Result
+from harness.guest.machine import BootFailed
 from harness.host import accelerator, process, workspace
 from harness.host.workspace import cache_dir
 from harness.model.errors import HarnessError
@@ -42,6 +45,7 @@ def main() -> int:
     if asked.render:
         _write_table()
         return 0
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         return _measure_all([figures[name] for name in asked.names or figures], asked.rounds, asked.accel)
     except KeyboardInterrupt:
@@ -51,27 +55,34 @@ def main() -> int:
 
 def _measure_all(figures: list[Figure], rounds: int | None, accel: str) -> int:
     cache = cache_dir()
-    (cache / "benchmarks").mkdir(parents=True, exist_ok=True)
+    place = cache / "benchmarks"
     failed = False
-    with Terminal() as terminal, tempfile.TemporaryDirectory(dir=cache / "benchmarks", prefix="run.") as scratch:
-        # What we and our children leave behind in a temporary folder is then seen, and gone afterwards.
-        os.environ["TMPDIR"] = tempfile.tempdir = scratch
-        used = accelerator.choose(accel, cache, terminal).used
-        bench = Bench(cache, Path(scratch), used, terminal)
-        place = environment.facts(bench)
-        for figure in figures:
-            try:
-                result = measure(figure, bench, rounds or figure.rounds, place)
-            except HarnessError as error:
-                result = Result({}, 0, place, str(error))
-                terminal.say(f"{figure.name}: {error}")
-                failed = True
-            # Written each time, so that an interrupted run keeps what it has.
-            results.write(_RESULTS, results.read(_RESULTS) | {figure.name: result})
-            _write_table()
-        tempfile.tempdir = None
+    # Two at once would measure each other. The lock dies with its holder, whose scratch folder may be left.
+    with Terminal() as terminal, workspace.lock(place / "bench.lock", terminal, "make bench"):
+        for stale in place.glob("run.*"):
+            shutil.rmtree(stale)
+        with tempfile.TemporaryDirectory(dir=place, prefix="run.") as scratch:
+            # What we and our children leave behind in a temporary folder is then seen, and gone afterwards.
+            os.environ["TMPDIR"] = tempfile.tempdir = scratch
+            bench = Bench(cache, Path(scratch), accelerator.choose(accel, cache, terminal).used, terminal)
+            facts = environment.facts(bench)
+            for figure in figures:
+                try:
+                    result = measure(figure, bench, rounds or figure.rounds, facts)
+                except (HarnessError, BootFailed) as error:
+                    result = Result({}, 0, facts, str(error))
+                    terminal.say(f"{figure.name}: {error}")
+                    failed = True
+                # Written each time, so that an interrupted run keeps what it has.
+                results.write(_RESULTS, results.read(_RESULTS) | {figure.name: result})
+                _write_table()
+            tempfile.tempdir = None
     sys.stderr.write(f"bench: {len(figures)} figures, in {_TABLE}\n")
     return int(failed)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _write_table() -> None:

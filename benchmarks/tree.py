@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ class Tree:
                 done = process.run(["cp", "-a", "--reflink=auto", f"{origin}/.", fresh], timeout_s=600)
                 if done.status:
                     raise MachineError(f"{done.command}: {done.stderr.strip()}")
+        # harness gc removes what was used longest ago, and cp -a kept the source's own time.
+        os.utime(path)
         tree = cls(path, origin)
         for name in (RMAP, HEADER):
             tree.restore(name)
