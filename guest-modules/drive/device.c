@@ -129,8 +129,9 @@ static void run_until(void)
 		if (value >= min)
 			break;
 		if (now_s() > end_s)
-			fail(ETIMEDOUT, "%s: %llu after %d ms, %llu wanted", find_argument("counter"),
-			     (unsigned long long)value, AWAIT_LIMIT_MS, (unsigned long long)min);
+			fail(ETIMEDOUT, "%s: %llu after %d ms, %llu wanted",
+			     find_argument("counter"), (unsigned long long)value,
+			     AWAIT_LIMIT_MS, (unsigned long long)min);
 		nanosleep(&(struct timespec){ .tv_nsec = AWAIT_PAUSE_NS }, NULL);
 	}
 	reply("value", value);

@@ -17,6 +17,6 @@ def commands(arguments: Mapping[str, Any]) -> Sequence[str]:
         # The watermarks are 10 % of memory apart, their widest: in 512 MiB low is near 55 MiB, high near 105 MiB.
         "write path=/proc/sys/vm/watermark_scale_factor value=1000",
         "charge name=ballast leave=40M lock=1",
-        f"until name={arguments['subscriber']} counter=mayfail min={arguments['callbacks']}",
+        f"until name={arguments['subscriber']} counter=own min={arguments['callbacks']}",
         "unmap name=ballast",
     ]
