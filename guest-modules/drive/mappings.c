@@ -2,6 +2,8 @@
 /* Calls that change a mapping or advise on it. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <signal.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "drive.h"
@@ -48,13 +50,26 @@ static const struct name_value advices[] = {
 	{ NULL, 0 }
 };
 
+static void survive(int signal)
+{
+	(void)signal;
+}
+
+/* mm/memory-failure.c tells the owner of a poisoned page by a SIGBUS that cannot be ignored. */
 static void run_advise(void)
 {
 	struct buffer range = range_argument();
 	long advice = choice_argument("advice", advices, "");
+	int result, error;
 
-	if (madvise(range.addr, range.size, (int)advice))
-		fail_errno("madvise");
+	if (advice == MADV_HWPOISON)
+		signal(SIGBUS, survive);
+	result = madvise(range.addr, range.size, (int)advice);
+	error = errno;
+	if (advice == MADV_HWPOISON)
+		signal(SIGBUS, SIG_DFL);
+	if (result)
+		fail(error, "madvise: %s", strerror(error));
 }
 
 static void run_protect(void)
