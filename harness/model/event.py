@@ -232,6 +232,8 @@ class EventLog:
         """All records in the order of the log, CHUNK_RECORDS at a time."""
         import numpy as np
 
+        if not self.count:
+            return
         if isinstance(self.source, bytes):
             whole = np.frombuffer(self.source, _layout(), self.count, HEADER.size)
             for begin in range(0, self.count, CHUNK_RECORDS):

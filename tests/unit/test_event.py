@@ -86,6 +86,10 @@ def test_a_run_without_a_log_has_an_empty_one(tmp_path: Path) -> None:
     assert len(event.read(tmp_path / "none.bin")) == 0
 
 
+def test_a_guest_that_fell_silent_left_no_events_to_walk_through() -> None:
+    assert list(event.EMPTY.chunks()) == []
+
+
 def test_the_layout_is_the_module_s() -> None:
     """Names and order of struct nh_event, ABI number, size and kinds agree with the header."""
     header = (data("guest-modules") / "notifier_hold" / "notifier_hold_uapi.h").read_text()
