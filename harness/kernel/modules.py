@@ -19,17 +19,20 @@ _SOURCES = ("*.c", "*.h", "*.S", "Makefile", "Kbuild")
 _COMPLAINT = re.compile(r"\S+:\d+(?::\d+)?: (?:warning|error): .+|WARNING: modpost: .+")
 
 
-def build_module(folder: Path, kernel: KernelBuild, cache: Path, progress: Progress = QUIET) -> Path:
+def build_module(
+    folder: Path, kernel: KernelBuild, cache: Path, progress: Progress = QUIET, suffix: str = ".ko"
+) -> Path:
     """Build the module in a folder, named like it, or find it in the store; the path of its .ko.
 
-    The sources are copied, so nothing is written into the folder. Raises
-    BuildError for a module that does not compile on this kernel.
+    The sources are copied, so nothing is written into the folder. suffix: ".o"
+    for the object alone, not linked. Raises BuildError for a module that does
+    not compile on this kernel.
     """
     sources = _sources(folder)
     texts = [part for path in sources for part in (path.name, path.read_bytes())]
     key = workspace.digest(builds.RECIPE, kernel.key, folder.name, *texts)
     target = cache / "modules" / key
-    module = target / f"{folder.name}.ko"
+    module = target / f"{folder.name}{suffix}"
     if module.exists():
         return module
     with builds.objects_of(kernel.recipe, cache, progress) as (_, objects, found):
@@ -45,9 +48,10 @@ def build_module(folder: Path, kernel: KernelBuild, cache: Path, progress: Progr
         what = f"module {folder.name}"
         progress.say(f"building {what}")
         log = cache / "logs" / f"module-{key}.log"
-        argv = toolchain.make(kernel.recipe.toolchain, objects.tree, objects.obj, 0, f"M={copy}", "W=1", "modules")
+        goal = "modules" if suffix == ".ko" else module.name
+        argv = toolchain.make(kernel.recipe.toolchain, objects.tree, objects.obj, 0, f"M={copy}", "W=1", goal)
         objects.run(argv, what, log, cache, progress)
-        made = copy / f"{folder.name}.ko"
+        made = copy / module.name
         if not made.exists():
             raise BuildError(f"{what}: make made no {made.name}; its output is in {log}")
         with workspace.publishing(target) as fresh:

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
 C = ROOT / "guest-modules"
 MODULE = C / pipeline.MODULE
-KERNEL_C = sorted(MODULE.glob("*.[ch]"))
+KERNEL_C = sorted([*MODULE.glob("*.[ch]"), *(C / "types").glob("*.c")])
 USER_C = sorted({*C.glob("*/*.[ch]")} - {*KERNEL_C})
 COMPAT = MODULE / "compat.h"
 # Advice against what compat.h is for.
