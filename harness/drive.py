@@ -7,7 +7,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -164,20 +164,29 @@ class Listener:
             self.enough.set()
 
 
-def drive(scenario: Scenario, machine: Machine, listener: Listener, limit_s: float, events: Path) -> Recording:
+def drive(
+    scenario: Scenario,
+    machine: Machine,
+    listener: Listener,
+    limit_s: float,
+    events: Path,
+    examine: Callable[[], str] = lambda: "",
+) -> Recording:
     """Run a scenario to its end, or to the end of its time.
 
     listener: hears the machine's console. limit_s: how long the steps may take
     in all, already scaled to this guest. events: the file that the event log
-    goes to; there is none after a guest that could not give it. Raises
-    GuestLost when the machine went away for a reason of the host.
+    goes to; there is none after a guest that could not give it. examine: called
+    once when the guest is suspected to hang, before anything is asked of it;
+    what it returns is the recording's post-mortem. Raises GuestLost when the
+    machine went away for a reason of the host.
     """
     loaded = machine.hello.get("modules", "?")
     if loaded != "ok":
         raise CannotTest(f"the module does not load on this kernel: {loaded}", f"see {machine.console.log}")
     events.parent.mkdir(parents=True, exist_ok=True)
     events.unlink(missing_ok=True)
-    drive = _Drive(scenario, machine, listener, Deadline(limit_s), events)
+    drive = _Drive(scenario, machine, listener, Deadline(limit_s), events, examine)
     try:
         try:
             drive.run()
@@ -185,6 +194,8 @@ def drive(scenario: Scenario, machine: Machine, listener: Listener, limit_s: flo
             drive.give_up(late)
     except GuestLost as lost:
         drive.ended, drive.detail = _why(machine, lost)
+        if drive.ended is Ended.SILENT:
+            drive.look()
     drive.mind_the_host()
     return drive.recording()
 
@@ -193,7 +204,13 @@ class _Drive:
     """A scenario under way."""
 
     def __init__(
-        self, scenario: Scenario, machine: Machine, listener: Listener, deadline: Deadline, events: Path
+        self,
+        scenario: Scenario,
+        machine: Machine,
+        listener: Listener,
+        deadline: Deadline,
+        events: Path,
+        examine: Callable[[], str],
     ) -> None:
         self.ended, self.detail = Ended.COMPLETE, ""
         self._events = events
@@ -201,6 +218,8 @@ class _Drive:
         self._machine = machine
         self._listener = listener
         self._deadline = deadline
+        self._examine = examine
+        self._postmortem = ""
         # What the harness itself asks of a guest in trouble may take a tenth of what the scenario may.
         self._grace_s = max(2.0, deadline.limit_s / 10)
         self._answers: list[Answer] = []
@@ -219,6 +238,7 @@ class _Drive:
         if self._listener.enough.is_set() and self.ended is not Ended.NO_PROGRESS:
             self._quench()
         if self.ended is Ended.NO_PROGRESS:
+            self.look()
             self._show_blocked()
         elif self.ended is Ended.COMPLETE:
             driver.send("quit\n")
@@ -235,6 +255,7 @@ class _Drive:
         if self.ended is Ended.EARLY:
             self.detail += f"; then {late}"
             return
+        self.look()
         try:
             self._machine.agent.ping(self._grace_s)
         except GuestTimeout:
@@ -243,6 +264,10 @@ class _Drive:
             self.ended, self.detail = Ended.NO_PROGRESS, str(late)
             with contextlib.suppress(GuestTimeout):
                 self._show_blocked()
+
+    def look(self) -> None:
+        """Find out from outside why the guest does not go on, once and before it is asked anything."""
+        self._postmortem = self._postmortem or self._examine()
 
     def mind_the_host(self) -> None:
         """A guest that the host did not let run has not hung, whatever its watchdogs say: GuestLost."""
@@ -266,6 +291,7 @@ class _Drive:
             module=_counters([answer.reply for answer in self._answers if answer.reply.get("verb") == "log"]),
             events=event.read(self._events),
             console=self._machine.console.log.read_bytes(),
+            postmortem=self._postmortem,
         )
 
     def _keep_events(self) -> None:
@@ -323,8 +349,11 @@ class _Drive:
         self._machine.agent.write_file(PRINTK, "1\n")
 
     def _show_blocked(self) -> None:
-        """Have the kernel write its blocked tasks and all CPUs' backtraces to the console."""
-        for key in ("w", "l"):
+        """Have the kernel write its blocked tasks, all CPUs' backtraces, memory and locks to the console.
+
+        Without lockdep the kernel answers "d", the locks, with its list of keys.
+        """
+        for key in ("w", "l", "m", "d"):
             self._machine.agent.write_file(SYSRQ, key, self._grace_s)
         self.detail += "; the blocked tasks are at the end of the console"
 

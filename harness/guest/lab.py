@@ -47,7 +47,7 @@ class Lab:
         self.parts = Parts(image, kernel.vmlinux, choice.used, choice.slowdown)
         # Why machines are booted and not cloned; empty while they are cloned.
         self.refused = ""
-        self._cache = cache
+        self.cache = cache
         self._progress = progress
         self._slowdown = 0.0
         self._measured_s = 0.0
@@ -107,7 +107,7 @@ class Lab:
                 raise origin.failed
             if origin.snapshot is None:
                 try:
-                    origin.snapshot = snapshots.have(self.parts, shape, self._cache, folder, progress=self._progress)
+                    origin.snapshot = snapshots.have(self.parts, shape, self.cache, folder, progress=self._progress)
                 except BootFailed as failed:
                     origin.failed = failed
                     origin.console = (folder / "console.log").read_bytes()

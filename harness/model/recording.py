@@ -66,6 +66,8 @@ class Recording:
     module: Mapping[str, int]
     events: event.EventLog
     console: bytes
+    # Why the guest did not go on, read from outside; empty when nobody had to look.
+    postmortem: str = ""
 
     @cached_property
     def console_head(self) -> bytes:
@@ -106,6 +108,7 @@ def read(folder: Path, scenario: Scenario) -> Recording:
             module=content["module"],
             events=event.read(folder.parent / "events" / f"{scenario.name}.bin"),
             console=(folder / "console.log").read_bytes() if (folder / "console.log").exists() else b"",
+            postmortem=content.get("postmortem", ""),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
@@ -133,6 +136,7 @@ def document(recording: Recording) -> str:
             "before": dict(recording.before),
             "after": dict(recording.after),
             "module": dict(recording.module),
+            "postmortem": recording.postmortem,
         },
         indent=1,
     )

@@ -31,7 +31,8 @@ _ENDINGS = {
 def judge(recording: Recording) -> Iterator[Finding]:
     """Endings that are none, callbacks that never returned, waits that ran out, the kernel's own hang reports."""
     if recording.ended in _ENDINGS:
-        yield Finding(NAME, _ENDINGS[recording.ended], recording.detail)
+        evidence = "\n".join(part for part in (recording.detail, recording.postmortem) if part)
+        yield Finding(NAME, _ENDINGS[recording.ended], evidence)
     stuck = Tally()
     for chunk in recording.events.chunks():
         stuck.add(chunk, chunk.of(Kind.START) & (chunk["seq_exit"] == 0))

@@ -20,6 +20,7 @@ BELOW = {
     "host": {"model"},
     "kernel": {"host", "model"},
     "guest": {"kernel", "host", "model"},
+    "postmortem": {"guest", "kernel", "host", "model"},
     "pressures": {"guest", "model"},
     "console": {"model"},
     "oracles": {"console", "model"},
@@ -29,6 +30,7 @@ BELOW = {
 # Each third-party library has one home: who wants to know what we do with it opens one place.
 HOMES = {
     "cryptography": ("harness.guest",),
+    "drgn": ("harness.postmortem",),
     "elftools": ("harness.kernel", "harness.guest"),
     "hypothesis": ("harness.generation", "harness.exploration"),
     "jinja2": ("harness.report",),

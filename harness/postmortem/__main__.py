@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reads one dump and writes what it tells, in a process of its own: what is read was written by a broken kernel."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import drgn
+
+from harness.postmortem import memory, registers, subscribers, waits
+from harness.postmortem.core import Core, Frame, blocked, title
+from harness.postmortem.kdump import DUMP, TEXT
+from harness.postmortem.registers import Registers
+
+# A stack's interesting end, for people who read only the beginning.
+_SHORT = 24
+
+
+def main() -> int:
+    """See harness/postmortem/examine.py, which starts this."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("kernel", type=Path)
+    parser.add_argument("types", type=Path)
+    parser.add_argument("release")
+    parser.add_argument("build_id")
+    asked = parser.parse_args()
+    looks = registers.read(asked.folder)
+    five_levels = any(one.five_levels for one in looks[0])
+    dump = asked.folder / DUMP
+    core = Core(dump, asked.kernel, asked.types, asked.release, asked.build_id, five_levels=five_levels)
+    # Line by line: when this is killed, what it had read is there.
+    with (asked.folder / TEXT).open("w", encoding="utf-8", buffering=1) as out:
+        for heading, part in (
+            ("", _cause),
+            ("CPUs", functools.partial(_cpus, looks)),
+            ("Tasks that stand in a module", _in_modules),
+            ("Subscribers of mmu notifiers", subscribers.lines),
+            ("Zones", memory.zones),
+            ("Swap", memory.swap),
+            ("Memory cgroups", memory.cgroups),
+        ):
+            if heading:
+                out.write(f"\n{heading}\n{'-' * len(heading)}\n")
+            try:
+                for line in part(core):
+                    out.write(line + "\n")
+            # A part that this kernel lacks or that is destroyed must not hide the others.
+            except (drgn.FaultError, LookupError, AttributeError, TypeError, ValueError) as error:
+                out.write(f"cannot be read: {type(error).__name__}: {error}\n")
+    return 0
+
+
+def _cause(core: Core) -> Iterator[str]:
+    """Blocked tasks, what each waits for, and whether they wait for each other."""
+    stuck = [task for task in core.tasks if blocked(task)]
+    yield f"{len(stuck)} blocked tasks of {len(core.tasks)}" if len(stuck) != 1 else "1 blocked task"
+    holders: dict[int, drgn.Object] = {}
+    for task in stuck:
+        frames = core.stack(task)
+        wait = waits.find(core, task, frames)
+        yield f"{title(task)} (D) waits for {wait.text}"
+        yield from _stack(frames)
+        if wait.holder is not None:
+            holders[task.value_()] = wait.holder
+            if not blocked(wait.holder):
+                yield f"  {title(wait.holder)}, the holder:"
+                yield from _stack(core.stack(wait.holder))
+    yield from _circles(stuck, holders)
+
+
+def _circles(stuck: list[drgn.Object], holders: dict[int, drgn.Object]) -> Iterator[str]:
+    told: set[int] = set()
+    for task in stuck:
+        chain, at = [task], holders.get(task.value_())
+        while at is not None and at.value_() not in {one.value_() for one in chain}:
+            chain.append(at)
+            at = holders.get(at.value_())
+        if at is not None and at.value_() == task.value_() and not told & {one.value_() for one in chain}:
+            told |= {one.value_() for one in chain}
+            yield f"deadlock: {' waits for '.join(title(one) for one in [*chain, task])}"
+
+
+def _cpus(looks: tuple[list[Registers], list[Registers]], core: Core) -> Iterator[str]:
+    """What runs on each CPU, where it stood before and after the dump, and its stack at the dump."""
+    seen = [{one.cpu: one for one in look} for look in looks]
+    for cpu, task in core.running():
+        idle = task.pid.value_() == 0
+        places = [_standing(core, look[cpu]) for look in seen if cpu in look]
+        yield f"CPU {cpu}: {title(task)}{', idle' if idle else ''}: {', then '.join(places)}"
+        if not idle:
+            yield from _stack(core.stack(task))
+
+
+def _standing(core: Core, one: Registers) -> str:
+    name = "user space" if one.user else core.symbols.name(one.rip)
+    return f"at {name}{' (halted)' if one.halted else ''}"
+
+
+def _in_modules(core: Core) -> Iterator[str]:
+    for task in core.tasks:
+        open_frames = [frame for frame in core.stack(task) if frame.module]
+        if open_frames:
+            yield f"{title(task)}:"
+            yield from (f"    {frame.text}" for frame in open_frames)
+
+
+def _stack(frames: list[Frame]) -> Iterator[str]:
+    yield from (f"    {frame.text}" for frame in frames[:_SHORT])
+    if len(frames) > _SHORT:
+        yield f"    … {len(frames) - _SHORT} more"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Looks at a machine in trouble from outside: registers, a dump of its memory, and what drgn reads in it.
+
+::
+
+    FOLDER/registers.txt     the registers of all vCPUs before and after the dump
+    FOLDER/memory.kdump      the guest's memory, for drgn and crash(8)
+    FOLDER/postmortem.txt    what they tell; its first paragraph is the cause
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from harness.guest.console import clean
+from harness.guest.machine import Machine
+from harness.host import process, workspace
+from harness.host.progress import QUIET, Progress
+from harness.kernel import modules
+from harness.kernel.build import KernelBuild
+from harness.model.errors import HarnessError, LaunchError
+from harness.postmortem import kdump, registers
+from harness.postmortem.kdump import DUMP, TEXT
+
+# A run that fails everywhere keeps this many dumps; each takes a quarter of the memory that its guest used.
+_DUMPS_KEPT = 3
+# Seconds. 512 MiB take 0.4 s on an idle host, 1.3 s at four runnable processes a CPU.
+_DUMP_LIMIT_S = 60.0
+# drgn takes 0.5 s; what it reads may send it in circles.
+_READ_LIMIT_S = 60.0
+# Of the cause so many lines are evidence in a verdict.
+_HEAD_LINES = 40
+
+
+def types(kernel: KernelBuild, cache: Path, progress: Progress = QUIET) -> Path:
+    """The file that knows a kernel's structures; from the store when it is there. Raises BuildError."""
+    return modules.build_module(workspace.data("guest-modules") / "types", kernel, cache, progress, suffix=".o")
+
+
+def examine(machine: Machine, kernel: KernelBuild, cache: Path, folder: Path) -> str:
+    """Write a machine's post-mortem; the cause as text. The machine runs on, if it did before.
+
+    Nothing here fails a scenario: what could not be looked at is said in the text.
+    """
+    began = time.monotonic()
+    (folder / TEXT).unlink(missing_ok=True)
+    trouble = ""
+    try:
+        capture(machine, kernel.release, folder)
+        read(folder, kernel, cache)
+    except HarnessError as error:
+        trouble = f"post-mortem: {error}\n"
+    if len(list(folder.parent.glob(f"*/{DUMP}"))) > _DUMPS_KEPT:
+        (folder / DUMP).unlink(missing_ok=True)
+    with (folder / TEXT).open("a", encoding="utf-8") as stream:
+        stream.write(f"{trouble}\nlooked at from outside in {time.monotonic() - began:.2f} s\n")
+    return cause(folder)
+
+
+def cause(folder: Path) -> str:
+    """The first paragraph of a post-mortem; empty when there was none."""
+    try:
+        text = (folder / TEXT).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    lines = clean(text).partition("\n\n")[0].splitlines()
+    more = [f"… {len(lines) - _HEAD_LINES} more lines in {TEXT}"] if len(lines) > _HEAD_LINES else []
+    return "\n".join([*lines[:_HEAD_LINES], *more])
+
+
+def capture(machine: Machine, release: str, folder: Path) -> None:
+    """Registers, memory, registers again. Raises MachineError when QEMU does not answer."""
+
+    def look() -> str:
+        return str(machine.monitor.execute("human-monitor-command", command_line=registers.COMMAND))
+
+    flat = folder / f".{DUMP}.flat"
+    first = look()
+    try:
+        machine.monitor.execute(
+            "dump-guest-memory", _DUMP_LIMIT_S, paging=False, protocol=f"file:{flat}", format="kdump-zlib"
+        )
+        workspace.write_atomic(folder / registers.FILE, first + registers.BETWEEN + look())
+        with workspace.space(folder):
+            kdump.assemble(flat, folder / DUMP, release)
+    finally:
+        flat.unlink(missing_ok=True)
+
+
+def read(folder: Path, kernel: KernelBuild, cache: Path) -> None:
+    """Have drgn write postmortem.txt, in a process that may crash or never end. Raises what keeps it from it."""
+    argv: list[str | os.PathLike[str]] = [
+        sys.executable,
+        "-m", "harness.postmortem",
+        folder, kernel.vmlinux.parent, types(kernel, cache), kernel.release, kernel.build_id,
+    ]  # fmt: skip
+    env = process.environment(PYTHONPATH=str(workspace.ROOT))
+    done = process.run(argv, timeout_s=_READ_LIMIT_S, env=env)
+    if done.status:
+        said = clean(done.stderr).strip().splitlines()
+        raise LaunchError(f"drgn ended with status {done.status}{': ' + said[-1] if said else ''}")

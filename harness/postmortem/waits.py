@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a blocked task waits for, and who has it: read from the waiter that the task left on its own stack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import drgn
+from drgn.helpers.linux.locking import mutex_owner, rwsem_owner
+
+from harness.postmortem.core import KERNEL_HALF, MANY, Core, Frame, title
+
+# Function of a sleeping lock → the lock's structure and its list of waiters.
+_LOCKS: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (("__mutex_lock", "mutex_lock", "__ww_mutex_lock"), "struct mutex", "wait_list"),
+    (("rwsem_down_", "down_read", "down_write"), "struct rw_semaphore", "wait_list"),
+    (("__down", "down", "down_killable", "down_timeout"), "struct semaphore", "wait_list"),
+)
+# Function → what it waits for, where no structure on the stack tells more.
+_OTHERS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("wait_for_completion", "__wait_for_common", "wait_for_common"), "a completion"),
+    (("folio_wait_bit_common", "__wait_on_bit"), "a bit (a locked or written-back folio)"),
+    (("io_schedule", "io_schedule_timeout", "blk_mq_get_tag"), "block I/O"),
+    (("synchronize_rcu", "__wait_rcu_gp", "synchronize_srcu"), "an RCU grace period"),
+    (("schedule_timeout",), "time to pass"),
+)
+_SCHEDULER = ("__schedule", "schedule", "schedule_preempt_disabled", "preempt_schedule", "__switch_to_asm")
+_WORD = 8
+
+
+@dataclass(frozen=True)
+class Wait:
+    """What a task waits for, in words, and the task that has it, when there is one."""
+
+    text: str
+    holder: drgn.Object | None = None
+
+
+def find(core: Core, task: drgn.Object, frames: Sequence[Frame]) -> Wait:
+    """Why a task that sleeps does so."""
+    functions = [frame.function for frame in frames]
+    for names, kind, member in _LOCKS:
+        if any(function.startswith(names) for function in functions):
+            address = _waited_on(core, task, kind, member)
+            if address:
+                return _lock(core, task, drgn.Object(core.program, f"{kind} *", value=address), kind)
+            return Wait(f"a {kind}, which cannot be found from its stack")
+    for names, text in _OTHERS:
+        if any(function.startswith(names) for function in functions):
+            return Wait(f"{text}, in {place(frames)}")
+    return Wait(f"something, in {place(frames)}" if frames else "something unknown: its stack cannot be read")
+
+
+def place(frames: Sequence[Frame]) -> str:
+    """The innermost function that is neither the scheduler nor a way to call it."""
+    calls = (*_SCHEDULER, *(name for names, _ in _OTHERS for name in names), "schedule_timeout")
+    for frame in frames:
+        if not frame.function.startswith(calls):
+            return frame.text.partition("/")[0] + (f" [{frame.module}]" if frame.module else "")
+    return frames[-1].text if frames else "?"
+
+
+def _lock(core: Core, task: drgn.Object, lock: drgn.Object, kind: str) -> Wait:
+    name = f"{kind.removeprefix('struct ')} {_named(core, lock.value_())}"
+    if kind == "struct semaphore":
+        return Wait(f"{name}, count {lock.count.value_()}")
+    owner = mutex_owner(lock) if kind == "struct mutex" else rwsem_owner(lock)
+    address = owner.value_() & ~7
+    owner = next((other for other in core.tasks if other.value_() == address), None)
+    if owner is None:
+        return Wait(f"{name}, owner {address:#x} is no task" if address else f"{name}, which nobody owns")
+    if address == task.value_():
+        return Wait(f"{name}, which it holds itself", owner)
+    read = kind == "struct rw_semaphore" and lock.owner.counter.value_() & 1
+    return Wait(f"{name}, {'last read' if read else 'held'} by {title(owner)}", owner)
+
+
+def _named(core: Core, address: int) -> str:
+    """A lock by the variable or the mm that it is part of, else by its address."""
+    found = core.symbols.find(address)
+    if found and found[1] < max(found[2], 1):
+        name, offset, _, module = found
+        return name + (f"+{offset:#x}" if offset else "") + (f" [{module}]" if module else "")
+    for task in core.tasks:
+        if task.mm and task.mm.mmap_lock.address_ == address:
+            return f"mmap_lock of {title(task)}"
+    return f"{address:#x}"
+
+
+def _waited_on(core: Core, task: drgn.Object, kind: str, member: str) -> int:
+    """The address of the lock in whose list of waiters a task stands; 0 when it stands in none.
+
+    A waiter begins with a list_head and the task, so it is three words on the
+    stack that prove themselves: the task's address, and neighbours that point back.
+    """
+    program = core.program
+    size = drgn.sizeof(program.type("union thread_union"))
+    begin, pointer = task.stack.value_(), task.thread.sp.value_()
+    if not begin <= pointer < begin + size:
+        return 0
+    raw = program.read(pointer, begin + size - pointer)
+    words = [int.from_bytes(raw[at : at + _WORD], "little") for at in range(0, len(raw) - _WORD + 1, _WORD)]
+    for index in range(2, len(words)):
+        node = pointer + (index - 2) * _WORD
+        if words[index] == task.value_() and _linked(core, node):
+            head = _head(core, node)
+            if head:
+                return head - int(drgn.offsetof(program.type(kind), member))
+    return 0
+
+
+def _linked(core: Core, node: int) -> bool:
+    """Whether a list_head's neighbours agree that it is one."""
+    try:
+        following, previous = core.word(node), core.word(node + _WORD)
+        if following < KERNEL_HALF or previous < KERNEL_HALF or following == node:
+            return False
+        return core.word(following + _WORD) == node and core.word(previous) == node
+    except drgn.FaultError:
+        return False
+
+
+def _head(core: Core, node: int) -> int:
+    """The one member of a ring of waiters that is none: the lock's own list_head."""
+    tasks = {task.value_(): task for task in core.tasks}
+    size = drgn.sizeof(core.program.type("union thread_union"))
+    at = core.word(node)
+    for _ in range(MANY):
+        if at == node:
+            return 0
+        owner = tasks.get(core.word(at + 2 * _WORD))
+        if owner is None or not owner.stack.value_() <= at < owner.stack.value_() + size:
+            return at
+        at = core.word(at)
+    return 0

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from harness.guest.machine import Machine
+from harness.kernel.build import KernelBuild
+from harness.model.errors import MachineError
+from harness.postmortem import examine, kdump, registers
+from harness.postmortem.symbols import Symbols
+
+TABLE = [
+    (0xFFFFFFFF81000000, "_text", ""),
+    (0xFFFFFFFF81000000, "first", ""),
+    (0xFFFFFFFF81000100, "wait.isra.0", ""),
+    (0xFFFFFFFF81000180, "last", ""),
+    (0xFFFFFFFFC0000000, "nh_wait", "notifier_hold"),
+    (0xFFFFFFFFC0000040, "nh_end", "notifier_hold"),
+]
+
+# info registers -a of QEMU 7.2, shortened: an idle CPU, and one in user space with page tables of five levels.
+LOOK = """
+CPU#0
+RAX=0000000000000000 RBX=0000000000000000 RCX=00000005ab03f600 RDX=0000000000000000
+RIP=ffffffff81340f03 RFL=00000246 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=1
+CR0=80050033 CR2=00007f7fdb5df000 CR3=0000000003414000 CR4=003506b0
+
+CPU#1
+RIP=000000000043d073 RFL=00000246 [---Z-P-] CPL=3 II=0 A20=1 SMM=0 HLT=0
+CR0=80050033 CR2=00007f7fdb5df000 CR3=0000000003414000 CR4=003516b0
+"""
+
+
+def flattened(*records: tuple[int, bytes], end: bool = True) -> bytes:
+    """A file as dump-guest-memory writes it."""
+    parts = [b"makedumpfile".ljust(4096, b"\0")]
+    parts += [struct.pack(">qq", offset, len(data)) + data for offset, data in records]
+    return b"".join([*parts, struct.pack(">qq", -1, -1) if end else b""])
+
+
+def test_an_address_is_named_as_the_kernel_prints_it():
+    symbols = Symbols(TABLE)
+
+    assert symbols.name(0xFFFFFFFF81000108) == "wait.isra.0+0x8/0x80"
+    assert symbols.name(0xFFFFFFFFC0000010) == "nh_wait+0x10/0x40 [notifier_hold]"
+    assert symbols.name(0x1234) == "0x1234"
+
+
+def test_where_a_call_at_a_functions_end_returns_to_is_still_that_function():
+    symbols = Symbols(TABLE)
+
+    assert symbols.name(0xFFFFFFFF81000180, called=True) == "wait.isra.0+0x80/0x80"
+    assert symbols.name(0xFFFFFFFF81000180) == "last+0x0/0x0"
+
+
+def test_a_modules_names_do_not_hide_the_kernels():
+    symbols = Symbols(TABLE).plus([(0xFFFFFFFFC0000050, "first", "other")])
+
+    assert symbols.addresses["first"] == 0xFFFFFFFF81000000
+    assert symbols.name(0xFFFFFFFFC0000051) == "first+0x1/0x0 [other]"
+
+
+def test_registers_tell_halted_from_running_and_kernel_from_user():
+    idle, busy = registers.parse(LOOK)
+
+    assert (idle.cpu, idle.rip, idle.halted, idle.user, idle.five_levels) == (0, 0xFFFFFFFF81340F03, True, False, False)
+    assert (busy.cpu, busy.rip, busy.halted, busy.user, busy.five_levels) == (1, 0x43D073, False, True, True)
+
+
+def test_registers_that_are_none_are_no_error(tmp_path: Path):
+    assert registers.parse("unknown command\nCPU#0\nno rip") == []
+    assert registers.read(tmp_path) == ([], [])
+
+
+def test_a_flattened_dump_is_put_in_order_and_told_its_kernel(tmp_path: Path):
+    """Later records win, holes are zeros, and the header names the kernel as libkdumpfile wants it."""
+    (tmp_path / "flat").write_bytes(flattened((500, b"tail"), (0, b"KDUMP   "), (8, b"\6\0\0\0"), (500, b"TAIL")))
+
+    kdump.assemble(tmp_path / "flat", tmp_path / "dump", "6.12.117")
+
+    raw = (tmp_path / "dump").read_bytes()
+    assert raw[:12] == b"KDUMP   \6\0\0\0"
+    assert [raw[12 + 65 * n :][:65].rstrip(b"\0") for n in (0, 2, 4)] == [b"Linux", b"6.12.117", b"x86_64"]
+    assert raw[402:] == bytes(98) + b"TAIL"
+
+
+@pytest.mark.parametrize("raw", [b"", b"KDUMP   ", flattened((0, b"x"), end=False)])
+def test_what_is_no_flattened_dump_is_refused(tmp_path: Path, raw: bytes):
+    (tmp_path / "flat").write_bytes(raw)
+
+    with pytest.raises(MachineError, match="flat"):
+        kdump.assemble(tmp_path / "flat", tmp_path / "dump", "6.12")
+
+
+def test_a_look_that_fails_is_told_and_fails_nothing(tmp_path: Path):
+    def execute(*_: Any, **__: Any) -> None:
+        raise MachineError("QEMU's monitor: gone")
+
+    machine = cast("Machine", SimpleNamespace(monitor=SimpleNamespace(execute=execute)))
+    kernel = cast("KernelBuild", SimpleNamespace(release="6.12"))
+
+    assert examine.examine(machine, kernel, tmp_path, tmp_path) == "post-mortem: QEMU's monitor: gone"
+    assert "looked at from outside" in (tmp_path / "postmortem.txt").read_text()
+
+
+def test_the_cause_is_the_first_paragraph_and_short_and_safe_to_print(tmp_path: Path):
+    lines = [f"line {n}" for n in range(100)]
+    (tmp_path / "postmortem.txt").write_text("\x1b[2J" + "\n".join(lines) + "\n\nCPUs\n")
+
+    cause = examine.cause(tmp_path).splitlines()
+
+    assert cause[0] == "\\x1b[2Jline 0"
+    assert cause[-1] == f"… {100 - 40} more lines in postmortem.txt"
+    assert examine.cause(tmp_path / "none") == ""
