@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "drive.h"
 
@@ -126,12 +127,17 @@ static void run_await(void)
 	reply("value", value);
 }
 
+/* Standard output is for our answers alone. */
 static void run_program(char *const argv[])
 {
-	int status = 0;
+	posix_spawn_file_actions_t actions;
+	int status = 0, error;
 	pid_t pid;
-	int error = posix_spawn(&pid, argv[0], NULL, NULL, argv, NULL);
 
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
+	error = posix_spawn(&pid, argv[0], &actions, NULL, argv, NULL);
+	posix_spawn_file_actions_destroy(&actions);
 	if (error)
 		fail(error, "%s: %s", argv[0], strerror(error));
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)

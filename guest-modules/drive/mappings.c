@@ -2,9 +2,12 @@
 /* Calls that change a mapping or advise on it. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/mempolicy.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "drive.h"
 
@@ -136,6 +139,30 @@ static void run_sync(void)
 		fail_errno("msync");
 }
 
+/* To another node, page by page; `moved` are those that are there then. */
+static void run_migrate(void)
+{
+	struct buffer range = range_argument();
+	int node = (int)number_argument("node", 0, 0, 1023);
+	size_t pages = range.size / PAGE_BYTES, moved = 0, count, page, i;
+	void *addresses[512];
+	int nodes[512], status[512];
+
+	for (page = 0; page < pages; page += count) {
+		count = pages - page < ARRAY_SIZE(nodes) ? pages - page : ARRAY_SIZE(nodes);
+		for (i = 0; i < count; i++) {
+			addresses[i] = range.addr + (page + i) * PAGE_BYTES;
+			nodes[i] = node;
+		}
+		if (syscall(SYS_move_pages, 0, count, addresses, nodes, status, MPOL_MF_MOVE) < 0)
+			fail_errno("move_pages");
+		for (i = 0; i < count; i++)
+			moved += status[i] == node;
+	}
+	reply("pages", pages);
+	reply("moved", moved);
+}
+
 const struct verb mapping_verbs[] = {
 	{ "advise", run_advise, "name! advice! offset size" },
 	{ "protect", run_protect, "name! prot! offset size" },
@@ -144,5 +171,6 @@ const struct verb mapping_verbs[] = {
 	{ "lock", run_lock, "name! offset size" },
 	{ "unlock", run_unlock, "name! offset size" },
 	{ "sync", run_sync, "name! offset size" },
+	{ "migrate", run_migrate, "name! node! offset size" },
 	{ NULL, NULL, NULL }
 };

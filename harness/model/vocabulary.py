@@ -84,6 +84,7 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "lock": ("buffer", _RANGE),
     "unlock": ("buffer", _RANGE),
     "sync": ("buffer", _RANGE),
+    "migrate": ("buffer", _RANGE | {"node"}),
     "write-protect": ("buffer", _RANGE),
     "write-unprotect": ("buffer", _RANGE),
     "move-pages": ("buffer", frozenset({"into"})),
