@@ -116,7 +116,7 @@ static void run_await(void)
 	for (;;) {
 		if (!read_file(path, text, sizeof(text)))
 			fail_errno(path);
-		value = key ? sum_lines(text, key, true) : strtoull(text, NULL, 10);
+		value = key ? sum_lines(text, key, true) : strtoull(text, NULL, 0);
 		if (value >= min)
 			break;
 		if (now_s() > end_s)
