@@ -287,7 +287,7 @@ class _Drive:
             seconds=self._deadline.elapsed_s,
             answers=self._answers,
             before=_counters(vmstat[:1]),
-            after=_counters(vmstat[1:]),
+            after=_counters(vmstat[1:][-1:]),
             module=_counters([answer.reply for answer in self._answers if answer.reply.get("verb") == "log"]),
             events=event.read(self._events),
             console=self._machine.console.log.read_bytes(),

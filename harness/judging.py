@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from harness import oracles
 from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding, Outcome, ScenarioResult
-from harness.oracles import exercised
+from harness.oracles import exercised, latency
 
 _EXERCISED = "exercised"
 
@@ -36,6 +36,7 @@ def judge(recording: Recording) -> ScenarioResult:
         exercised=exercised.count(recording),
         seconds=recording.seconds,
         reason=reason,
+        latency_us=latency.measure(recording),
     )
 
 

@@ -278,14 +278,16 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
             waited_s = time.monotonic() - began
             restored_s = machine.ready_s if machine.cloned else 0.0
             ready = {"boot": waited_s - restored_s, "restore": restored_s}
+            slowdown = lab.slowdown(machine)
             recording = drive(
                 scenario,
                 machine,
                 listener,
-                scaled(timeout_s, lab.slowdown(machine)),
+                scaled(timeout_s, slowdown),
                 folder / "events" / f"{scenario.name}.bin",
                 functools.partial(examine.examine, machine, lab.kernel, lab.cache, place),
             )
+            recording = dataclasses.replace(recording, slowdown=slowdown)
     except machines.BootFailed as failed:
         ready = {"boot": time.monotonic() - began}
         console = (place / "console.log").read_bytes()

@@ -54,6 +54,7 @@ def _result(folder: Path, entry: dict[str, Any]) -> ScenarioResult:
             entry["exercised"],
             entry["seconds"],
             entry.get("reason", ""),
+            latency_us=entry.get("latency_us", {}),
         )
     # What the machine took, and how often it was tried, is no judgement: it is kept.
     return dataclasses.replace(

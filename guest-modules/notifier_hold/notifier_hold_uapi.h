@@ -25,7 +25,7 @@ enum nh_kind {
 	NH_START = 1,		/* invalidate_range_start, from entry to return */
 	NH_END,			/* invalidate_range_end */
 	NH_RELEASE,		/* the mm goes away */
-	NH_REGISTER,		/* mmu_notifier_register or _get; result is what it returned */
+	NH_REGISTER,		/* result is what it returned; flags are NH_SUB_* */
 	NH_UNREGISTER,		/* mmu_notifier_unregister, or from _put to free_notifier */
 	NH_WAIT,		/* inside a START: it had to wait; result 0 or -ETIMEDOUT */
 	NH_MARK,		/* user space put a mark; start is its number */

@@ -109,6 +109,7 @@ static int nh_subscribe(struct nh_subscriber *sub, struct nh_subscribe *arg)
 	nh_pairing_join(sub);
 	seq = nh_stamp();
 	event = nh_log_open(&scratch, seq, NH_REGISTER, sub, sub->policy, NULL);
+	event->flags = arg->flags;
 	ret = nh_register(sub);
 	nh_log_close(event, ret);
 	if (ret) {

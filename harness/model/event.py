@@ -64,6 +64,8 @@ class RangeEvent(IntEnum):
     EXCLUSIVE = 7
 
 
+SUB_INTERVAL = 1 << 2  # in the flags of a REGISTER
+
 RECLAIM_STATE = 1 << 0
 OWN_BUFFER = 1 << 1
 OWNER_IS_CURRENT = 1 << 2
@@ -172,6 +174,11 @@ class Chunk:
     def unmap_one(self) -> Mask:
         """The probe saw the task below try_to_unmap_one()."""
         return (self["context"] & UNMAP_ONE).astype(bool)
+
+    @property
+    def below_direct(self) -> Mask:
+        """The probe saw the task below try_to_free_pages() or try_to_free_mem_cgroup_pages()."""
+        return (self["context"] & DIRECT).astype(bool)
 
     @property
     def strict_direct(self) -> Mask:

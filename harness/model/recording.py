@@ -68,6 +68,8 @@ class Recording:
     console: bytes
     # Why the guest did not go on, read from outside; empty when nobody had to look.
     postmortem: str = ""
+    # Of the host, against one on which limits were written: what is measured in seconds is judged by it.
+    slowdown: float = 1.0
 
     @cached_property
     def console_head(self) -> bytes:
@@ -109,6 +111,7 @@ def read(folder: Path, scenario: Scenario) -> Recording:
             events=event.read(folder.parent / "events" / f"{scenario.name}.bin"),
             console=(folder / "console.log").read_bytes() if (folder / "console.log").exists() else b"",
             postmortem=content.get("postmortem", ""),
+            slowdown=content.get("slowdown", 1.0),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
@@ -137,6 +140,7 @@ def document(recording: Recording) -> str:
             "after": dict(recording.after),
             "module": dict(recording.module),
             "postmortem": recording.postmortem,
+            "slowdown": round(recording.slowdown, 2),
         },
         indent=1,
     )

@@ -61,6 +61,8 @@ class ScenarioResult:
     reason: str = ""
     phases: Mapping[str, float] = field(default_factory=dict)
     attempts: int = 1
+    # How long callbacks took, in µs: percentiles, and the longest.
+    latency_us: Mapping[str, int] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """As verdict.json holds it."""
@@ -73,4 +75,5 @@ class ScenarioResult:
             "seconds": round(self.seconds, 2),
             "phases": {name: round(seconds, 2) for name, seconds in self.phases.items()},
             "attempts": self.attempts,
+            "latency_us": dict(self.latency_us),
         }

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from harness.model.event import EventLog, Kind
+from harness.model.event import SUB_INTERVAL, EventLog, Kind
 
 NEVER = 2**64 - 1
 
@@ -29,13 +29,15 @@ class Life:
 
 
 def lives(log: EventLog) -> list[Life]:
-    """Every registration that succeeded, in the order of their calls."""
+    """Every registration that succeeded, in the order of their calls; an interval's has no part in pairing."""
     found: list[Life] = []
     now: dict[int, int] = {}
     rare = log.of(Kind.REGISTER, Kind.UNREGISTER, Kind.RELEASE)
     for entry in sorted(rare, key=lambda entry: entry.seq):
         place = now.get(entry.subscriber)
-        if entry.kind == Kind.REGISTER and not entry.result:
+        if entry.kind == Kind.REGISTER and (entry.result or entry.flags & SUB_INTERVAL):
+            continue
+        if entry.kind == Kind.REGISTER:
             now[entry.subscriber] = len(found)
             found.append(Life(entry.subscriber, entry.mm, entry.seq, entry.seq_exit or NEVER))
         elif place is not None:

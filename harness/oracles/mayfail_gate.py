@@ -3,12 +3,24 @@
 
 Three rules, each from mm/mmu_notifier.c and mm/rmap.c as the patch leaves them:
 
-1. Direct reclaim unmaps through try_to_unmap_one(), so each of its ranges is
-   MAYFAIL, and BLOCKABLE with it (mmu_notifier_invalidate_range_start() sets that).
-2. Nothing that must unmap (munmap, mprotect, fork, …) may say MAYFAIL.
+1. What unmaps through try_to_unmap_one() is MAYFAIL, and BLOCKABLE with it
+   (mmu_notifier_invalidate_range_start() sets that). Direct reclaim does, and so
+   do kswapd, MADV_PAGEOUT, memory failure and others.
+2. Nothing else is: munmap, mprotect, fork, … must unmap.
 3. A start that fails is complained about ("callback failed with", then a
    WARN) exactly when it was not tolerated: any errno without MAYFAIL, any errno
    but −EAGAIN with it.
+
+Who is below try_to_unmap_one() is what probes saw, where there are any. Without
+them only direct reclaim is known to be, by the task's own flags, and who is in
+no reclaim at all is taken not to be: a scenario in which others call it, memory
+failure for one, needs a kernel with CONFIG_KPROBES.
+
+Huge pages are different. Direct reclaim may split one before it unmaps its
+pages: through try_to_migrate_one(), which is not MAYFAIL, so that without
+probes nothing is known of a range of that size. And v6.1 splits a huge page's
+mapping within try_to_unmap_one() (split_huge_pmd_address() in mm/rmap.c), in a
+range of its own that is not MAYFAIL, before it begins the one that is.
 """
 
 from __future__ import annotations
@@ -36,6 +48,7 @@ _COMPLAINT = re.compile(
     r"callback failed with (?P<errno>-?\d+) in (?P<non>non-)?blockable"
 )
 _WARNS_A_COMPLAINT = 2
+_HUGE_BYTES = 2 << 20  # a PMD of x86_64
 _FUNCTIONS = ("mn_hlist_invalidate_range_start", "__mmu_notifier_invalidate_range_start")
 
 
@@ -79,6 +92,7 @@ def judge(recording: Recording) -> Iterator[Finding]:
     yield from _unmarked(recording, seen, warns)
     yield from _half_marked(recording, seen)
     yield from _marked_wrongly(recording, seen)
+    yield from _denied(recording, seen)
     yield from _complaints(recording, seen, warns)
 
 
@@ -92,11 +106,15 @@ def name_errno(result: int) -> str:
 class _Seen:
     """What the starts of a log come to."""
 
-    direct: int = 0
+    must_be_marked: int = 0
     bare: Tally = field(default_factory=Tally)
+    bare_direct: Tally = field(default_factory=Tally)
     bare_failed: Tally = field(default_factory=Tally)
+    bare_huge: Tally = field(default_factory=Tally)
+    huge: Tally = field(default_factory=Tally)
     half: Tally = field(default_factory=Tally)
     wrong: defaultdict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    denied: Tally = field(default_factory=Tally)
     # By errno: answers that the kernel must complain of, and among them those under MAYFAIL; answers that it must not.
     must: defaultdict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
     marked: Counter[int] = field(default_factory=Counter)
@@ -104,15 +122,22 @@ class _Seen:
 
     def add(self, chunk: Chunk) -> None:
         """Take some more."""
-        starts, mayfail, direct = chunk.of(Kind.START), chunk.mayfail, chunk.strict_direct
+        starts, mayfail, direct, observed = chunk.of(Kind.START), chunk.mayfail, chunk.strict_direct, chunk.observed
         result = chunk["result"]
-        self.direct += int((starts & direct).sum())
-        bare = starts & direct & ~mayfail
+        huge = chunk["end"] - chunk["start"] == _HUGE_BYTES
+        below = starts & (observed & chunk.unmap_one | ~observed & direct & (~huge | mayfail))
+        self.must_be_marked += int(below.sum())
+        self.huge.add(chunk, below & mayfail & huge)
+        self.bare_huge.add(chunk, below & ~mayfail & huge)
+        bare = below & ~mayfail
         self.bare.add(chunk, bare)
+        self.bare_direct.add(chunk, bare & direct)
         self.bare_failed.add(chunk, bare & (result != 0))
         self.half.add(chunk, starts & mayfail & ~chunk.blockable)
+        self.denied.add(chunk, starts & observed & chunk.below_direct & ~direct)
         reclaim = (chunk["event"] == RangeEvent.CLEAR) & (chunk["pf_flags"] & PF_MEMALLOC).astype(bool)
-        wrong = starts & mayfail & ~reclaim
+        outside = observed & ~chunk.unmap_one | ~observed & ~reclaim
+        wrong = starts & mayfail & outside
         for number in set(chunk["event"][wrong].tolist()):
             self.wrong[number].add(chunk, wrong & (chunk["event"] == number))
         failed = starts & (result != 0)
@@ -130,10 +155,12 @@ class _Seen:
 
 
 def _unmarked(recording: Recording, seen: _Seen, warns: Sequence[Report]) -> Iterator[Finding]:
-    if not seen.bare.first:
+    splits = seen.bare_huge.count if seen.bare_huge.count <= seen.huge.count else 0
+    if not seen.bare.first or seen.bare.count == splits:
         return
     failed = seen.bare_failed.first
-    text = "direct reclaim came without MMU_NOTIFIER_RANGE_MAYFAIL"
+    who = "direct reclaim" if seen.bare_direct.first else "try_to_unmap_one()"
+    text = f"{who} came without MMU_NOTIFIER_RANGE_MAYFAIL"
     if failed:
         text += f"; {name_errno(failed.result)} was not tolerated"
         if warns:
@@ -141,9 +168,9 @@ def _unmarked(recording: Recording, seen: _Seen, warns: Sequence[Report]) -> Ite
     yield Finding(
         NAME,
         text,
-        f"scenario {recording.scenario.name}: {seen.bare.count} of {seen.direct} "
-        f"callbacks in direct reclaim, {seen.bare_failed.count} of them answered an errno; "
-        f"{_point(failed or seen.bare.first)}; {_shown(warns)}",
+        f"scenario {recording.scenario.name}: {seen.bare.count} of {seen.must_be_marked} callbacks in {who}, "
+        f"{seen.bare_failed.count} of them answered an errno; "
+        f"{_point(failed or seen.bare_direct.first or seen.bare.first)}; {_shown(warns)}",
     )
 
 
@@ -162,8 +189,17 @@ def _marked_wrongly(recording: Recording, seen: _Seen) -> Iterator[Finding]:
         yield Finding(
             NAME,
             f"MMU_NOTIFIER_RANGE_MAYFAIL outside reclaim: MMU_NOTIFY_{_event(number)}",
-            f"scenario {recording.scenario.name}: {tally.count} callbacks of tasks that are not in reclaim; "
-            f"{_point(tally.first)}",
+            f"scenario {recording.scenario.name}: {tally.count} callbacks of tasks that are not below "
+            f"try_to_unmap_one(); {_point(tally.first)}",
+        )
+
+
+def _denied(recording: Recording, seen: _Seen) -> Iterator[Finding]:
+    if seen.denied.first:
+        yield Finding(
+            NAME,
+            "a task below try_to_free_pages() is not in reclaim by its own flags",
+            f"scenario {recording.scenario.name}: {seen.denied.count} callbacks; {_point(seen.denied.first)}",
         )
 
 

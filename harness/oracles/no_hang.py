@@ -27,26 +27,40 @@ _ENDINGS = {
     Ended.NO_BOOT: "the kernel did not boot",
 }
 
+_CALLBACKS = {
+    Kind.START: "invalidate_range_start",
+    Kind.END: "invalidate_range_end",
+    Kind.INVALIDATE: "an interval's invalidate",
+}
+
 
 def judge(recording: Recording) -> Iterator[Finding]:
     """Endings that are none, callbacks that never returned, waits that ran out, the kernel's own hang reports."""
     if recording.ended in _ENDINGS:
         evidence = "\n".join(part for part in (recording.detail, recording.postmortem) if part)
         yield Finding(NAME, _ENDINGS[recording.ended], evidence)
-    stuck = Tally()
-    for chunk in recording.events.chunks():
-        stuck.add(chunk, chunk.of(Kind.START) & (chunk["seq_exit"] == 0))
-    if stuck.first:
-        yield Finding(
-            NAME,
-            f"invalidate_range_start of subscriber {recording.subscriber(stuck.first.subscriber)} never returned",
-            f"{stuck.count} callbacks without a return, the first is event {stuck.first.seq} of pid {stuck.first.pid}",
-        )
+    yield from _stuck(recording)
     yield from _waits(recording)
     reports = [report for report in console.find(recording.console_head) if report.type == "HANG"]
     for title, count in Counter(report.title for report in reports).items():
         first = next(report for report in reports if report.title == title)
         yield Finding(NAME, title, f"{count} times, first at console line {first.line}\n{first.text}")
+
+
+def _stuck(recording: Recording) -> Iterator[Finding]:
+    stuck = {kind: Tally() for kind in _CALLBACKS}
+    for chunk in recording.events.chunks():
+        open_ones = chunk["seq_exit"] == 0
+        for kind, tally in stuck.items():
+            tally.add(chunk, chunk.of(kind) & open_ones)
+    for kind, tally in stuck.items():
+        if tally.first:
+            yield Finding(
+                NAME,
+                f"{_CALLBACKS[kind]} of subscriber {recording.subscriber(tally.first.subscriber)} never returned",
+                f"{tally.count} callbacks without a return, the first is event {tally.first.seq} "
+                f"of pid {tally.first.pid}",
+            )
 
 
 def _waits(recording: Recording) -> Iterator[Finding]:

@@ -23,6 +23,9 @@ reclaim, whose ranges then lie inside the fork's.
 - A task's callback has returned before its next begins.
 - A task that is back in a system call of the module has no group open, and a
   range whose address is used again is over.
+
+The module checks the same while it runs (guest-modules/notifier_hold/pairing.c).
+That only one of the two sees something is a finding, too.
 """
 
 from __future__ import annotations
@@ -30,16 +33,28 @@ from __future__ import annotations
 import errno
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.model.event import HAS_END, Event, Kind
+from harness.model.event import HAS_END, Event, Kind, Tally
 from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding
 from harness.oracles._life import NEVER, Life, Roll, lives
 from harness.oracles._regular import Sieve
 
 NAME = "pairing"
+
+# enum nh_broken of notifier_hold_uapi.h.
+_BROKEN = {
+    1: "lost end",
+    2: "end without a start",
+    3: "extra end",
+    4: "range changed",
+    5: "wrong nesting",
+    6: "wrong order",
+    7: "missing start",
+    8: "callback within a callback",
+}
 
 
 @dataclass(slots=True)
@@ -78,6 +93,9 @@ class _Automaton:
         # How often a failed group got the ends of a kernel without, and with, c2655835fd8c; the first of each.
         self._manners: dict[str, Event] = {}
         self._wrong: dict[str, tuple[int, str]] = {}
+        # The module sees a group only from within its task's callbacks, and not what only the whole log tells.
+        self._at_rest = False
+        self.module_must_know = False
 
     @property
     def pending(self) -> list[tuple[int, int, int]]:
@@ -96,21 +114,22 @@ class _Automaton:
             self._start(groups, entry, before)
         elif entry.kind == Kind.END:
             self._end(groups, entry)
-        elif not inside:
-            self._unwind(groups, 0, entry.seq)
-            return
         else:
+            if not inside:
+                self._at_rest = True
+                self._unwind(groups, 0, entry.seq)
+                self._at_rest = False
             return
         self._last[key] = entry
         if inside:
-            self._say(entry, "a callback began before the task's last one had returned")
+            self._note(entry, "a callback began before the task's last one had returned")
         self._known(entry)
 
     def finish(self, *, complete: bool) -> Iterator[Finding]:
         """What is wrong, now that no event is to come. complete: the guest came to rest."""
-        if complete:
-            for groups in self._open.values():
-                self._unwind(groups, 0, NEVER)
+        self._at_rest = True
+        for groups in self._open.values() if complete else ():
+            self._unwind(groups, 0, NEVER)
         if len(self._manners) > 1:
             told = "; ".join(f"{manner}: event {first.seq}" for manner, first in sorted(self._manners.items()))
             yield Finding(NAME, "starts that failed were ended in two manners", told)
@@ -136,11 +155,14 @@ class _Automaton:
     def _continues(self, group: _Group, entry: Event, before: int) -> bool:
         """A start of the same range right behind the last start is one more of the same group.
 
-        Not for a subscriber that is new since the group began: the callers
-        hold locks that mmu_notifier_register() must take.
+        Not for a subscriber that came after the group began: the callers hold
+        locks that mmu_notifier_register() must take. Of one that was on its way
+        in, the order of the list tells, the newest is the first, or the range.
         """
         life = self._life(entry)
-        new = life is not None and life.began > group.first.seq
+        moving = life is not None and life.began > group.first.seq
+        new = life is not None and life.asked > group.first.seq
+        new = new or (moving and (self._swapped(group.last, entry) or not _is_same(group.first, entry)))
         return before == group.last.seq and entry.subscriber not in group.starts and not new
 
     def _end(self, groups: list[_Group], entry: Event) -> None:
@@ -193,7 +215,7 @@ class _Automaton:
                 f"no invalidate_range_start for subscriber {self._name(number)}, though others had theirs",
             )
         if any(self._swapped(*pair) for pair in itertools.pairwise(starts)):
-            self._say(group.first, "starts came in another order than the list's")
+            self._note(group.first, "starts came in another order than the list's")
         for begin in range(0, len(group.ends), max(1, len(with_end))):
             part = group.ends[begin : begin + len(with_end)]
             if part != [number for number in with_end if number in part]:
@@ -208,9 +230,9 @@ class _Automaton:
         ]
 
     def _full(self, group: _Group, now: int) -> bool:
-        """No further end may come."""
+        """No further end may come: one that is leaving may still get its own, until it is gone."""
         got = Counter(group.ends)
-        return all(got[number] >= group.most or self._left(group.starts[number], now) for number in group.with_end)
+        return all(got[number] >= group.most or self._gone(group.starts[number], now) for number in group.with_end)
 
     def _manner(self, group: _Group, counts: set[int]) -> None:
         """How a kernel ends what failed is its own choice, but a choice."""
@@ -222,7 +244,7 @@ class _Automaton:
         elif 0 in counts:
             self._say(group.first, "a start whose invalidate_range_end never came")
         elif counts:
-            self._say(group.first, "a failed start was ended once for one subscriber and twice for another")
+            self._note(group.first, "a failed start was ended once for one subscriber and twice for another")
 
     def _life(self, entry: Event) -> Life | None:
         """The registration that an event falls into."""
@@ -236,12 +258,17 @@ class _Automaton:
         if entry.subscriber in self._lives and self._life(entry) is None:
             early = entry.seq < self._lives[entry.subscriber][0].asked
             when = "before it was registered" if early else "after it was unregistered"
-            self._say(entry, f"subscriber {self._name(entry.subscriber)} was called {when}")
+            self._note(entry, f"subscriber {self._name(entry.subscriber)} was called {when}")
 
     def _left(self, start: Event, now: int) -> bool:
-        """A subscriber left between its start and now."""
+        """A subscriber began to leave between its start and now."""
         life = self._life(start)
         return life is not None and life.cut < now
+
+    def _gone(self, start: Event, now: int) -> bool:
+        """A subscriber is gone for good since its start."""
+        life = self._life(start)
+        return life is not None and life.gone < now
 
     def _absent(self, group: _Group, until: int) -> list[int]:
         """Subscribers that were there for all of the starts and had none."""
@@ -258,19 +285,28 @@ class _Automaton:
         return first is not None and second is not None and first.began < second.asked
 
     def _same(self, group: _Group, entry: Event) -> None:
-        first = group.first
-        if (first.mm, first.start, first.end, first.flags, first.event) != (
-            entry.mm, entry.start, entry.end, entry.flags, entry.event,
-        ):  # fmt: skip
+        if not _is_same(group.first, entry):
             self._say(entry, "the range changed between start and end")
 
     def _say(self, entry: Event, what: str) -> None:
+        """Something is wrong that the module sees, too."""
+        self.module_must_know = self.module_must_know or not self._at_rest
+        self._note(entry, what)
+
+    def _note(self, entry: Event, what: str) -> None:
         count, evidence = self._wrong.get(what, (0, ""))
         evidence = evidence or (
             f"first: event {entry.seq}, subscriber {self._name(entry.subscriber)}, pid {entry.pid}, "
             f"[{entry.start:#x}, {entry.end:#x}), flags {entry.flags:#x}, result {entry.result}"
         )
         self._wrong[what] = (count + 1, evidence)
+
+
+def _is_same(one: Event, other: Event) -> bool:
+    """Both tell of the same range."""
+    return (one.mm, one.start, one.end, one.flags, one.event) == (
+        other.mm, other.start, other.end, other.flags, other.event,
+    )  # fmt: skip
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
@@ -280,7 +316,47 @@ def judge(recording: Recording) -> Iterator[Finding]:
     all_lives = lives(recording.events)
     sieve = Sieve(Roll.of(all_lives))
     automaton = _Automaton(recording, all_lives)
+    logged: dict[int, Tally] = {}
     for chunk in recording.events.chunks():
         for entry, before in sieve.irregular(chunk, automaton.pending):
             automaton.eat(entry, before)
-    yield from automaton.finish(complete=recording.ended in (Ended.COMPLETE, Ended.EARLY, Ended.STEP_FAILED))
+        violations = chunk.of(Kind.VIOLATION)
+        for broken in set(chunk["result"][violations].tolist()):
+            logged.setdefault(broken, Tally()).add(chunk, violations & (chunk["result"] == broken))
+    found = list(automaton.finish(complete=recording.ended in (Ended.COMPLETE, Ended.EARLY, Ended.STEP_FAILED)))
+    yield from found
+    yield from _disagreement(recording, logged, found, must=automaton.module_must_know)
+
+
+def _disagreement(
+    recording: Recording, logged: Mapping[int, Tally], found: Sequence[Finding], *, must: bool
+) -> Iterator[Finding]:
+    """What the module found while it ran against what the log shows.
+
+    must: the log shows something that the module sees, too. One that had no
+    room to follow all callbacks is not asked.
+    """
+    for broken, tally in sorted(logged.items()):
+        if tally.first and not found:
+            yield Finding(
+                NAME,
+                f"the module saw pairing broken, the log does not show it: {_BROKEN.get(broken, broken)}",
+                f"{tally.count} times; first: event {tally.first.seq}, subscriber "
+                f"{recording.subscriber(tally.first.subscriber)}, pid {tally.first.pid}",
+            )
+    counted = recording.module.get("violations")
+    if counted is None or recording.module.get("saturated"):
+        return
+    recorded = sum(tally.count for tally in logged.values())
+    if counted != recorded:
+        yield Finding(
+            NAME,
+            "the module counted other violations than it recorded",
+            f"{counted} counted, {recorded} in the log",
+        )
+    if must and not counted:
+        yield Finding(
+            NAME,
+            "the log shows pairing broken, the module did not see it",
+            f"violations counted by the module: 0; found in the log: {'; '.join(f.summary for f in found)}",
+        )

@@ -130,6 +130,9 @@ def recording(
     answers: Iterable[Answer] = (),
     lost: int = 0,
     module: Mapping[str, int] | None = None,
+    before: Mapping[str, int] | None = None,
+    after: Mapping[str, int] | None = None,
+    slowdown: float = 1.0,
     plan: Scenario | None = None,
 ) -> Recording:
     """A recording of a scenario that ran, with a boot banner on its console."""
@@ -140,10 +143,11 @@ def recording(
         detail="",
         seconds=1.0,
         answers=tuple(answers),
-        before={},
-        after={},
+        before=dict(before or {}),
+        after=dict(after or {}),
         module=dict(module or {}),
         events=parse((log or Log()).packed(lost)),
+        slowdown=slowdown,
         console="\n".join([BANNER, f"drive: mark begin:{name}", *console, f"drive: mark end:{name}"]).encode(),
     )
 

@@ -6,10 +6,35 @@ import errno
 import pytest
 
 from harness import judging, oracles
-from harness.model.event import BLOCKABLE, HAS_END, MAYFAIL, OWNER_IS_CURRENT, PF_KSWAPD, PF_MEMALLOC, Kind, RangeEvent
+from harness.model.event import (
+    BLOCKABLE,
+    DIRECT,
+    HAS_END,
+    MAYFAIL,
+    OBSERVED,
+    OWN_BUFFER,
+    OWNER_IS_CURRENT,
+    PF_KSWAPD,
+    PF_MEMALLOC,
+    RECLAIM_STATE,
+    SUB_INTERVAL,
+    UNMAP_ONE,
+    Kind,
+    RangeEvent,
+)
 from harness.model.recording import Answer, Ended
 from harness.model.verdict import Finding, Outcome
-from harness.oracles import clean_log, exercised, integrity, mayfail_gate, no_hang, pairing, references
+from harness.oracles import (
+    clean_log,
+    end_state,
+    exercised,
+    integrity,
+    latency,
+    mayfail_gate,
+    no_hang,
+    pairing,
+    references,
+)
 from tests.unit.recordings import MUNMAP, RANGE, TASK, Log, complaint, recording, scenario
 
 EAGAIN = -errno.EAGAIN
@@ -120,6 +145,89 @@ def test_gate_leaves_kswapd_and_pageout_alone() -> None:
     assert summaries(mayfail_gate.judge(recording(log))) == []
 
 
+OBSERVED_RECLAIM = {"context": OBSERVED | UNMAP_ONE | OWN_BUFFER | HAS_END}
+
+
+def test_gate_believes_probes_more_than_flags() -> None:
+    """Below try_to_unmap_one() a range is MAYFAIL, whoever called; elsewhere none is, whatever the event."""
+    log = Log()
+    log.pair(**OBSERVED_RECLAIM)
+    log.pair(**OBSERVED_RECLAIM | {"pf_flags": 0})  # memory failure
+    log.pair(**MUNMAP | {"context": OBSERVED | OWN_BUFFER | HAS_END})
+    # Demotion moves pages within direct reclaim, through try_to_migrate_one().
+    log.pair(flags=BLOCKABLE, context=OBSERVED | RECLAIM_STATE | DIRECT | OWN_BUFFER | HAS_END)
+    assert summaries(mayfail_gate.judge(recording(log))) == []
+
+    log.pair(pf_flags=PF_MEMALLOC, context=OBSERVED | OWN_BUFFER | HAS_END)
+    assert summaries(mayfail_gate.judge(recording(log))) == [
+        "MMU_NOTIFIER_RANGE_MAYFAIL outside reclaim: MMU_NOTIFY_CLEAR"
+    ]
+
+
+def test_gate_speaks_of_an_unmarked_page_out_that_only_probes_show() -> None:
+    """MADV_PAGEOUT on a kernel without the patch: no direct reclaim, and nobody answers −EAGAIN."""
+    log = Log()
+    log.pair(**OBSERVED_RECLAIM | {"flags": BLOCKABLE})
+
+    (found,) = mayfail_gate.judge(recording(log))
+
+    assert found.summary == "try_to_unmap_one() came without MMU_NOTIFIER_RANGE_MAYFAIL"
+    assert "event 1" in found.evidence
+
+
+def test_gate_knows_nothing_of_a_huge_range_without_probes() -> None:
+    """Direct reclaim splits a huge page through try_to_migrate_one()."""
+    log = Log()
+    log.pair(flags=BLOCKABLE, start=0x200000, end=0x400000)
+    assert summaries(mayfail_gate.judge(recording(log))) == []
+
+    log.pair(flags=BLOCKABLE, start=0x200000, end=0x201000)
+    assert "1 of 1" in next(iter(mayfail_gate.judge(recording(log)))).evidence
+
+
+def test_gate_lets_a_range_that_may_not_block_be_refused_in_silence() -> None:
+    """The OOM reaper takes −EAGAIN for an answer; another errno it does not."""
+    log = Log()
+    log.start(**MUNMAP | {"flags": 0, "result": EAGAIN})
+    assert summaries(mayfail_gate.judge(recording(log))) == []
+
+    log.start(**MUNMAP | {"flags": 0, "result": EBUSY})
+    assert summaries(mayfail_gate.judge(recording(log))) == [
+        "−EBUSY (-16) without MMU_NOTIFIER_RANGE_MAYFAIL was swallowed: the kernel must warn and did not"
+    ]
+
+
+def test_gate_lets_a_huge_page_be_split_before_it_is_unmapped() -> None:
+    """Linux v6.1: a range without MAYFAIL, then the one with it; but not alone."""
+    huge = OBSERVED_RECLAIM | {"start": 0x200000, "end": 0x400000}
+    log = Log()
+    log.pair(**huge | {"flags": BLOCKABLE})
+    log.pair(**huge)
+    assert summaries(mayfail_gate.judge(recording(log))) == []
+
+    log.pair(**huge | {"flags": BLOCKABLE})
+    assert len(summaries(mayfail_gate.judge(recording(log)))) == 1
+
+
+def test_gate_notices_direct_reclaim_that_the_task_s_flags_deny() -> None:
+    """What strict direct reclaim means is checked by probes, too."""
+    log = Log()
+    log.pair(pf_flags=0, context=OBSERVED | UNMAP_ONE | DIRECT | OWN_BUFFER | HAS_END)
+
+    assert summaries(mayfail_gate.judge(recording(log))) == [
+        "a task below try_to_free_pages() is not in reclaim by its own flags"
+    ]
+
+
+def test_without_probes_nobody_outside_reclaim_may_say_mayfail() -> None:
+    """It may be memory failure, which may, but MADV_DONTNEED looks the same and may not."""
+    log = Log()
+    log.pair(pf_flags=0, context=OWN_BUFFER | HAS_END)
+    assert summaries(mayfail_gate.judge(recording(log))) == [
+        "MMU_NOTIFIER_RANGE_MAYFAIL outside reclaim: MMU_NOTIFY_CLEAR"
+    ]
+
+
 # --- pairing ------------------------------------------------------------------------------------------------------
 
 
@@ -205,6 +313,124 @@ def test_pairing_speaks(build, summary) -> None:
     assert summary in summaries(pairing.judge(recording(log)))
 
 
+@pytest.mark.parametrize(
+    ("build", "summary"),
+    [
+        (
+            lambda log: (log.add(Kind.REGISTER), log.start(), log.add(Kind.UNREGISTER)),
+            "a start whose invalidate_range_end never came",
+        ),
+        (
+            lambda log: (log.pair(), log.add(Kind.REGISTER)),
+            "subscriber #1 was called before it was registered",
+        ),
+        (
+            lambda log: (log.add(Kind.REGISTER), log.add(Kind.UNREGISTER), log.pair()),
+            "subscriber #1 was called after it was unregistered",
+        ),
+        (
+            lambda log: (
+                log.add(Kind.REGISTER, subscriber=1),
+                log.add(Kind.REGISTER, subscriber=2),
+                log.start(subscriber=1),
+                log.start(subscriber=2),
+                log.end(subscriber=1),
+                log.end(subscriber=2),
+            ),
+            "starts came in another order than the list's",
+        ),
+        (lambda log: (log.start(seq_exit=9), log.end()), "a callback began before the task's last one had returned"),
+        (
+            lambda log: (
+                log.start(**MUNMAP | {"result": EAGAIN}),
+                log.end(**MUNMAP),
+                log.start(**MUNMAP | {"result": EAGAIN}),
+                log.end(**MUNMAP),
+                log.end(**MUNMAP),
+            ),
+            "starts that failed were ended in two manners",
+        ),
+        (
+            lambda log: (
+                log.start(subscriber=2, **MUNMAP | {"result": EAGAIN}),
+                log.start(subscriber=1, **MUNMAP),
+                log.end(subscriber=2, **MUNMAP),
+                log.end(subscriber=1, **MUNMAP),
+                log.end(subscriber=2, **MUNMAP),
+            ),
+            "a failed start was ended once for one subscriber and twice for another",
+        ),
+        (
+            lambda log: (
+                log.start(**MUNMAP | {"result": EAGAIN}),
+                log.end(**MUNMAP),
+                log.end(**MUNMAP),
+                log.start(**MUNMAP | {"result": EAGAIN, "flags": 0}),
+            ),
+            "starts that failed were ended in two manners",
+        ),
+    ],
+)
+def test_pairing_speaks_of_what_only_the_whole_log_shows(build, summary) -> None:
+    """Registrations, order of the list, returns, and that a kernel fails in one manner."""
+    log = Log()
+    build(log)
+
+    assert summary in summaries(pairing.judge(recording(log)))
+
+
+def test_pairing_takes_both_manners_of_failing_but_one_of_them_at_a_time() -> None:
+    """Before Linux commit c2655835fd8c one end, and none where the range may not block; since then one more."""
+    old, new = Log(), Log()
+    for log in (old, new):
+        log.start(**MUNMAP | {"result": EAGAIN})
+        log.end(**MUNMAP)
+        if log is new:
+            log.end(**MUNMAP)
+        log.start(**MUNMAP | {"result": EAGAIN, "flags": 0, "range": RANGE + 64})
+        if log is new:
+            log.end(**MUNMAP | {"flags": 0, "range": RANGE + 64})
+
+        assert list(pairing.judge(recording(log))) == []
+
+
+def test_pairing_asks_no_start_of_an_interval() -> None:
+    """It is called, too, but by mn_itree_invalidate(), and has no end."""
+    log = Log()
+    log.add(Kind.REGISTER, subscriber=1)
+    log.add(Kind.REGISTER, subscriber=2, flags=SUB_INTERVAL)
+    log.add(Kind.INVALIDATE, subscriber=2)
+    log.pair(subscriber=1)
+
+    assert list(pairing.judge(recording(log))) == []
+
+
+def test_pairing_agrees_with_the_module() -> None:
+    """Both silent, or both speak; one without the other is a finding of its own."""
+    good, broken = Log(), Log()
+    good.pair()
+    broken.start()
+    broken.pair()
+    lost = "a start whose invalidate_range_end never came"
+    assert summaries(pairing.judge(recording(good, module={"violations": 0}))) == []
+    assert summaries(pairing.judge(recording(broken, module={"violations": 0, "saturated": 1}))) == [lost]
+    assert summaries(pairing.judge(recording(broken, module={"violations": 0}))) == [
+        lost,
+        "the log shows pairing broken, the module did not see it",
+    ]
+
+    broken.add(Kind.VIOLATION, result=1)
+    good.add(Kind.VIOLATION, result=1)
+    assert summaries(pairing.judge(recording(broken, module={"violations": 1}))) == [lost]
+    assert summaries(pairing.judge(recording(good, module={"violations": 1}))) == [
+        "the module saw pairing broken, the log does not show it: lost end"
+    ]
+    assert summaries(pairing.judge(recording(broken, module={"violations": 2}))) == [
+        lost,
+        "the module counted other violations than it recorded",
+    ]
+
+
 def test_pairing_lets_an_unregistered_subscriber_lose_its_end() -> None:
     """Unregistering between start and end is legal, for another task than the one in between."""
     log = Log()
@@ -233,6 +459,17 @@ def test_no_hang_sees_a_callback_that_never_returned() -> None:
     log.start(seq_exit=0)
 
     assert summaries(no_hang.judge(recording(log))) == ["invalidate_range_start of subscriber #1 never returned"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(Kind.END, "invalidate_range_end"), (Kind.INVALIDATE, "an interval's invalidate")]
+)
+def test_no_hang_sees_every_sort_of_callback(kind, name) -> None:
+    """Not only starts can hang."""
+    log = Log()
+    log.add(kind, seq_exit=0)
+
+    assert summaries(no_hang.judge(recording(log))) == [f"{name} of subscriber #1 never returned"]
 
 
 def test_no_hang_tells_a_wait_for_oneself_from_a_wait_for_another() -> None:
@@ -382,6 +619,78 @@ def test_clean_log_notices_that_it_heard_nothing() -> None:
     object.__setattr__(silent, "console", b"")
 
     assert summaries(clean_log.judge(silent)) == ["the kernel's log never reached us"]
+
+
+# --- latency and the state at the end -----------------------------------------------------------------------------
+
+
+def test_latency_speaks_of_a_callback_that_slept() -> None:
+    """Two seconds on an ordinary host; on a slow one it may take longer."""
+    log = Log()
+    log.pair(duration_ns=1_900_000_000)
+    assert summaries(latency.judge(recording(log))) == []
+
+    log.pair(duration_ns=3_000_000_000)
+    (found, again) = latency.judge(recording(log))
+    assert found.summary == "subscriber #1 took seconds in direct reclaim (START)"
+    assert "event 3" in found.evidence
+    assert again.summary.endswith("(END)")
+    assert summaries(latency.judge(recording(log, slowdown=2.0))) == []
+
+
+def test_latency_leaves_waits_for_an_object_to_no_hang() -> None:
+    """They have a bound of their own."""
+    log = Log()
+    log.start(duration_ns=3_000_000_000)
+    log.add(Kind.WAIT, duration_ns=2_500_000_000)
+    log.end()
+
+    assert list(latency.judge(recording(log))) == []
+
+
+def test_latency_is_measured_in_percentiles() -> None:
+    """Within 4.4 %, the longest exactly; the result holds them."""
+    log = Log()
+    for number in range(1, 101):
+        log.start(duration_ns=number * 1000_000)
+    log.start(duration_ns=10**15, seq_exit=0)
+    measured = latency.measure(recording(log))
+
+    assert measured["max"] == 100_000
+    for name, value in (("p50", 50_000), ("p90", 90_000), ("p99", 99_000)):
+        assert value <= measured[name] <= value * 1.045
+    assert latency.measure(recording()) == {}
+    assert judging.judge(recording(log)).document()["latency_us"] == measured
+
+
+def test_lockdep_that_went_off_without_a_word_is_a_finding() -> None:
+    """-1 is a kernel without lockdep; a report on the console is for the clean log."""
+    splat = [
+        "[    2.1][  T100] BUG: MAX_LOCKDEP_ENTRIES too low!",
+        "[    2.1][  T100] turning off the locking validator.",
+    ]
+    for before, after, found in (
+        ({"debug_locks": 1}, {"debug_locks": 1}, []),
+        ({"debug_locks": -1}, {"debug_locks": -1}, []),
+        ({"debug_locks": 1}, {}, []),
+        ({"debug_locks": 1}, {"debug_locks": 0}, ["lockdep switched itself off"]),
+        ({"debug_locks": 0}, {"debug_locks": 0}, ["lockdep was off before the scenario began"]),
+    ):
+        assert summaries(end_state.judge(recording(before=before, after=after))) == found
+    warned = recording(console=complaint(), before={"debug_locks": 1}, after={"debug_locks": 0})
+    assert summaries(end_state.judge(warned)) == ["lockdep switched itself off"]
+    loud = recording(console=splat, before={"debug_locks": 1}, after={"debug_locks": 0})
+    assert [finding.oracle for finding in oracles.judge(loud)] == ["clean-log"]
+
+
+def test_a_taint_without_a_report_is_a_finding() -> None:
+    """The kernel warned, and the console does not show it; a module from outside the tree is no fault."""
+    outside, warned = 1 << 12, 1 << 9
+    assert summaries(end_state.judge(recording(before={"taint": warned}, after={"taint": warned | outside}))) == []
+    before, after = {"taint": outside}, {"taint": outside | warned}
+    silent, loud = (recording(console=console, before=before, after=after) for console in ([], complaint()))
+    assert summaries(end_state.judge(silent)) == ["the kernel became tainted: W, warned"]
+    assert summaries(end_state.judge(loud)) == []
 
 
 # --- judging ------------------------------------------------------------------------------------------------------
