@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,8 @@ def run(
 
     def one(mutant: Mutant) -> Trial:
         patches = () if mutant.in_module else (str(mutant.path),)
-        return Trial(mutant, *_run(request, patches, [*mutant.scenarios, *default], folder / mutant.name, 1))
+        asked = replace(request, timeout_s=request.timeout_s or mutant.timeout_s)
+        return Trial(mutant, *_run(asked, patches, [*mutant.scenarios, *default], folder / mutant.name, 1))
 
     trials = []
     with concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="mutant") as pool:

@@ -22,7 +22,7 @@ from harness.model.verdict import Outcome
 
 # The lines at the head of a mutant's file. Those without a default must be there.
 _FIELDS = ("SPDX-License-Identifier", "Subject", "Kernels")
-_OPTIONAL = ("Expected-oracle", "Also-oracles", "Scenarios", "Equivalent")
+_OPTIONAL = ("Expected-oracle", "Also-oracles", "Scenarios", "Timeout", "Equivalent")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Mutant:
     which none may find. also: oracles that may speak beside it. scenarios: those
     that should see it, all for an equivalent rewrite. kernels: the versions that
     the file is written for; it serves each and later ones, up to the next port.
+    timeout_s: as of `harness run`, for what hangs; 0 leaves it to the scenarios.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Mutant:
     also: Sequence[str]
     scenarios: Sequence[str]
     kernels: Sequence[str]
+    timeout_s: float = 0
 
     @property
     def equivalent(self) -> bool:
@@ -232,7 +234,14 @@ def load(path: Path) -> Mutant:
         also=also,
         scenarios=(str(path),) if module else _words(said.get("Scenarios", "all")),
         kernels=_words(said["Kernels"]),
+        timeout_s=_seconds(path, said.get("Timeout", "0")),
     )
+
+
+def _seconds(path: Path, text: str) -> float:
+    if not text.isdecimal():
+        raise UsageError(f"{path}: Timeout is {text!r}, no whole number of seconds")
+    return float(text)
 
 
 def _words(text: str) -> tuple[str, ...]:

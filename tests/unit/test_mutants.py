@@ -89,6 +89,7 @@ def test_the_ports_of_a_mutant_are_the_same_mutant(name: str) -> None:
         (HEAD + "Expected-oracle: paring\nScenarios: all\n", "unknown oracle 'paring'"),
         (HEAD + "Expected-oracle: pairing\n", "needs a line 'Scenarios: …'"),
         (HEAD + "Scenario: all\n", "x.patch:4: 'Scenario' is no field of a mutant"),
+        (HEAD + "Equivalent: yes\nTimeout: soon\n", "Timeout is 'soon', no whole number of seconds"),
         (HEAD + "Kernels: 6.6\n", "x.patch:4: 'Kernels' is there twice"),
     ],
 )
