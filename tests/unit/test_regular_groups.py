@@ -18,6 +18,8 @@ from harness.oracles._regular import Sieve
 from tests.unit.recordings import MUNMAP, RANGE, TASK, Log, recording
 
 EAGAIN = -errno.EAGAIN
+# Of no regular group.
+FAILED = {"flags": BLOCKABLE, "result": EAGAIN}
 
 
 class Guest:
@@ -190,3 +192,62 @@ def test_regular_groups_never_reach_the_automaton() -> None:
     sieve = Sieve(Roll.of(lives(recording(log).events)))
 
     assert [entry.kind for entry, _ in sieve.irregular(chunk)] == [Kind.REGISTER]
+
+
+@pytest.mark.parametrize(
+    ("build", "summary"),
+    [
+        (lambda log: (log.start(), log.end(end=0x9000)), "the range changed between start and end"),
+        (lambda log: (log.start(), log.end(flags=BLOCKABLE)), "the range changed between start and end"),
+        (lambda log: (log.start(seq_exit=3), log.end()), "a callback began before the task's last one had returned"),
+        (
+            lambda log: (log.start(seq_exit=9), log.pair(range=RANGE - 64), log.end()),
+            "a callback began before the task's last one had returned",
+        ),
+        (
+            lambda log: (log.start(), log.end(subscriber=2)),
+            "an invalidate_range_end for a subscriber that had no start",
+        ),
+        (lambda log: (log.start(), log.end(range=RANGE + 64)), "an invalidate_range_end without a start"),
+        (lambda log: (log.start(), log.end(pid=7)), "an invalidate_range_end without a start"),
+        (lambda log: (log.pair(), log.end()), "an invalidate_range_end without a start"),
+        (lambda log: (log.start(), log.pair()), "a start whose invalidate_range_end never came"),
+        (
+            lambda log: (log.start(), log.pair(range=RANGE - 64), log.pair()),
+            "a start whose invalidate_range_end never came",
+        ),
+    ],
+)
+def test_nothing_wrong_passes_for_regular(build, summary) -> None:
+    """A subscriber that the log saw register, so that its groups could be taken out."""
+    log = Log()
+    log.add(Kind.REGISTER)
+    build(log)
+
+    assert summary in found(log.events)
+
+
+def test_a_subscriber_that_came_in_between_opens_a_group_of_its_own() -> None:
+    """The range of a group without ends is used again right behind it, and the newest is called first."""
+    log = Log()
+    log.add(Kind.REGISTER, subscriber=1, task=TASK - 64)
+    log.start(subscriber=1, context=0, **FAILED)
+    log.add(Kind.REGISTER, subscriber=2, task=TASK - 64)
+    log.start(subscriber=2, context=0, **FAILED)
+    log.start(subscriber=1, context=0, **FAILED)
+
+    assert found(log.events) == {}
+
+
+def test_starts_with_another_group_between_them_are_of_two_groups() -> None:
+    """One call of mmu_notifier_invalidate_range_start() calls all, one right behind the other."""
+    log = Log()
+    for subscriber in (1, 2):
+        log.add(Kind.REGISTER, subscriber=subscriber)
+    log.start(subscriber=2)
+    for add in (log.start, log.end):
+        for subscriber in (2, 1):
+            add(subscriber=subscriber, range=RANGE - 64)
+    log.start(subscriber=1)
+
+    assert "no invalidate_range_start for subscriber #1, though others had theirs" in found(log.events)
