@@ -33,6 +33,7 @@ from harness.oracles import (
     mayfail_gate,
     no_hang,
     pairing,
+    ranges,
     references,
 )
 from tests.unit.recordings import MUNMAP, RANGE, TASK, Log, complaint, recording, scenario
@@ -53,6 +54,28 @@ def test_every_oracle_is_silent_on_a_good_log() -> None:
         log.pair(result=EAGAIN)
 
     assert oracles.judge(recording(log)) == []
+
+
+# --- ranges -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({}, []),
+        # Clearing soft-dirty bits, exit: not whole pages, but memory.
+        (MUNMAP | {"start": 0, "end": 2**64 - 1}, []),
+        ({"end": 0x7F0000000000}, ["a range of no length"]),
+        (MUNMAP | {"start": 0x2000, "end": 0x1000}, ["a range of no length"]),
+        ({"end": 0x7F0000000FFF}, ["a MAYFAIL range that is no whole pages"]),
+    ],
+)
+def test_a_range_names_memory(fields, found: list[str]) -> None:
+    log = Log()
+    log.pair()
+    log.pair(**fields)
+
+    assert summaries(ranges.judge(recording(log))) == found
 
 
 # --- mayfail gate -------------------------------------------------------------------------------------------------
