@@ -19,7 +19,7 @@ from harness.model.errors import LaunchError, MachineError, UsageError
 
 # By content, because a name says nothing about a file that somebody renamed.
 _MAGIC = {
-    b"\xfd7zXZ\0": ("xz",),
+    b"\xfd7zXZ\0": ("xz", "-T0"),  # Debian packs in blocks, which unpack side by side.
     b"\x1f\x8b": ("gzip",),
     b"BZh": ("bzip2",),
     b"\x28\xb5\x2f\xfd": ("zstd",),

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -223,3 +224,23 @@ def test_splats_name_files_from_the_top_of_the_source(cache: Path):
     assert "KCFLAGS=-fmacro-prefix-map=../../../tree/=" in argv
     assert "CC=ccache gcc" in argv
     assert argv[:2] == ["make", "-j2"]
+
+
+def test_the_compiler_cache_sees_what_the_assembler_includes(cache: Path, tmp_path: Path):
+    """An .incbin is in no list of headers: with the flags that make is told, the new content is compiled."""
+    (flags,) = [
+        word.partition("=")[2] for word in toolchain.make(toolchain.find("gcc"), cache, cache, 1) if "KAFLAGS" in word
+    ]
+    source, binary = tmp_path / "piggy.S", tmp_path / "piggy.bin"
+    source.write_text('.data\n.incbin "piggy.bin"\n')
+    old = time.time() - 60  # ccache remembers no file that is new.
+    os.utime(source, (old, old))
+    made = []
+    for content in (b"realmode 1", b"realmode 2"):
+        binary.write_bytes(content)
+        argv = ["ccache", "gcc", flags, "-Wp,-MMD,piggy.d", "-c", "-o", "piggy.o", "piggy.S"]
+        subprocess.run(argv, cwd=tmp_path, env=toolchain.environment(cache), check=True)
+        made.append((tmp_path / "piggy.o").read_bytes())
+
+    assert b"realmode 1" in made[0]
+    assert b"realmode 2" in made[1]
