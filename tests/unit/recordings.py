@@ -152,7 +152,9 @@ def recording(
     )
 
 
-def complaint(errno: int = -11, site: str = "mm/mmu_notifier.c:489") -> list[str]:
+def complaint(
+    errno: int = -11, site: str = "mm/mmu_notifier.c:489", function: str = "__mmu_notifier_invalidate_range_start"
+) -> list[str]:
     """What the kernel writes when an answer is not tolerated."""
     return [
         (
@@ -160,7 +162,7 @@ def complaint(errno: int = -11, site: str = "mm/mmu_notifier.c:489") -> list[str
             "in blockable context."
         ),
         "[    2.1][  T100] ------------[ cut here ]------------",
-        f"[    2.1][  T100] WARNING: CPU: 0 PID: 100 at {site} __mmu_notifier_invalidate_range_start+0x1c5/0x210",
+        f"[    2.1][  T100] WARNING: CPU: 0 PID: 100 at {site} {function}+0x1c5/0x210",
         "[    2.1][  T100] Call Trace:",
         "[    2.1][  T100] ---[ end trace 0000000000000000 ]---",
     ]

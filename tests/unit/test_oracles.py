@@ -627,6 +627,15 @@ def test_clean_log_wants_the_mark_at_the_end_back() -> None:
     assert summaries(clean_log.judge(deaf)) == ["the mark at the end of the scenario did not come back on the console"]
 
 
+def test_a_complaint_is_the_gate_s_in_whatever_function_the_patch_writes_it() -> None:
+    """A rewrite that complains in a function of its own, which is not inlined, is no news; another file is."""
+    helper = recording(console=complaint(function="mn_complain.isra.0"))
+    other = recording(console=complaint(site="mm/rmap.c:1700", function="try_to_unmap_one"))
+
+    assert list(clean_log.judge(helper)) == []
+    assert len(list(clean_log.judge(other))) == 1
+
+
 def test_a_warn_without_a_complaint_is_not_the_gate_s() -> None:
     """Two WARNs belong to a complaint; a kernel that warns by itself in the same function is not excused."""
     alone = complaint()[1:]
