@@ -9,7 +9,7 @@ The automaton would push such a group and pop it again, so it may as well never
 see it. What lay around it then becomes neighbours, and is looked at in turn:
 each round takes out one level of nesting.
 
-Measured on 10⁶ events, two levels deep: 0.2 µs an event, the automaton 6.
+Measured on 300,000 events, two levels deep: 0.5 µs of CPU an event, 5 with the automaton alone.
 """
 
 from __future__ import annotations
