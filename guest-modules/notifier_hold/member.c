@@ -8,6 +8,7 @@
  */
 #include "pairing.h"
 
+#include <linux/bitops.h>
 #include <linux/moduleparam.h>
 #include <linux/pid.h>
 #include <linux/rcupdate.h>
@@ -29,13 +30,12 @@ MODULE_PARM_DESC(pairing, "check pairing while it runs, for subscribers to come,
 /* Those that are registered with an mm. */
 u64 nh_members_of(const struct mm_struct *mm)
 {
-	const u64 registered = atomic64_read(&nh_registered);
+	u64 registered = atomic64_read(&nh_registered);
 	u64 members = 0;
-	unsigned int member;
 
-	for (member = 0; member < NH_MEMBERS && registered >> member; member++) {
-		if (registered & BIT_ULL(member) && nh_members[member]->mm == mm)
-			members |= BIT_ULL(member);
+	for (; registered; registered &= registered - 1) {
+		if (nh_members[__ffs64(registered)]->mm == mm)
+			members |= registered & -registered;
 	}
 	return members;
 }
@@ -55,15 +55,11 @@ void nh_violation(struct nh_subscriber *sub, const struct mmu_notifier_range *ra
 void nh_violations_of(u64 members, const struct nh_task *task, const struct nh_group *group,
 		      enum nh_broken broken)
 {
-	unsigned int member;
-
-	for (member = 0; member < NH_MEMBERS; member++) {
-		struct nh_subscriber *sub = nh_members[member];
+	for (; members; members &= members - 1) {
+		struct nh_subscriber *sub = nh_members[__ffs64(members)];
 		struct nh_event scratch;
 		struct nh_event *event;
 
-		if (!(members & BIT_ULL(member)))
-			continue;
 		event = nh_log_open(&scratch, nh_stamp(), NH_VIOLATION, sub,
 				    READ_ONCE(sub->policy), &group->range);
 		event->range = group->address;

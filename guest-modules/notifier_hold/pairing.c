@@ -131,12 +131,12 @@ static struct nh_task *nh_task_find(struct nh_bucket *bucket, bool claim)
 	unsigned int i;
 
 	for (i = 0; i < NH_BUCKET_TASKS; i++) {
-		struct nh_task *task = &bucket->tasks[i];
-
-		if (nh_is_current(task))
-			return task;
-		if (claim && !idle && nh_is_idle(task))
-			idle = task;
+		if (nh_is_current(&bucket->tasks[i]))
+			return &bucket->tasks[i];
+	}
+	for (i = 0; claim && !idle && i < NH_BUCKET_TASKS; i++) {
+		if (nh_is_idle(&bucket->tasks[i]))
+			idle = &bucket->tasks[i];
 	}
 	if (!idle)
 		return NULL;
@@ -191,6 +191,9 @@ struct nh_group *nh_pairing_start(struct nh_subscriber *sub, const struct mmu_no
 	}
 	if (!group || group->starts == NH_GROUP_STARTS) {
 		atomic64_inc(&nh_saturated);
+		/* It had its start, only not here. */
+		if (group)
+			group->expected &= ~BIT_ULL(sub->member);
 		group = NULL;
 	} else {
 		if (!nh_is_same(&group->range, range))
