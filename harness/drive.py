@@ -220,6 +220,8 @@ class _Drive:
         self._deadline = deadline
         self._examine = examine
         self._postmortem = ""
+        # A hung guest may panic while it is looked at.
+        self._looking = threading.Lock()
         # What the harness itself asks of a guest in trouble may take a tenth of what the scenario may.
         self._grace_s = max(2.0, deadline.limit_s / 10)
         self._answers: list[Answer] = []
@@ -229,6 +231,7 @@ class _Drive:
     def run(self) -> None:
         """All commands, the end of the driver, the event log."""
         self._machine.set_watchdogs(Watchdogs.within(self._deadline.limit_s))
+        self._machine.look_at_the_end(self.look)
         for path in _LIFELINES:
             self._machine.agent.keep_file(path)
         driver = self._machine.agent.start(["/bin/drive"])
@@ -267,7 +270,8 @@ class _Drive:
 
     def look(self) -> None:
         """Find out from outside why the guest does not go on, once and before it is asked anything."""
-        self._postmortem = self._postmortem or self._examine()
+        with self._looking:
+            self._postmortem = self._postmortem or self._examine()
 
     def mind_the_host(self) -> None:
         """A guest that the host did not let run has not hung, whatever its watchdogs say: GuestLost."""

@@ -123,6 +123,7 @@ class Machine:
         self._channels = channels
         self._stderr = stderr
         self._terminal: Terminal | None = None
+        self._last_look: Callable[[], object] | None = None
         self._began_s = time.monotonic()
 
     @property
@@ -179,6 +180,26 @@ class Machine:
         size = shutil.get_terminal_size()
         self.run("stty", "-F", "/dev/hvc0", "rows", str(size.lines), "cols", str(size.columns))
         self.terminal.interact()
+
+    def look_at_the_end(self, look: Callable[[], object]) -> None:
+        """When the guest panics or resets, QEMU stops instead of ending, and ends after `look` returned.
+
+        look is called from a thread of its own.
+        """
+        self._last_look = look
+        self.monitor.execute("set-action", shutdown="pause")
+
+    def guest_ended(self) -> None:
+        """QEMU told that the guest panicked or reset itself."""
+
+        def last() -> None:
+            try:
+                if self._last_look is not None:
+                    self._last_look()
+            finally:
+                self.monitor.quit()
+
+        threading.Thread(target=last, name="last-look", daemon=True).start()
 
     def set_watchdogs(self, watchdogs: Watchdogs) -> None:
         """Make the guest's kernel tell of hangs in time. A kernel without a detector has no file for it: skipped."""
@@ -327,6 +348,8 @@ def started(
         def hear(event: Event) -> None:
             if event.name == "VSERPORT_CHANGE" and event.data == {"id": qemu.SSH_DEVICE, "open": False}:
                 machine.session_ended()
+            if event.name == "SHUTDOWN" and event.data.get("guest"):
+                machine.guest_ended()
             on_event(event)
 
         monitor = Monitor(channels.monitor.ours, hear)

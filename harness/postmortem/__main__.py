@@ -16,6 +16,8 @@ from harness.postmortem.core import Core, Frame, blocked, title
 from harness.postmortem.kdump import DUMP, TEXT
 from harness.postmortem.registers import Registers
 
+Looks = tuple[list[Registers], list[Registers]]
+
 # A stack's interesting end, for people who read only the beginning.
 _SHORT = 24
 
@@ -36,7 +38,7 @@ def main() -> int:
     # Line by line: when this is killed, what it had read is there.
     with (asked.folder / TEXT).open("w", encoding="utf-8", buffering=1) as out:
         for heading, part in (
-            ("", _cause),
+            ("", functools.partial(_cause, looks)),
             ("CPUs", functools.partial(_cpus, looks)),
             ("Tasks that stand in a module", _in_modules),
             ("Subscribers of mmu notifiers", subscribers.lines),
@@ -55,8 +57,8 @@ def main() -> int:
     return 0
 
 
-def _cause(core: Core) -> Iterator[str]:
-    """Blocked tasks, what each waits for, and whether they wait for each other."""
+def _cause(looks: Looks, core: Core) -> Iterator[str]:
+    """Blocked tasks, what each waits for, and whether they wait for each other; without any, who runs."""
     stuck = [task for task in core.tasks if blocked(task)]
     yield f"{len(stuck)} blocked tasks of {len(core.tasks)}" if len(stuck) != 1 else "1 blocked task"
     holders: dict[int, drgn.Object] = {}
@@ -71,6 +73,8 @@ def _cause(core: Core) -> Iterator[str]:
                 yield f"  {title(wait.holder)}, the holder:"
                 yield from _stack(core.stack(wait.holder))
     yield from _circles(stuck, holders)
+    if not stuck:
+        yield from _cpus(looks, core)
 
 
 def _circles(stuck: list[drgn.Object], holders: dict[int, drgn.Object]) -> Iterator[str]:
@@ -85,7 +89,7 @@ def _circles(stuck: list[drgn.Object], holders: dict[int, drgn.Object]) -> Itera
             yield f"deadlock: {' waits for '.join(title(one) for one in [*chain, task])}"
 
 
-def _cpus(looks: tuple[list[Registers], list[Registers]], core: Core) -> Iterator[str]:
+def _cpus(looks: Looks, core: Core) -> Iterator[str]:
     """What runs on each CPU, where it stood before and after the dump, and its stack at the dump."""
     seen = [{one.cpu: one for one in look} for look in looks]
     for cpu, task in core.running():
