@@ -143,6 +143,11 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--json", action="store_true")
     report.set_defaults(command=_judge)
 
+    decode = commands.add_parser("decode", help="file and line for every function in a run's reports and post-mortems")
+    decode.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run directory")
+    decode.add_argument("--compiler", choices=("gcc", "clang"), default="gcc", help="what its kernel was built with")
+    decode.set_defaults(command=_decode)
+
     console = commands.add_parser("console", help="the reports in any kernel console log")
     console.add_argument("files", nargs="+", metavar="FILE", type=Path, help="what a kernel wrote to its console")
     console.add_argument("--json", action="store_true", help="one object a line for each file")
@@ -380,6 +385,20 @@ def _judge(arguments: argparse.Namespace) -> int:
                 print(render(verdict), end="")
             verdicts.append(verdict.outcome)
     return worst(verdicts).exit_code
+
+
+def _decode(arguments: argparse.Namespace) -> int:
+    from harness import decode
+    from harness.host.workspace import cache_dir
+    from harness.terminal import Terminal
+
+    with Terminal() as terminal:
+        made = [
+            path for run in arguments.runs for path in decode.decode(run, arguments.compiler, cache_dir(), terminal)
+        ]
+    for path in made:
+        print(path)
+    return 0
 
 
 def _console(arguments: argparse.Namespace) -> int:

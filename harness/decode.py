@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every report of a run with file and line behind each function: decoded.txt beside its console.
+
+The kernel of the run is found again by what the verdict says of it, and must
+be the same by its build id.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from harness import console, pipeline
+from harness.host import workspace
+from harness.host.progress import Progress
+from harness.kernel import lines
+from harness.kernel.lines import Spot
+from harness.model.errors import UsageError
+from harness.pipeline import Clock, KernelRequest
+from harness.postmortem.kdump import TEXT
+
+DECODED = "decoded.txt"
+
+_FRAME = re.compile(r"\b(?P<function>[A-Za-z_][\w.]*)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)")
+
+
+def decode(run: Path, compiler: str, cache: Path, progress: Progress) -> list[Path]:
+    """Write decoded.txt for each scenario that has a report or a post-mortem; returns them.
+
+    Raises UsageError for a folder that is no run, or whose kernel its inputs no longer make.
+    """
+    try:
+        document = json.loads((run / "verdict.json").read_text(encoding="utf-8"))
+        configs = [name for name in document["configs"] if name != "base"]
+        asked = KernelRequest(document["source"], document["patches"], configs, compiler)
+        ran = document["kernel"]["build_id"]
+        names = [entry["name"] for entry in document["scenarios"]]
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise UsageError(f"{run}: no run directory: {fault}", "name a folder that harness run wrote") from None
+    texts = {run / name: text for name in names if (text := _reports(run / name))}
+    if not texts:
+        return []
+    kernel = pipeline.prepare(asked, cache, progress, Clock()).kernel
+    if kernel.build_id != ran:
+        raise UsageError(
+            f"{run}: its kernel had build id {ran[:12] or '(none)'}, its inputs now make {kernel.build_id[:12]}",
+            "name the compiler with --compiler, or run it again",
+        )
+    spots = {spot for text in texts.values() for line in text.splitlines() for spot in _spots(line)}
+    found = lines.find(kernel, spots, cache, progress)
+    for place, text in texts.items():
+        decoded = "\n".join(part for line in text.splitlines() for part in (line, *_places(line, found)))
+        workspace.write_atomic(place / DECODED, decoded + "\n")
+    return [place / DECODED for place in texts]
+
+
+def _reports(place: Path) -> str:
+    """What the kernel reported in a scenario, and what was read from outside."""
+    parts = []
+    if (place / "console.log").exists():
+        with (place / "console.log").open("rb") as stream:
+            parts = [f"{report.title}\nconsole line {report.line}\n{report.text}" for report in console.scan(stream)]
+    if (place / TEXT).exists():
+        parts.append((place / TEXT).read_text(encoding="utf-8"))
+    return "\n\n".join(parts)
+
+
+def _spots(line: str) -> Iterator[Spot]:
+    """The places that a line names. What a call returns to is behind the call, so one byte before it is asked for."""
+    back = 0 if "RIP:" in line or line.startswith("CPU ") else 1
+    for match in _FRAME.finditer(line):
+        yield Spot(match["function"], max(0, int(match["offset"], 16) - back), int(match["size"], 16))
+
+
+def _places(line: str, found: Mapping[Spot, tuple[str, ...]]) -> Iterator[str]:
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    for spot in _spots(line):
+        yield from (indent + place for place in found.get(spot, ()))

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""File and line of a kernel's functions, inlines too, for a kernel that was built without debug info.
+
+A file on a stack is compiled once more, by the command that made it and -g,
+and is believed only when its code came out the same, byte by byte. A handful
+of files costs seconds; a kernel with debug info five minutes.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
+from elftools.elf.sections import SymbolTableSection
+
+from harness.host import process, workspace
+from harness.host.progress import QUIET, Progress
+from harness.kernel import build as builds
+from harness.kernel import toolchain
+from harness.kernel.build import KernelBuild
+from harness.kernel.objects import ObjectTree
+from harness.model.errors import MachineError
+
+_LIMIT_S = 300.0
+_EXECUTABLE = 4  # SHF_EXECINSTR
+# Functions begin at multiples of 16, and the size that a stack trace prints is up to the next one.
+_ALIGNMENT = 16
+_SYMBOL = re.compile(r"^(?P<path>.*?):(?P<value>[0-9a-f]+) (?P<size>[0-9a-f]+) [tTwW] (?P<name>\S+)$")
+_FILE = re.compile(r"\S+:\d+")
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A place in a function as stack traces print it. size: 0 when it is not known."""
+
+    function: str
+    offset: int
+    size: int
+
+
+def find(
+    kernel: KernelBuild, spots: Iterable[Spot], cache: Path, progress: Progress = QUIET
+) -> dict[Spot, tuple[str, ...]]:
+    """Spot → "file:line (function)", innermost inline first; a spot that cannot be told for certain is left out."""
+    with builds.objects_of(kernel.recipe, cache, progress) as (_, objects, key):
+        if key != kernel.key:
+            raise MachineError(f"--source {kernel.recipe.source.spec}: was edited since its kernel was built")
+        holders: dict[Path, list[Spot]] = {}
+        where = _where(objects)
+        for spot in sorted(set(spots), key=lambda spot: (spot.function, spot.offset)):
+            fitting = [path for path, size in where.get(spot.function, ()) if _fits(size, spot)]
+            # A static function's name may be that of others: only one that is alone, or alone of its size, is it.
+            if len(fitting) == 1:
+                holders.setdefault(fitting[0], []).append(spot)
+        found: dict[Spot, tuple[str, ...]] = {}
+        with workspace.space(cache), tempfile.TemporaryDirectory(dir=objects.folder, prefix="lines-") as scratch:
+            compilers = concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+            with compilers as pool:
+                made = pool.map(lambda path: _compiled_again(path, objects, Path(scratch), cache), holders)
+                for number, ((path, inside), again) in enumerate(zip(holders.items(), made, strict=True), 1):
+                    progress.advance("lines", number, len(holders))
+                    if again is not None and _code(again) == _code(path):
+                        found |= _lines(again, inside, objects.tree)
+    return found
+
+
+def _fits(size: int, spot: Spot) -> bool:
+    return not spot.size or -(-size // _ALIGNMENT) * _ALIGNMENT == spot.size or size == spot.size
+
+
+def _where(objects: ObjectTree) -> dict[str, list[tuple[Path, int]]]:
+    """Function → the objects that hold one of that name, and its size there."""
+    modules = [path for path in objects.folder.glob("modules/*/*.o") if not path.name.endswith(".mod.o")]
+    done = process.run(["nm", "-A", "-S", objects.obj / "vmlinux.a", *modules], timeout_s=_LIMIT_S)
+    found: dict[str, list[tuple[Path, int]]] = {}
+    for line in done.stdout.splitlines():
+        if match := _SYMBOL.match(line):
+            path = Path(match["path"].rpartition(":")[2])
+            found.setdefault(match["name"], []).append((path, int(match["size"], 16)))
+    return found
+
+
+def _compiled_again(path: Path, objects: ObjectTree, scratch: Path, cache: Path) -> Path | None:
+    """The object made anew with debug info, by what kbuild noted of its making; None when that does not work."""
+    note = path.with_name(f".{path.name}.cmd")
+    target = Path(tempfile.mkdtemp(dir=scratch)) / path.name
+    try:
+        text = note.read_text(encoding="utf-8").partition("\n")[0].partition(" := ")[2]
+        words = shlex.split(text.replace("$(pound)", "#").replace("$$", "$"))
+    except (OSError, ValueError):
+        return None
+    for command in _commands(words):
+        own = [str(target) if _same(word, path, objects) else word for word in command]
+        own = [word for word in own if not word.startswith("-Wp,-MMD")]
+        if own[0].startswith("./"):
+            own[0] = str(objects.obj / own[0])
+        if "-c" in own:
+            own.insert(own.index("-c"), "-gdwarf-5")
+        done = process.run(own, timeout_s=_LIMIT_S, cwd=objects.obj, env=toolchain.environment(cache))
+        if done.status:
+            return None
+    return target if target.exists() else None
+
+
+def _commands(words: Sequence[str]) -> Iterator[list[str]]:
+    """The commands of a shell's line: the compiler's, then that of objtool."""
+    command: list[str] = []
+    for word in words:
+        if word.rstrip(";") != word:
+            command += [word.rstrip(";")] if word != ";" else []
+            yield command
+            command = []
+        else:
+            command.append(word)
+    if command:
+        yield command
+
+
+def _same(word: str, path: Path, objects: ObjectTree) -> bool:
+    return word.endswith(path.name) and (objects.obj / word).resolve() == path.resolve()
+
+
+def _code(path: Path) -> dict[str, tuple[bytes, list[tuple[int, int, int, str]]]]:
+    """What an object's executable sections hold: bytes and relocations, with the names that these refer to."""
+    code: dict[str, tuple[bytes, list[tuple[int, int, int, str]]]] = {}
+    with path.open("rb") as stream:
+        elf = ELFFile(stream)
+        table = _symbols(elf)
+        for section in elf.iter_sections():
+            if section["sh_flags"] & _EXECUTABLE:
+                code[section.name] = (section.data(), [])
+        for section in elf.iter_sections():
+            target = section.name.removeprefix(".rela")
+            if isinstance(section, RelocationSection) and target in code:
+                for entry in section.iter_relocations():
+                    symbol = table.get_symbol(entry["r_info_sym"])
+                    index = symbol["st_shndx"]
+                    name = symbol.name or (elf.get_section(index).name if isinstance(index, int) else "")
+                    code[target][1].append((entry["r_offset"], entry["r_info_type"], entry["r_addend"], name))
+    return code
+
+
+def _symbols(elf: ELFFile) -> SymbolTableSection:
+    table = elf.get_section_by_name(".symtab")
+    if not isinstance(table, SymbolTableSection):
+        raise MachineError("an object of the kernel without symbols")
+    return table
+
+
+def _lines(path: Path, spots: Sequence[Spot], tree: Path) -> dict[Spot, tuple[str, ...]]:
+    """What addr2line says of places in an object."""
+    with path.open("rb") as stream:
+        elf = ELFFile(stream)
+        symbols = {symbol.name: symbol for symbol in _symbols(elf).iter_symbols()}
+        places = [
+            (spot, elf.get_section(symbols[spot.function]["st_shndx"]).name, symbols[spot.function]["st_value"])
+            for spot in spots
+        ]
+    found = {}
+    for spot, section, start in places:
+        argv: list[str | Path] = ["addr2line", "-i", "-f", "-e", path, "-j", section, f"{start + spot.offset:#x}"]
+        said = process.run(argv, timeout_s=_LIMIT_S).stdout.splitlines()
+        pairs = zip(said[::2], said[1::2], strict=False)
+        texts = [f"{_short(place, tree)} ({function})" for function, place in pairs if _FILE.match(place)]
+        if texts:
+            found[spot] = tuple(texts)
+    return found
+
+
+def _short(place: str, tree: Path) -> str:
+    """file:line below the top of the source."""
+    place = place.partition(" (discriminator")[0]
+    head, mark, tail = place.rpartition(f"{tree.name}/")
+    return tail if mark and head else place

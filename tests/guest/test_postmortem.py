@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is read from outside in guests that hang, deadlock and panic: planted faults with known causes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.guest.command import PATCHES, harness
+
+pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
+
+
+def planted(fault: str, folder: Path) -> tuple[str, str, Path]:
+    """Evidence of the ending, text of the post-mortem and folder, of memcg-eagain on a kernel with a fault."""
+    patch = PATCHES / f"{fault}.patch"
+    words: list[str | Path] = [
+        "run",
+        "--json",
+        "--patch",
+        "mayfail",
+        "--patch",
+        patch,
+        "--timeout",
+        "2",
+        "--out",
+        folder / "run",
+    ]
+
+    ended = harness(*words, "memcg-eagain")
+
+    assert ended.status == 1, ended.stderr
+    place = folder / "run" / "memcg-eagain"
+    text = (place / "postmortem.txt").read_text()
+    first = text.partition("\n\n")[0]
+    [evidence] = [f["evidence"] for f in ended.findings() if f["oracle"] == "no-hang" and first in f["evidence"]]
+    assert "cannot be read" not in text
+    return evidence, text, place
+
+
+def test_a_hang_is_explained_by_the_blocked_task_and_its_stack(tmp_path: Path):
+    """And who subscribed, what the cgroup had, and the memory for whoever wants to know more."""
+    evidence, text, place = planted("hangs", tmp_path)
+
+    assert " drive (D) waits for time to pass, in __mmu_notifier_invalidate_range_start+" in evidence
+    assert "    try_to_unmap_one+" in evidence
+    assert "invalidate_range_start nh_eagain_reclaim [notifier_hold]" in text
+    assert "/work: memory 32768 KiB (max 32768 KiB)" in text
+    assert "zone DMA32: free " in text
+    assert (place / "memory.kdump").stat().st_size > 1 << 20
+
+
+def test_a_deadlock_names_both_locks_both_holders_and_the_circle(tmp_path: Path):
+    """A mutex one way and an rwsem the other, found from the waiters on the tasks' stacks."""
+    evidence, _, _ = planted("deadlocks", tmp_path)
+
+    told = [line for line in evidence.splitlines() if not line.startswith(" ")]
+    drive, holder, circle = [line for line in told if line.startswith(("pid ", "deadlock"))]
+    assert " drive (D) waits for mutex planted_mutex, held by pid " in drive
+    assert drive.endswith(" planted")
+    assert " planted (D) waits for rw_semaphore planted_rwsem, held by pid " in holder
+    assert holder.endswith(" drive")
+    assert circle.startswith("deadlock: ")
+
+
+def test_a_panic_is_looked_at_before_qemu_ends(tmp_path: Path):
+    """With panic=-1 the guest resets at once; its last state is read all the same."""
+    evidence, _, _ = planted("panics-in-reclaim", tmp_path)
+
+    assert "    panic+" in evidence
+    assert "    __mmu_notifier_invalidate_range_start+" in evidence
+
+
+def test_nobody_looks_at_a_guest_that_is_well(tmp_path: Path):
+    assert harness("run", "--out", tmp_path / "run", "memcg-accept").status == 0
+
+    assert list((tmp_path / "run").glob("*/postmortem.txt")) == []
+    assert list((tmp_path / "run").glob("*/memory.kdump")) == []
+
+
+def test_a_run_is_decoded_to_file_and_line_without_debug_info_in_its_kernel(tmp_path: Path):
+    """Inlines too: the planted mutex is taken in mn_hlist_invalidate_range_start, which no symbol names."""
+    planted("deadlocks", tmp_path)
+
+    ended = harness("decode", tmp_path / "run")
+
+    assert ended.status == 0, ended.stderr
+    decoded = Path(ended.stdout.strip()).read_text()
+    assert re.search(r"^ +mm/mmu_notifier\.c:\d+ \(mn_hlist_invalidate_range_start\)$", decoded, re.MULTILINE)
+    assert re.search(r"^ +mm/rmap\.c:\d+ \(try_to_unmap_one\)$", decoded, re.MULTILINE)

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness import decode
+from harness.host.progress import QUIET
+from harness.kernel.lines import Spot
+from harness.model.errors import UsageError
+
+
+def test_a_call_is_looked_for_before_where_it_returns_to_and_an_instruction_where_it_is():
+    [returned] = decode._spots("    try_to_unmap_one+0x73c/0x7c0 [mod]")
+    [at] = decode._spots("RIP: 0010:nh_wait.isra.0+0x10/0x40 [notifier_hold]")
+
+    assert returned == Spot("try_to_unmap_one", 0x73B, 0x7C0)
+    assert at == Spot("nh_wait.isra.0", 0x10, 0x40)
+    assert list(decode._spots("RIP: 0033:0x405490")) == []
+
+
+def test_each_place_stands_below_its_line_deeper():
+    found = {Spot("f", 1, 16): ("mm/a.h:1 (inlined)", "mm/a.c:2 (f)")}
+
+    assert list(decode._places("    f+0x2/0x10", found)) == ["        mm/a.h:1 (inlined)", "        mm/a.c:2 (f)"]
+    assert list(decode._places("    g+0x2/0x10", found)) == []
+
+
+def test_a_folder_that_is_no_run_is_bad_input(tmp_path: Path):
+    with pytest.raises(UsageError, match="no run directory"):
+        decode.decode(tmp_path, "gcc", tmp_path, QUIET)
+
+
+def test_a_run_without_reports_needs_no_kernel(tmp_path: Path):
+    scenarios = [{"name": "quiet"}]
+    kernel = {"build_id": "00"}
+    document = {"source": "none", "patches": [], "configs": ["base"], "kernel": kernel, "scenarios": scenarios}
+    (tmp_path / "verdict.json").write_text(json.dumps(document))
+    (tmp_path / "quiet").mkdir()
+    (tmp_path / "quiet" / "console.log").write_text("[    0.1] all is well\n")
+
+    assert decode.decode(tmp_path, "gcc", tmp_path, QUIET) == []

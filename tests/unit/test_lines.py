@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from harness.kernel import lines
+from harness.kernel.lines import Spot
+
+SOURCE = """
+extern int other(int);
+static inline __attribute__((always_inline)) int twice(int x)
+{
+	return other(x) * 2;
+}
+int outer(int x)
+{
+	return twice(x) + 1;
+}
+"""
+
+
+def compiled(folder: Path, name: str, text: str, *options: str) -> Path:
+    """An object made by the real compiler."""
+    (folder / f"{name}.c").write_text(text)
+    target = folder / f"{name}.o"
+    subprocess.run(["gcc", "-O2", *options, "-c", f"{name}.c", "-o", target], cwd=folder, check=True)
+    return target
+
+
+def test_debug_info_changes_no_code_and_a_constant_or_a_callee_does(tmp_path: Path):
+    """What is believed is proved: equal bytes, and relocations that refer to the same names."""
+    plain = lines._code(compiled(tmp_path, "plain", SOURCE))
+
+    assert lines._code(compiled(tmp_path, "same", SOURCE, "-gdwarf-5")) == plain
+    assert lines._code(compiled(tmp_path, "number", SOURCE.replace("+ 1", "+ 3"), "-gdwarf-5")) != plain
+    assert lines._code(compiled(tmp_path, "callee", SOURCE.replace("other", "another"), "-gdwarf-5")) != plain
+
+
+def test_an_inlined_function_comes_before_the_one_that_it_is_in(tmp_path: Path):
+    path = compiled(tmp_path, "same", SOURCE, "-gdwarf-5")
+    spots = [Spot("outer", offset, 0) for offset in range(20)]
+
+    found = lines._lines(path, spots, tmp_path)
+
+    assert ("same.c:5 (twice)", "same.c:9 (outer)") in found.values()
+
+
+def test_a_name_that_several_objects_have_is_told_apart_by_size():
+    assert lines._fits(0x7B4, Spot("f", 0, 0x7C0))
+    assert lines._fits(0x7B4, Spot("f", 0, 0))
+    assert not lines._fits(0x7A0, Spot("f", 0, 0x7C0))
