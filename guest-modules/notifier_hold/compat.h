@@ -62,13 +62,16 @@ static inline struct folio *page_folio(struct page *page)
 
 /*
  * Linux commit ca3574bd653a ("exit: Rename module_put_and_exit to
- * module_put_and_kthread_exit") (in v5.17)
+ * module_put_and_kthread_exit") (in v5.17), and in 5.10.y and 5.15.y since
  */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 17, 0)
+#ifndef module_put_and_kthread_exit
 #define module_put_and_kthread_exit(code) module_put_and_exit(code)
 #endif
 
-/* Linux commit 0b90ddae1348 ("mm/gup: Convert to folio_maybe_dma_pinned") (in v5.18) */
+/*
+ * Linux commit 0b90ddae1344 ("mm: Turn page_maybe_dma_pinned() into
+ * folio_maybe_dma_pinned()") (in v5.18)
+ */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(5, 18, 0)
 #define folio_maybe_dma_pinned(folio) page_maybe_dma_pinned(&(folio)->page)
 #endif
