@@ -47,6 +47,7 @@ COUNTERS = (
     "nested",
     "eagain",
     "errno",
+    "invalidates",
     "waits",
     "self_waits",
     "exits",

@@ -31,6 +31,7 @@ def count(recording: Recording) -> Mapping[str, int]:
             "nonblockable": own & ~chunk.blockable,
             "eagain": own & (result == -errno.EAGAIN),
             "errno": own & (result != 0) & (result != -errno.EAGAIN),
+            "invalidates": chunk.of(Kind.INVALIDATE) & chunk.own,
             "waits": waits,
             "self_waits": waits & (chunk["context"] & OWNER_IS_CURRENT).astype(bool),
         }

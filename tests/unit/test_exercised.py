@@ -16,6 +16,7 @@ def test_every_kind_of_range_is_counted_by_its_name() -> None:
     log.pair(**MUNMAP)
     log.pair(**MUNMAP | {"event": int(RangeEvent.SOFT_DIRTY)})
     log.pair(flags=0, pf_flags=0, event=int(RangeEvent.UNMAP))
+    log.add(Kind.INVALIDATE)
     log.add(Kind.RELEASE)
     log.add(Kind.UNREGISTER, subscriber=2)
     log.add(Kind.RELEASE, subscriber=2)
@@ -23,7 +24,7 @@ def test_every_kind_of_range_is_counted_by_its_name() -> None:
     counted = exercised.count(recording(log))
 
     assert (counted["event_unmap"], counted["event_soft_dirty"], counted["event_clear"]) == (2, 1, 0)
-    assert (counted["nonblockable"], counted["exits"]) == (1, 1)
+    assert (counted["nonblockable"], counted["exits"], counted["invalidates"]) == (1, 1, 1)
 
 
 def test_reclaim_within_another_range_of_its_task_is_nested() -> None:
