@@ -19,7 +19,7 @@ from harness.host import workspace
 from harness.host.clock import Deadline
 from harness.host.starvation import share, starved
 from harness.model import event
-from harness.model.errors import CannotTest, GuestLost
+from harness.model.errors import CannotTest, GuestLost, MachineError
 from harness.model.recording import Answer, Ended, Recording
 from harness.model.scenario import Scenario, Step
 
@@ -197,6 +197,8 @@ def drive(
         if drive.ended is Ended.SILENT:
             drive.look()
     drive.mind_the_host()
+    if drive.ended is Ended.SILENT:
+        drive.interrupt()
     return drive.recording()
 
 
@@ -272,6 +274,13 @@ class _Drive:
         """Find out from outside why the guest does not go on, once and before it is asked anything."""
         with self._looking:
             self._postmortem = self._postmortem or self._examine()
+
+    def interrupt(self) -> None:
+        """The last that can be asked of a guest that answers nothing: where its CPUs are, through an NMI."""
+        with contextlib.suppress(MachineError):
+            # A panic with all CPUs is 8 KiB of serial line.
+            self._machine.interrupt(max(10.0, self._grace_s))
+            self.detail += "; the backtraces of all CPUs are in nmi.log"
 
     def mind_the_host(self) -> None:
         """A guest that the host did not let run has not hung, whatever its watchdogs say: GuestLost."""

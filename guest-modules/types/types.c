@@ -10,6 +10,7 @@
 #include <linux/cgroup.h>
 #include <linux/completion.h>
 #include <linux/kernfs.h>
+#include <linux/kprobes.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>

@@ -78,6 +78,7 @@ class Console:
         self._on_change = on_change
         self._limit = limit_bytes
         self._file = log.open("wb", buffering=0)
+        self._aside = False
         self._news = threading.Condition()
         self._size = 0  # bytes that the guest printed
         self._kept = 0  # bytes of them in the file
@@ -158,6 +159,14 @@ class Console:
             self._news.wait_for(lambda: self._kept > offset or self._ended, timeout=timeout_s)
             return self._kept > offset or not self._ended
 
+    def divert(self, path: Path) -> None:
+        """Keep what comes from now on in another file, and listen to it no more: the guest was made to say it."""
+        with self._news:
+            aside = path.open("wb", buffering=0)
+            self._file, before = aside, self._file
+            self._aside = True
+            before.close()
+
     def settle(self, timeout_s: float) -> None:
         """Wait until QEMU closed the console, so that the log is whole."""
         self._reader.join(timeout_s)
@@ -185,10 +194,12 @@ class Console:
         """Keep a piece of log; a failure to do so is remembered, and the guest is read on: it must not stall."""
         if self._failure is None:
             try:
-                with space(self.log):
+                with self._news, space(self.log):
                     self._store(data)
             except Exception as error:  # noqa: BLE001 - told by `failure`; a reader that dies would stall the guest
                 self._failure = error
+        if self._aside:
+            return
         try:
             for line in self._lines(data):
                 self._look(line)

@@ -93,9 +93,11 @@ def _cpus(looks: Looks, core: Core) -> Iterator[str]:
     """What runs on each CPU, where it stood before and after the dump, and its stack at the dump."""
     seen = [{one.cpu: one for one in look} for look in looks]
     for cpu, task in core.running():
-        idle = task.pid.value_() == 0
-        places = [_standing(core, look[cpu]) for look in seen if cpu in look]
-        yield f"CPU {cpu}: {title(task)}{', idle' if idle else ''}: {', then '.join(places)}"
+        here = [look[cpu] for look in seen if cpu in look]
+        # The idle task may be in an interrupt that never ends.
+        idle = task.pid.value_() == 0 and all(one.halted for one in here)
+        places = ", then ".join(_standing(core, one) for one in here)
+        yield f"CPU {cpu}: {title(task)}{', idle' if idle else ''}: {places}"
         if not idle:
             yield from _stack(core.stack(task))
 

@@ -9,6 +9,7 @@ decompressor that a bzImage begins with.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 import drgn
 from drgn.helpers.linux.cpumask import for_each_online_cpu
 from drgn.helpers.linux.list import list_for_each_entry
+from drgn.helpers.linux.llist import llist_for_each_entry
 from drgn.helpers.linux.percpu import per_cpu
 from drgn.helpers.linux.pid import for_each_task
 
@@ -118,8 +120,11 @@ class Core:
         except (ValueError, LookupError, drgn.FaultError):
             return []
         frames = []
+        hooked = self._hooked(task)
         for number, frame in enumerate(itertools.islice(trace, 128)):
             address = frame.pc
+            if address == self.symbols.addresses.get("arch_rethook_trampoline"):
+                address = next(hooked, address)
             if address < KERNEL_HALF:
                 break
             called = number > 0 and not frame.interrupted
@@ -129,6 +134,17 @@ class Core:
                 Frame(address, called, text, found[0].partition(".")[0] if found else "", found[3] if found else "")
             )
         return frames
+
+    def _hooked(self, task: drgn.Object) -> Iterator[int]:
+        """Where the functions on a task's stack return to whose return a kretprobe waits for, innermost first.
+
+        On the stack there is a trampoline in their place (kernel/trace/rethook.c).
+        """
+        if hasattr(task, "rethooks"):
+            nodes = llist_for_each_entry("struct rethook_node", task.rethooks.first, "llist")
+            with contextlib.suppress(drgn.FaultError):
+                for node in itertools.islice(nodes, MANY):
+                    yield node.ret_addr.value_()
 
     def word(self, address: int) -> int:
         """Eight bytes of memory."""

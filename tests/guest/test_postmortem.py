@@ -73,6 +73,17 @@ def test_a_panic_is_looked_at_before_qemu_ends(tmp_path: Path):
     assert "    __mmu_notifier_invalidate_range_start+" in evidence
 
 
+def test_cpus_that_are_stopped_with_interrupts_off_are_seen_and_made_to_speak(tmp_path: Path):
+    """Nothing answers: the dump shows each CPU's stack, and an NMI makes the kernel write them, aside of its console."""
+    evidence, _, place = planted("stops", tmp_path)
+
+    assert "    planted+" in evidence
+    assert "    try_charge_memcg+" in evidence, "a function whose return a kretprobe waits for"
+    said = (place / "nmi.log").read_text(errors="replace")
+    assert {"NMI backtrace for cpu 0", "NMI backtrace for cpu 1"} <= set(re.findall("NMI backtrace for cpu .", said))
+    assert "NMI" not in (place / "console.log").read_text(errors="replace")
+
+
 def test_nobody_looks_at_a_guest_that_is_well(tmp_path: Path):
     assert harness("run", "--out", tmp_path / "run", "memcg-accept").status == 0
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
+import socket
 import struct
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from harness.guest.console import Console
 from harness.guest.machine import Machine
 from harness.kernel.build import KernelBuild
 from harness.model.errors import MachineError
@@ -117,3 +119,21 @@ def test_the_cause_is_the_first_paragraph_and_short_and_safe_to_print(tmp_path: 
     assert cause[0] == "\\x1b[2Jline 0"
     assert cause[-1] == f"… {100 - 40} more lines in postmortem.txt"
     assert examine.cause(tmp_path / "none") == ""
+
+
+def test_what_a_guest_is_made_to_say_is_kept_aside_and_is_no_evidence(tmp_path: Path):
+    ours, theirs = socket.socketpair()
+    heard: list[str] = []
+    console = Console(ours, tmp_path / "console.log", heard.append)
+    theirs.sendall(b"before\n")
+    assert console.wait_more(0, 30)
+
+    console.divert(tmp_path / "nmi.log")
+    theirs.sendall(b"Kernel panic - not syncing: NMI\n")
+    theirs.close()
+    console.settle(30)
+
+    assert (tmp_path / "console.log").read_bytes() == b"before\n"
+    assert (tmp_path / "nmi.log").read_bytes() == b"Kernel panic - not syncing: NMI\n"
+    assert (heard, console.panic) == (["before"], "")
+    console.close()
