@@ -74,7 +74,7 @@ def test_a_panic_is_looked_at_before_qemu_ends(tmp_path: Path):
 
 
 def test_cpus_that_are_stopped_with_interrupts_off_are_seen_and_made_to_speak(tmp_path: Path):
-    """Nothing answers: the dump shows each CPU's stack, and an NMI makes the kernel write them, aside of its console."""
+    """Nothing answers: the dump shows each CPU's stack, an NMI makes the kernel write them beside its console."""
     evidence, _, place = planted("stops", tmp_path)
 
     assert "    planted+" in evidence
