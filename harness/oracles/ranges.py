@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A range names memory: it has a length, and where reclaim unmaps a page, whole pages.
+"""A range names memory, and what happens to it: it has a length, and where a page is unmapped, whole pages.
 
 A subscriber compares the range with what it maps. One that is empty, or ends
 within a page, tells it nothing of the page that goes (mm/rmap.c sets the end of
 try_to_unmap_one()'s range by vma_address_end()). Others need not be whole
-pages: clearing soft-dirty bits is announced for [0, -1UL).
+pages: clearing soft-dirty bits is announced for [0, -1UL). And it says
+MMU_NOTIFY_CLEAR: a driver may take MMU_NOTIFY_UNMAP for the end of its object.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.model.event import Kind, Tally
+from harness.model.event import Kind, RangeEvent, Tally
 from harness.model.recording import Recording
 from harness.model.verdict import Finding
 
@@ -21,14 +22,19 @@ _PAGE_BYTES = 4096
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
-    """Ranges of no length, and MAYFAIL ranges that are no whole pages."""
-    empty, partial = Tally(), Tally()
+    """Ranges of no length, MAYFAIL ranges that are no whole pages, and unmapping by another name."""
+    empty, partial, other = Tally(), Tally(), Tally()
     for chunk in recording.events.chunks():
         starts = chunk.of(Kind.START, Kind.INVALIDATE)
         without = starts & (chunk["end"] <= chunk["start"])
         empty.add(chunk, without)
         partial.add(chunk, starts & ~without & chunk.mayfail & ((chunk["start"] | chunk["end"]) % _PAGE_BYTES != 0))
-    for what, tally in (("a range of no length", empty), ("a MAYFAIL range that is no whole pages", partial)):
+        other.add(chunk, starts & chunk.observed & chunk.unmap_one & (chunk["event"] != RangeEvent.CLEAR))
+    for what, tally in (
+        ("a range of no length", empty),
+        ("a MAYFAIL range that is no whole pages", partial),
+        ("try_to_unmap_one() announces something else than MMU_NOTIFY_CLEAR", other),
+    ):
         if tally.first is not None:
             first = tally.first
             yield Finding(

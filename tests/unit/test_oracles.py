@@ -56,28 +56,6 @@ def test_every_oracle_is_silent_on_a_good_log() -> None:
     assert oracles.judge(recording(log)) == []
 
 
-# --- ranges -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("fields", "found"),
-    [
-        ({}, []),
-        # Clearing soft-dirty bits, exit: not whole pages, but memory.
-        (MUNMAP | {"start": 0, "end": 2**64 - 1}, []),
-        ({"end": 0x7F0000000000}, ["a range of no length"]),
-        (MUNMAP | {"start": 0x2000, "end": 0x1000}, ["a range of no length"]),
-        ({"end": 0x7F0000000FFF}, ["a MAYFAIL range that is no whole pages"]),
-    ],
-)
-def test_a_range_names_memory(fields, found: list[str]) -> None:
-    log = Log()
-    log.pair()
-    log.pair(**fields)
-
-    assert summaries(ranges.judge(recording(log))) == found
-
-
 # --- mayfail gate -------------------------------------------------------------------------------------------------
 
 
@@ -249,6 +227,33 @@ def test_without_probes_nobody_outside_reclaim_may_say_mayfail() -> None:
     assert summaries(mayfail_gate.judge(recording(log))) == [
         "MMU_NOTIFIER_RANGE_MAYFAIL outside reclaim: MMU_NOTIFY_CLEAR"
     ]
+
+
+# --- ranges -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({}, []),
+        # Clearing soft-dirty bits, exit: not whole pages, but memory.
+        (MUNMAP | {"start": 0, "end": 2**64 - 1}, []),
+        ({"end": 0x7F0000000000}, ["a range of no length"]),
+        (MUNMAP | {"start": 0x2000, "end": 0x1000}, ["a range of no length"]),
+        ({"end": 0x7F0000000FFF}, ["a MAYFAIL range that is no whole pages"]),
+        (OBSERVED_RECLAIM, []),
+        (
+            OBSERVED_RECLAIM | {"event": int(RangeEvent.UNMAP)},
+            ["try_to_unmap_one() announces something else than MMU_NOTIFY_CLEAR"],
+        ),
+    ],
+)
+def test_a_range_names_memory(fields, found: list[str]) -> None:
+    log = Log()
+    log.pair()
+    log.pair(**fields)
+
+    assert summaries(ranges.judge(recording(log))) == found
 
 
 # --- pairing ------------------------------------------------------------------------------------------------------
