@@ -133,7 +133,7 @@ void setup_modules(void)
 		free(names);
 }
 
-/* The payload of HELLO. Nothing random is read for it: a clone must not find its parent's boot_id made. */
+/* The payload of HELLO. Not the boot_id: who reads it has it made, and all clones would share it. */
 size_t setup_hello(char *text, size_t size)
 {
 	struct utsname uts;
