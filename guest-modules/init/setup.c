@@ -133,7 +133,7 @@ void setup_modules(void)
 		free(names);
 }
 
-/* The payload of HELLO. Not the boot_id: who reads it has it made, and all clones would share it. */
+/* The payload of HELLO; no boot_id: reading it makes it, and all clones would share it. */
 size_t setup_hello(char *text, size_t size)
 {
 	struct utsname uts;
