@@ -16,7 +16,10 @@ _MISSING = (
     re.compile(r"fatal error: ((?:gelf|libelf|elf|dwarf|ncurses|openssl/\w+)\.h): No such file"),
     re.compile(r"make(?:\[\d+\])?: ([\w./+-]+): No such file or directory"),
 )
-_KILLED = re.compile(r"(?:Killed signal terminated program|internal compiler error: Killed|\bKilled\b.*Error 137)")
+_KILLED = re.compile(
+    r"Killed signal terminated program|internal compiler error: Killed|\bKilled\b.*Error 137"
+    r"|make(?:\[\d+\])?: \*\*\* \[.*\] (?:Terminated|Killed|Hangup|Interrupt)"
+)
 _COMPILER = re.compile(r"^(\S+?):(\d+):(?:\d+:)? (?:fatal )?error: (.+)$", re.MULTILINE)
 _OTHERS = (
     re.compile(r"^(.*undefined reference to .+)$", re.MULTILINE),
@@ -39,7 +42,7 @@ def failure(output: str, tree: Path, cache: Path, what: str, log: Path | None) -
                 f"{what}: {found[1]} is missing on this machine{place}", "make run installs what is missing"
             )
     if _KILLED.search(output):
-        return MachineError(f"{what}: a compiler was killed, as by the kernel when memory runs out{place}")
+        return MachineError(f"{what}: a compiler was killed: by the kernel when memory ran out, or by somebody{place}")
     return BuildError(f"{what} does not compile: {first_error(output, tree)}{place}")
 
 

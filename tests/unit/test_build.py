@@ -208,6 +208,7 @@ def test_a_module_that_does_not_compile_is_named(toy: Path, cache: Path, tmp_pat
         ("x.c:1:10: fatal error: gelf.h: No such file or directory\n", LaunchError, r"gelf\.h is missing"),
         ("cc1: fatal error: write: No space left on device\n", OutOfSpace, "no space left"),
         ("gcc: fatal error: Killed signal terminated program cc1\n", MachineError, "was killed"),
+        ("make[3]: *** [Makefile:73: objtool] Terminated\n", MachineError, "was killed"),
     ],
 )
 def test_a_failed_make_is_sorted_by_whose_fault_it_is(output, kind, said, tmp_path: Path):
