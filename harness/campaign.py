@@ -60,26 +60,36 @@ def run(
 ) -> Campaign:
     """Try mutants. The unbroken patch goes first and must pass what they are tried with, or nothing would be proved.
 
+    A scenario in which too little happens even then is left out, and said.
     request: its kernel is what is mutated, its scenarios do not count; jobs:
     mutants at once. whole: each on the whole default set as well, to see that no
     oracle speaks that its file does not name. Raises CannotTest when the patch
-    itself does not pass.
+    itself fails.
     """
     version = source.fetch(request.kernel.source, cache, progress).version
     chosen, skipped = mutation.choose(names, version)
-    default = [scenario.name for scenario in catalogue.choose(())] if whole else []
+    default = catalogue.choose(()) if whole else []
+    plans = {
+        mutant.name: dict.fromkeys(scenario.name for scenario in [*catalogue.choose(mutant.scenarios), *default])
+        for mutant in chosen
+        if not mutant.in_module
+    }
     folder = pipeline.run_folder(request.out, cache)
     # One more than there are CPUs: a guest that hangs asleep, and a link, leave theirs to others.
     jobs = request.jobs or len(os.sched_getaffinity(0)) + 1
     progress.say("the patch as it is")
-    wanted = dict.fromkeys(name for mutant in chosen if not mutant.in_module for name in mutant.scenarios)
-    if wanted or whole:
-        _prove(*_run(request, (), [*wanted, *default], folder / "unbroken", jobs))
+    wanted = dict.fromkeys(name for plan in plans.values() for name in plan)
+    useless = _prove(*_run(request, (), list(wanted), folder / "unbroken", jobs)) if wanted else set()
+    if useless:
+        progress.say(f"left out, because too little happens there: {', '.join(sorted(useless))}")
 
     def one(mutant: Mutant) -> Trial:
         patches = () if mutant.in_module else (str(mutant.path),)
+        names = [name for name in plans.get(mutant.name, mutant.scenarios) if name not in useless]
+        if not names:
+            return Trial(mutant, {}, "too little happens in any of its scenarios, on the unbroken patch as well")
         asked = replace(request, timeout_s=request.timeout_s or mutant.timeout_s)
-        return Trial(mutant, *_run(asked, patches, [*mutant.scenarios, *default], folder / mutant.name, 1))
+        return Trial(mutant, *_run(asked, patches, names, folder / mutant.name, 1))
 
     trials = []
     with concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="mutant") as pool:
@@ -128,19 +138,16 @@ def _run(
     return document, ""
 
 
-def _prove(document: Mapping[str, Any], error: str) -> None:
-    """Nothing can be said of a broken patch where the unbroken one does not pass."""
+def _prove(document: Mapping[str, Any], error: str) -> set[str]:
+    """Nothing is proved where the unbroken patch fails; returns the scenarios in which nothing is proved of either."""
     outcome = Outcome(document.get("verdict", "error"))
-    if outcome is Outcome.PASS:
-        return
-    bad = [
-        f"{result['name']} {result['verdict']}"
-        for result in document.get("scenarios", ())
-        if result["verdict"] != Outcome.PASS
-    ]
-    kind = MachineError if outcome is Outcome.ERROR else CannotTest
-    raise kind(
-        f"the patch as it is does not pass, so its mutants prove nothing: "
-        f"{error or document.get('error') or ', '.join(bad)}",
-        "harness run says more",
-    )
+    verdicts = {result["name"]: result["verdict"] for result in document.get("scenarios", ())}
+    if outcome in (Outcome.FAIL, Outcome.ERROR) or not verdicts:
+        bad = [name for name, verdict in verdicts.items() if verdict in (Outcome.FAIL, Outcome.ERROR)]
+        kind = MachineError if outcome is Outcome.ERROR else CannotTest
+        raise kind(
+            f"the patch as it is does not pass, so its mutants prove nothing: "
+            f"{error or document.get('error') or ', '.join(bad)}",
+            "harness run says more",
+        )
+    return {name for name, verdict in verdicts.items() if verdict == Outcome.INCONCLUSIVE}

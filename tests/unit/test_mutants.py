@@ -247,9 +247,9 @@ def test_the_unbroken_patch_goes_first_with_all_that_the_mutants_are_tried_with(
     unbroken, *others = ran
     assert unbroken[:4] == [sys.executable, "-m", "harness.cli", "run"]
     assert [word for word in unbroken if word.endswith(".patch")] == []
-    assert {"memcg-eagain", "all"} <= set(unbroken)
-    broken, switch = sorted(others, key=lambda words: words[-1] == "all")
-    assert switch[-1] == "all"
+    assert {scenario.name for scenario in catalogue.choose(["all"])} <= set(unbroken)
+    broken, switch = sorted(others, key=len)
+    assert len(switch) > len(broken)
     assert broken[broken.index("--patch") :][:4] == [
         "--patch",
         "mayfail",
@@ -280,3 +280,25 @@ def test_nothing_is_proved_where_the_patch_itself_does_not_pass(
     with pytest.raises(error, match="memcg-eagain" if said else "no QEMU"):
         campaign.run(RunRequest(KernelRequest(), (), out=tmp_path / "out"), ["switch"], tmp_path, QUIET, print)
     assert ran == []
+
+
+def test_a_scenario_in_which_nothing_happens_anyway_is_left_out(
+    ran: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What proves nothing on the unbroken patch must not count as a survivor's, nor accuse a right rewrite."""
+
+    def run(argv: list[str], **_: object) -> process.Completed:
+        ran.append(argv)
+        said = document("pass" if any(word.endswith(".patch") for word in argv) else "inconclusive")
+        return process.Completed(tuple(argv), 0, json.dumps(said), "")
+
+    monkeypatch.setattr(process, "run", run)
+    request = RunRequest(KernelRequest(), (), out=tmp_path / "out")
+
+    done = campaign.run(request, ["rare-end-skipped", "switch"], tmp_path, QUIET, lambda _: None)
+
+    rare, switch = done.trials
+    assert rare.verdict == "error"
+    assert rare.note == "too little happens in any of its scenarios, on the unbroken patch as well"
+    assert switch.good
+    assert not any("memcg-eagain" in words for words in ran[1:])
