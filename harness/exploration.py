@@ -26,8 +26,8 @@ from harness.model import scenario, strict_yaml
 from harness.model.verdict import Finding, Outcome, ScenarioResult
 from harness.report.text import plain
 
-# Shrinking a failure may go on for so long after the search is over: a few hundred clones.
-SHRINK_S = 120.0
+# Shrinking a failure may take this long, or a quarter of the time of the search.
+_SHRINK_S = 30.0
 _EXAMPLES_MAX = 1_000_000
 
 
@@ -99,7 +99,7 @@ def explore(
             return
         if hunt.failing is None:
             progress.say(f"found after {hunt.examples} examples: {_words(result)}; shrinking it")
-            deadline[0] = Deadline(SHRINK_S)
+            deadline[0] = Deadline(max(_SHRINK_S, seconds / 4))
         if hunt.failing is None or generation.size(document) < generation.size(hunt.failing):
             hunt.failing, hunt.findings = document, tuple(result.findings)
         raise _Failed

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 def test_a_rare_fault_is_found_without_a_scenario_for_it(tmp_path):
     """And what is saved fails as a scenario of its own."""
     patches = ("--patch", "mayfail", "--patch", PATCHES / "loses-ends.patch")
-    ended = harness("explore", *patches, "--seed", "1", "--seconds", "300", "--json", "--out", tmp_path / "out")
+    ended = harness("explore", *patches, "--seed", "1", "--seconds", "120", "--json", "--out", tmp_path / "out")
 
     assert ended.status == 1, ended.stderr
     assert {finding["oracle"] for finding in ended.document["findings"]} == {"pairing"}
