@@ -11,12 +11,21 @@ pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
 
 def test_a_rare_fault_is_found_without_a_scenario_for_it(tmp_path):
-    """And what is saved fails as a scenario of its own."""
+    """How often what was found fails again is told with it: one end in a thousand need not be lost each time."""
     patches = ("--patch", "mayfail", "--patch", PATCHES / "loses-ends.patch")
     ended = harness("explore", *patches, "--seed", "1", "--seconds", "120", "--json", "--out", tmp_path / "out")
 
     assert ended.status == 1, ended.stderr
-    assert {finding["oracle"] for finding in ended.document["findings"]} == {"pairing"}
+    assert "pairing" in {finding["oracle"] for finding in ended.document["findings"]}
+    assert ended.document["failed_again"].endswith(" of 3")
+
+
+def test_what_is_found_fails_as_a_scenario_of_its_own(tmp_path):
+    patches = ("--patch", "mayfail", "--patch", PATCHES / "warns-twice.patch")
+    ended = harness("explore", *patches, "--seed", "1", "--seconds", "60", "--json", "--out", tmp_path / "out")
+
+    assert ended.status == 1, ended.stderr
+    assert ended.document["failed_again"] == "3 of 3"
     assert harness("run", *patches, ended.document["found"]).status == 1
 
 
