@@ -88,6 +88,9 @@ def _timeless(line: str) -> str:
 def test_a_template_of_readme_parses(template: str):
     """Its sub-command, options and their values are the command line's; scenarios and configurations exist."""
     words = shlex.split(template, comments=True)
+    if words[0] == "make":
+        assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text(encoding="utf-8")
+        return
     if HARNESS not in words:
         assert words[:2] == ["git", "bisect"], f"{template}: neither harness nor git bisect"
         return
@@ -107,7 +110,12 @@ def test_a_template_that_does_not_parse_is_noticed():
 def test_every_path_in_readme_exists():
     """Links, the programs of .venv, and the folders of the map of the source."""
     linked = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
-    typed = [word for line in commands() + templates() for word in shlex.split(line) if word.startswith(".venv/")]
+    typed = [
+        word
+        for line in commands() + templates()
+        for word in shlex.split(line, comments=True)
+        if word.startswith(".venv/")
+    ]
     (layout,) = [block for block in blocks("text") if block.startswith("harness/")]
     folder, mapped = "", list[str]()
     for line in layout.splitlines():
