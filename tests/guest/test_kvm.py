@@ -44,9 +44,17 @@ def accelerators(machine: Outer) -> dict[str, Any]:
     return found
 
 
+# QEMU 7.2's emulation of SVM loses an interrupt now and then: the second CPU of the inner guest stands still
+# at boot, and the kernel says so itself (seen in one of eight legs). Only that is tried again.
+_BOOTS = 3
+
+
 def run(machine: Outer) -> dict[str, Any]:
     """The verdict document of a scenario under KVM, which must pass on what happened in it."""
-    ended = machine.harness("run", "--accel", "kvm", "--json", "memcg-eagain")
+    for _ in range(_BOOTS):
+        ended = machine.harness("run", "--accel", "kvm", "--json", "memcg-eagain")
+        if "the kernel did not boot" not in ended.stderr:
+            break
     assert ended.status == 0, ended.stderr
     document = ended.document
     assert document["verdict"] == "pass"

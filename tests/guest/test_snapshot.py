@@ -235,4 +235,4 @@ def test_another_shape_or_host_is_another_snapshot(parts, monkeypatch):
 def test_the_sessions_own_machines_are_clones(session_lab, tmp_path):
     with session_lab.machine(MachineShape(), tmp_path) as machine:
         assert machine.cloned, session_lab.refused
-    assert session_lab._cache == cache_dir()
+    assert session_lab.cache == cache_dir()
