@@ -118,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     explore.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto")
     explore.add_argument("--seconds", type=_seconds, default=60.0, metavar="N", help="how long to search (default 60)")
     explore.add_argument("--seed", type=_seed, metavar="S", help="where to begin, to repeat a search")
+    explore.add_argument("--jobs", type=_jobs, default=0, metavar="N", help="searchers at once, or auto (default)")
     explore.add_argument("--out", type=Path, metavar="DIR", help="where the run directory goes")
     explore.add_argument("--json", action="store_true", help="what was found, on standard output")
     explore.set_defaults(command=_explore)
@@ -355,13 +356,15 @@ def _pass_on(said: bytes, stream: TextIO) -> None:
 
 
 def _explore(arguments: argparse.Namespace) -> int:
-    from harness import exploration
+    from harness import exploration, pipeline
+    from harness.model.shape import MachineShape
     from harness.session import Session
     from harness.terminal import Terminal
 
     with Terminal() as terminal:
         session = Session(_request(arguments), arguments.accel, terminal, arguments.out)
-        hunt = exploration.explore(session.lab, session.folder, arguments.seconds, arguments.seed, terminal)
+        jobs = arguments.jobs or pipeline.auto_jobs(MachineShape().memory_mib)
+        hunt = exploration.explore(session.lab, session.folder, arguments.seconds, arguments.seed, terminal, jobs=jobs)
     print("\n".join(exploration.lines(hunt)), file=sys.stderr)
     if arguments.json:
         print(json.dumps(exploration.document(hunt)))

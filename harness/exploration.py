@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from hypothesis.errors import HypothesisException
 from harness import generation, pipeline, pressures
 from harness.generation import Document
 from harness.guest.lab import Lab
+from harness.host import process
 from harness.host.clock import Deadline
 from harness.host.progress import Progress
 from harness.host.workspace import digest, write_atomic
@@ -33,7 +36,10 @@ _EXAMPLES_MAX = 1_000_000
 
 @dataclass
 class Hunt:
-    """What a search did. failing: the smallest scenario that failed, and its findings."""
+    """What a search did. failing: the smallest scenario that failed, and its findings.
+
+    seed: where the search began, or the searcher that found it did: alone it finds the same again.
+    """
 
     folder: Path
     seed: int
@@ -46,6 +52,8 @@ class Hunt:
     path: Path | None = None
     again: str = ""
     _seen: dict[str, ScenarioResult] = field(default_factory=dict, repr=False)
+    _guard: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _over: threading.Event = field(default_factory=threading.Event, repr=False)
 
     @property
     def rate(self) -> float:
@@ -68,19 +76,43 @@ def explore(
     seed: int | None,
     progress: Progress,
     judge: Callable[[scenario.Scenario], ScenarioResult] | None = None,
+    jobs: int = 1,
 ) -> Hunt:
     """Search for `seconds`, or until a scenario failed and was shrunk; what failed is in folder/found.
 
     judge: runs a scenario (default: on a fresh machine of the lab's).
+    jobs: so many searchers at once, with seeds from `seed` on; the first who finds something ends the others.
     """
     hunt = Hunt(folder, secrets.randbits(32) if seed is None else seed)
-    progress.say(f"exploring for {seconds:g} s, seed {hunt.seed}")
+    progress.say(f"exploring for {seconds:g} s, seed {hunt.seed}, {jobs} at once")
     clock = pipeline.Clock()
     run = judge or (lambda item: pipeline.judge_on(lab, item, folder, clock)[0])
     began = time.monotonic()
-    deadline = [Deadline(seconds)]
+    seeds = range(hunt.seed, hunt.seed + jobs)
+    with concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="searcher") as pool:
+        searches = [pool.submit(_search, hunt, its, seconds, run, progress) for its in seeds]
+        try:
+            for search in searches:
+                search.result()
+        except BaseException:
+            hunt._over.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            process.end_all()
+            raise
+    if hunt.failing is not None:
+        _keep(hunt, run)
+    hunt.seconds = time.monotonic() - began
+    return hunt
 
-    @hypothesis.seed(hunt.seed)
+
+def _search(
+    hunt: Hunt, seed: int, seconds: float, run: Callable[[scenario.Scenario], ScenarioResult], progress: Progress
+) -> None:
+    """What one searcher does until the time is up, it found something and shrank it, or another one found something."""
+    deadline = [Deadline(seconds)]
+    found = False
+
+    @hypothesis.seed(seed)
     @settings(
         max_examples=_EXAMPLES_MAX,
         deadline=None,
@@ -92,25 +124,27 @@ def explore(
     )
     @hypothesis.given(generation.scenarios())
     def example(document: Document) -> None:
-        if deadline[0].expired:
+        nonlocal found
+        if deadline[0].expired or (hunt._over.is_set() and not found):
             raise _TimeUp
         result = _judged(hunt, document, run, progress)
         if result.outcome is not Outcome.FAIL:
             return
-        if hunt.failing is None:
-            progress.say(f"found after {hunt.examples} examples: {_words(result)}; shrinking it")
-            deadline[0] = Deadline(max(_SHRINK_S, seconds / 4))
-        if hunt.failing is None or generation.size(document) < generation.size(hunt.failing):
-            hunt.failing, hunt.findings = document, tuple(result.findings)
+        with hunt._guard:
+            if not found:
+                if hunt._over.is_set():
+                    raise _TimeUp
+                hunt._over.set()
+                found, hunt.seed = True, seed
+                progress.say(f"found after {hunt.examples} examples: {_words(result)}; shrinking it")
+                deadline[0] = Deadline(max(_SHRINK_S, seconds / 4))
+            if hunt.failing is None or generation.size(document) < generation.size(hunt.failing):
+                hunt.failing, hunt.findings = document, tuple(result.findings)
         raise _Failed
 
     # HypothesisException: an example that failed once and not again (Flaky); it is kept all the same.
     with contextlib.suppress(_TimeUp, _Failed, HypothesisException, ExceptionGroup):
         example()
-    if hunt.failing is not None:
-        _keep(hunt, run)
-    hunt.seconds = time.monotonic() - began
-    return hunt
 
 
 def outcome(hunt: Hunt) -> Outcome:
@@ -154,16 +188,19 @@ def _judged(
     """Run a document once; the same document has the same result."""
     text = strict_yaml.dump(document)
     key = digest(text)
-    if key in hunt._seen:
-        return hunt._seen[key]
-    result = run(_scenario(hunt.folder / "examples" / f"example-{hunt.examples}.yaml", text))
-    hunt.examples += 1
-    hunt.inconclusive += result.outcome is Outcome.INCONCLUSIVE
-    hunt.errors += result.outcome is Outcome.ERROR
-    progress.advance("examples", hunt.examples, 0)
-    # A failure that does not come again must be able to show that: only the others are remembered.
+    with hunt._guard:
+        if key in hunt._seen:
+            return hunt._seen[key]
+        number, hunt.examples = hunt.examples, hunt.examples + 1
+    result = run(_scenario(hunt.folder / "examples" / f"example-{number}.yaml", text))
+    with hunt._guard:
+        hunt.inconclusive += result.outcome is Outcome.INCONCLUSIVE
+        hunt.errors += result.outcome is Outcome.ERROR
+        progress.advance("examples", hunt.examples, 0)
+        # A failure that does not come again must be able to show that: only the others are remembered.
+        if result.outcome is not Outcome.FAIL:
+            hunt._seen[key] = result
     if result.outcome is not Outcome.FAIL:
-        hunt._seen[key] = result
         shutil.rmtree(hunt.folder / result.name, ignore_errors=True)
         (hunt.folder / "events" / f"{result.name}.bin").unlink(missing_ok=True)
         (hunt.folder / "examples" / f"{result.name}.yaml").unlink()

@@ -209,7 +209,8 @@ def _run_all(
         for number in range(1, request.repeat + 1)
         for scenario in request.scenarios
     ]
-    jobs = request.jobs or _auto_jobs(request.scenarios)
+    largest_mib = max(scenario.shape.memory_mib for scenario in request.scenarios)
+    jobs = request.jobs or min(auto_jobs(largest_mib), len(request.scenarios))
     with concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="guest") as pool:
         futures = [pool.submit(one, scenario) for scenario in rounds]
         try:
@@ -298,14 +299,14 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
     return recording, ready
 
 
-def _auto_jobs(scenarios: Sequence[Scenario]) -> int:
+def auto_jobs(memory_mib: int) -> int:
     """As many guests as the host has CPUs, while each finds its memory and a quarter more for QEMU itself."""
-    need_kib = max(scenario.shape.memory_mib for scenario in scenarios) * 1024 * 5 // 4
+    need_kib = memory_mib * 1024 * 5 // 4
     free_kib = 0
     for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
         if line.startswith("MemAvailable:"):
             free_kib = int(line.split()[1])
-    return max(1, min(len(os.sched_getaffinity(0)), free_kib // need_kib, len(scenarios)))
+    return max(1, min(len(os.sched_getaffinity(0)), free_kib // need_kib))
 
 
 def run_folder(out: Path | None, cache: Path) -> Path:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
+import contextlib
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,12 @@ def hunted(folder: Path, judge, seconds: float = 600.0, seed: int = 1) -> Hunt:
 
 def verbs(item: Scenario) -> list[str]:
     return [step.verb for step in item.steps]
+
+
+def verbs_of(hunt: Hunt) -> list[str]:
+    assert hunt.path is not None
+    (kept,) = scenario.load(hunt.path, KEYS)
+    return verbs(kept)
 
 
 def passes(item: Scenario) -> ScenarioResult:
@@ -87,6 +95,24 @@ def test_a_failure_that_never_comes_again_is_told_with_how_often_it_did(tmp_path
 
     assert hunt.path is not None
     assert hunt.again == "0 of 3"
+
+
+def test_two_search_at_once_and_the_seed_that_is_told_finds_it_alone(tmp_path):
+    both = threading.Barrier(2, timeout=60)
+
+    def judge(item: Scenario) -> ScenarioResult:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait()
+            both.abort()
+        return fails(item) if "fork" in verbs(item) else passes(item)
+
+    hunt = explore(NO_LAB, tmp_path / "two", 600.0, 7, QUIET, judge, jobs=2)
+    alone = hunted(
+        tmp_path / "alone", lambda item: fails(item) if "fork" in verbs(item) else passes(item), seed=hunt.seed
+    )
+
+    assert hunt.seed in (7, 8)
+    assert verbs_of(hunt) == verbs_of(alone)
 
 
 def test_time_ends_a_search_that_finds_nothing(tmp_path):
