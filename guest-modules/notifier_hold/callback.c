@@ -59,8 +59,10 @@ static int nh_range_start(struct mmu_notifier *notifier, const struct mmu_notifi
 	struct nh_event scratch;
 	struct nh_event *event = nh_log_open(&scratch, seq, NH_START, sub, policy, range);
 	struct nh_group *group = nh_pairing_start(sub, range);
-	int ret = nh_answer(sub, range, event, decide);
+	int ret;
 
+	nh_unmapping_start(range);
+	ret = nh_answer(sub, range, event, decide);
 	nh_pairing_started(group, ret);
 	nh_log_close(event, ret);
 	return ret;
@@ -76,6 +78,7 @@ void nh_range_end(struct mmu_notifier *notifier, const struct mmu_notifier_range
 	if (!nh_fault(NH_FAULT_DROP_END))
 		event = nh_log_open(&scratch, seq, NH_END, sub, READ_ONCE(sub->policy), range);
 	atomic64_inc(&sub->ends);
+	nh_unmapping_end();
 	if (!nh_fault(NH_FAULT_BLIND_END))
 		nh_pairing_end(sub, range);
 	if (event)

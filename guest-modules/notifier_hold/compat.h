@@ -58,6 +58,9 @@ static inline struct folio *page_folio(struct page *page)
 #define folio_test_writeback(folio) PageWriteback(&(folio)->page)
 #define folio_test_lru(folio) PageLRU(&(folio)->page)
 #define folio_test_active(folio) PageActive(&(folio)->page)
+#define folio_test_anon(folio) PageAnon(&(folio)->page)
+#define folio_test_hugetlb(folio) PageHuge(&(folio)->page)
+#define folio_size(folio) page_size(&(folio)->page)
 #endif
 
 /*

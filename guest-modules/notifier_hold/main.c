@@ -16,6 +16,7 @@
  *	pairing.c	does each start have its end? checked while it runs
  *	member.c	which subscribers that is about
  *	observer.c	probes: what the kernel is at, whatever the callback says
+ *	unmapping.c	is a page unmapped between start and end, and not beside it?
  *	reader.c	does mmu_interval_read_begin() return?
  *	fault.c		faults of the module itself, planted to see that they are noticed
  *	compat.h	all differences between kernels

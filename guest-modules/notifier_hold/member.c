@@ -15,6 +15,10 @@
 
 static DEFINE_MUTEX(nh_members_lock);	/* guards the next two */
 static struct nh_subscriber *nh_members[NH_MEMBERS];
+static struct {
+	const struct mm_struct *mm;
+	u32 number;
+} nh_member_names[NH_MEMBERS];	/* for those who may not look at a member: it may be freed */
 static unsigned int nh_member_last;
 
 atomic64_t nh_present;
@@ -40,6 +44,20 @@ u64 nh_members_of(const struct mm_struct *mm)
 	return members;
 }
 
+/* The number of a subscriber that is registered with an mm, or 0; from any context. */
+u32 nh_member_of(const struct mm_struct *mm)
+{
+	u64 registered = atomic64_read(&nh_registered);
+
+	for (; registered; registered &= registered - 1) {
+		unsigned long member = __ffs64(registered);
+
+		if (READ_ONCE(nh_member_names[member].mm) == mm)
+			return READ_ONCE(nh_member_names[member].number);
+	}
+	return 0;
+}
+
 void nh_violation(struct nh_subscriber *sub, const struct mmu_notifier_range *range,
 		  enum nh_broken broken)
 {
@@ -47,6 +65,21 @@ void nh_violation(struct nh_subscriber *sub, const struct mmu_notifier_range *ra
 	struct nh_event *event = nh_log_open(&scratch, nh_stamp(), NH_VIOLATION, sub,
 					     READ_ONCE(sub->policy), range);
 
+	atomic64_inc(&nh_violations);
+	nh_log_close(event, broken);
+}
+
+/* The same, of a page and not of a callback; from any context. */
+void nh_violation_at(u32 subscriber, const struct mm_struct *mm, unsigned long address,
+		     enum nh_broken broken)
+{
+	struct nh_event scratch;
+	struct nh_event *event = nh_log_open(&scratch, nh_stamp(), NH_VIOLATION, NULL, 0, NULL);
+
+	event->subscriber = subscriber;
+	event->mm = (unsigned long)mm;
+	event->start = address;
+	event->end = address + PAGE_SIZE;
 	atomic64_inc(&nh_violations);
 	nh_log_close(event, broken);
 }
@@ -87,6 +120,8 @@ void nh_pairing_join(struct nh_subscriber *sub)
 	if (i < NH_MEMBERS) {
 		sub->member = nh_member_last;
 		nh_members[sub->member] = sub;
+		WRITE_ONCE(nh_member_names[sub->member].mm, sub->mm);
+		WRITE_ONCE(nh_member_names[sub->member].number, sub->number);
 		atomic64_or(BIT_ULL(sub->member), &nh_present);
 	} else {
 		atomic64_inc(&nh_saturated);

@@ -17,6 +17,7 @@
 #include "notifier_hold_uapi.h"
 
 struct nh_group;
+struct pt_regs;
 
 /* Life: from open() to the close of the file, or until free_notifier if it was got. */
 struct nh_subscriber {
@@ -114,6 +115,9 @@ void nh_pairing_leaving(struct nh_subscriber *sub);
 void nh_pairing_left(struct nh_subscriber *sub);
 void nh_pairing_reset(void);
 void nh_pairing_count(struct nh_counters *counters);
+u32 nh_member_of(const struct mm_struct *mm);
+void nh_violation_at(u32 subscriber, const struct mm_struct *mm, unsigned long address,
+		     enum nh_broken broken);
 
 /* pairing.c */
 struct nh_group *nh_pairing_start(struct nh_subscriber *sub,
@@ -125,10 +129,25 @@ void nh_pairing_exit(void);
 
 /* observer.c */
 u8 nh_observe(void);
+struct nh_unmapping *nh_observed_unmapping(void);
 void nh_observer_reset(void);
 void nh_observer_count(struct nh_counters *counters);
 void nh_observer_init(void);
 void nh_observer_exit(void);
+
+/* unmapping.c: zeroed while its task is in no try_to_unmap_one(). */
+struct nh_unmapping {
+	struct mm_struct *mm;
+	struct folio *folio;	/* NULL: is not watched */
+	unsigned long address;
+	bool started;		/* in a range that it lies in */
+	bool mapped_at_end;
+};
+
+void nh_unmapping_enter(struct nh_unmapping *unmapping, struct pt_regs *regs);
+void nh_unmapping_start(const struct mmu_notifier_range *range);
+void nh_unmapping_end(void);
+void nh_unmapping_leave(struct nh_unmapping *unmapping);
 
 /* reader.c */
 int nh_read_begin(struct nh_subscriber *sub, struct file *file, struct nh_read_begin *arg);

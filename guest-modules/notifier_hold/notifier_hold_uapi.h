@@ -49,6 +49,11 @@ enum nh_broken {
 	NH_BROKEN_ORDER,	/* ends came in another order than starts */
 	NH_BROKEN_MISSING_START, /* others had theirs, this subscriber did not */
 	NH_BROKEN_REENTERED,	/* a start within the callback of another */
+	/* By probes: what try_to_unmap_one() did to the page table, and when. */
+	NH_BROKEN_EARLY,	/* a page was unmapped before the start */
+	NH_BROKEN_LATE,		/* a page was unmapped after the end */
+	NH_BROKEN_UNTOLD,	/* a page was unmapped, and there was no start for it */
+	NH_BROKEN_WIDE,		/* the range is larger than what is unmapped */
 };
 
 /* What invalidate_range_start does when the range meets the subscriber's buffer. */

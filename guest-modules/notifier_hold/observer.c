@@ -32,11 +32,13 @@ enum nh_place {
 static struct nh_below {
 	struct task_struct *task;
 	u8 depth[NH_PLACES];
+	struct nh_unmapping unmapping;
 } nh_below[NH_BELOW_SIZE];
 
 static atomic_long_t nh_crowded;	/* calls for which the window was full */
 static unsigned long nh_missed_before;	/* what nh_missed() was when the log was reset */
 static bool nh_observing;
+static bool nh_unmap_one_is_whole;	/* no argument of it was optimized away */
 
 static struct nh_below *nh_below_find(const struct task_struct *task)
 {
@@ -65,7 +67,7 @@ static struct nh_below *nh_below_claim(void)
 	return NULL;
 }
 
-static int nh_enter(enum nh_place place)
+static int nh_enter(enum nh_place place, struct pt_regs *regs)
 {
 	struct nh_below *below = nh_below_claim();
 
@@ -73,7 +75,8 @@ static int nh_enter(enum nh_place place)
 		atomic_long_inc(&nh_crowded);
 		return 1;	/* then there is no probe on the return */
 	}
-	below->depth[place]++;
+	if (!below->depth[place]++ && place == NH_UNMAP_ONE && nh_unmap_one_is_whole)
+		nh_unmapping_enter(&below->unmapping, regs);
 	return 0;
 }
 
@@ -83,7 +86,8 @@ static int nh_leave(enum nh_place place)
 
 	if (WARN_ON_ONCE(!below))
 		return 0;
-	below->depth[place]--;
+	if (!--below->depth[place] && place == NH_UNMAP_ONE)
+		nh_unmapping_leave(&below->unmapping);
 	if (!below->depth[NH_UNMAP_ONE] && !below->depth[NH_GLOBAL] && !below->depth[NH_MEMCG]) {
 		/* Pairs with the claim of another task. */
 		smp_store_release(&below->task, NULL);
@@ -95,7 +99,7 @@ static int nh_leave(enum nh_place place)
 #define NH_ENTER(name, place)								\
 static int nh_enter_##name(struct kretprobe_instance *instance, struct pt_regs *regs)	\
 {											\
-	return nh_enter(place);								\
+	return nh_enter(place, regs);							\
 }
 
 #define NH_LEAVE(name, place)								\
@@ -169,6 +173,14 @@ u8 nh_observe(void)
 	return context;
 }
 
+/* What the current task is in the middle of; NULL if it is not below try_to_unmap_one(). */
+struct nh_unmapping *nh_observed_unmapping(void)
+{
+	struct nh_below *below = READ_ONCE(nh_observing) ? nh_below_find(current) : NULL;
+
+	return below && below->depth[NH_UNMAP_ONE] ? &below->unmapping : NULL;
+}
+
 static int nh_probe(enum nh_place place)
 {
 	struct kretprobe *probe = &nh_probes[place];
@@ -181,6 +193,7 @@ static int nh_probe(enum nh_place place)
 	for (i = 0; i < ARRAY_SIZE(nh_unmap_one_names); i++) {
 		probe->kp.symbol_name = nh_unmap_one_names[i];
 		probe->kp.addr = NULL;
+		nh_unmap_one_is_whole = !i;
 		ret = register_kretprobe(probe);
 		if (!ret)
 			return 0;
@@ -253,6 +266,11 @@ static bool nh_is_observing(void)
 u8 nh_observe(void)
 {
 	return 0;
+}
+
+struct nh_unmapping *nh_observed_unmapping(void)
+{
+	return NULL;
 }
 
 void nh_observer_reset(void)

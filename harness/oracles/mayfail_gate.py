@@ -3,9 +3,11 @@
 
 Three rules, each from mm/mmu_notifier.c and mm/rmap.c as the patch leaves them:
 
-1. What unmaps through try_to_unmap_one() is MAYFAIL, and BLOCKABLE with it
-   (mmu_notifier_invalidate_range_start() sets that). Direct reclaim does, and so
-   do kswapd, MADV_PAGEOUT, memory failure and others.
+1. What reclaims through try_to_unmap_one() is MAYFAIL, and BLOCKABLE with it
+   (mmu_notifier_invalidate_range_start() sets that): direct reclaim, kswapd,
+   MADV_PAGEOUT, all that have PF_MEMALLOC. Memory failure, truncation and others
+   that call it must unmap, and whether their ranges say so is the patch's choice:
+   that of 2020 does.
 2. Nothing else is: munmap, mprotect, fork, … must unmap.
 3. A start that fails is complained about ("callback failed with", then a
    WARN) exactly when it was not tolerated: any errno without MAYFAIL, any errno
@@ -126,7 +128,8 @@ class _Seen:
         starts, mayfail, direct, observed = chunk.of(Kind.START), chunk.mayfail, chunk.strict_direct, chunk.observed
         result = chunk["result"]
         huge = chunk["end"] - chunk["start"] == _HUGE_BYTES
-        below = starts & (observed & chunk.unmap_one | ~observed & direct & (~huge | mayfail))
+        reclaims = (chunk["pf_flags"] & PF_MEMALLOC).astype(bool)
+        below = starts & (observed & chunk.unmap_one & reclaims | ~observed & direct & (~huge | mayfail))
         self.must_be_marked += int(below.sum())
         self.huge.add(chunk, below & mayfail & huge)
         self.bare_huge.add(chunk, below & ~mayfail & huge)
@@ -136,8 +139,7 @@ class _Seen:
         self.bare_failed.add(chunk, bare & (result != 0))
         self.half.add(chunk, starts & mayfail & ~chunk.blockable)
         self.denied.add(chunk, starts & observed & chunk.below_direct & ~direct)
-        reclaim = (chunk["event"] == RangeEvent.CLEAR) & (chunk["pf_flags"] & PF_MEMALLOC).astype(bool)
-        outside = observed & ~chunk.unmap_one | ~observed & ~reclaim
+        outside = observed & ~chunk.unmap_one | ~observed & ~(reclaims & (chunk["event"] == RangeEvent.CLEAR))
         wrong = starts & mayfail & outside
         for number in set(chunk["event"][wrong].tolist()):
             self.wrong[number].add(chunk, wrong & (chunk["event"] == number))

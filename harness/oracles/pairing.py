@@ -21,6 +21,8 @@ reclaim, whose ranges then lie inside the fork's.
 - A subscriber that unregisters in between loses its end, legally. Before it was
   registered and after it is gone it is not called.
 - A task's callback has returned before its next begins.
+- try_to_unmap_one() unmaps a page between the start and the end of its range:
+  what probes saw of the page table (guest-modules/notifier_hold/unmapping.c).
 - A task that is back in a system call of the module has no group open, and a
   range whose address is used again is over.
 
@@ -54,6 +56,13 @@ _BROKEN = {
     6: "wrong order",
     7: "missing start",
     8: "callback within a callback",
+}
+# Those of them that only probes see, and no log shows.
+_BESIDE = {
+    9: "a page was unmapped before its invalidate_range_start",
+    10: "a page was unmapped after its invalidate_range_end",
+    11: "a page was unmapped without an invalidate_range_start for it",
+    12: "a range is larger than what is unmapped in it",
 }
 
 
@@ -337,7 +346,15 @@ def _disagreement(
     room to follow all callbacks is not asked.
     """
     for broken, tally in sorted(logged.items()):
-        if tally.first and not found:
+        if tally.first and broken in _BESIDE:
+            yield Finding(
+                NAME,
+                _BESIDE[broken],
+                f"{tally.count} times; first: event {tally.first.seq}, subscriber "
+                f"{recording.subscriber(tally.first.subscriber)}, pid {tally.first.pid}, "
+                f"the page at {tally.first.start:#x}",
+            )
+        elif tally.first and not found:
             yield Finding(
                 NAME,
                 f"the module saw pairing broken, the log does not show it: {_BROKEN.get(broken, broken)}",

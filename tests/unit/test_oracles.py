@@ -150,10 +150,11 @@ OBSERVED_RECLAIM = {"context": OBSERVED | UNMAP_ONE | OWN_BUFFER | HAS_END}
 
 
 def test_gate_believes_probes_more_than_flags() -> None:
-    """Below try_to_unmap_one() a range is MAYFAIL, whoever called; elsewhere none is, whatever the event."""
+    """What reclaims below try_to_unmap_one() is MAYFAIL; elsewhere nothing is, whatever the event."""
     log = Log()
     log.pair(**OBSERVED_RECLAIM)
-    log.pair(**OBSERVED_RECLAIM | {"pf_flags": 0})  # memory failure
+    log.pair(**OBSERVED_RECLAIM | {"pf_flags": 0})  # memory failure, which a patch may mark or not
+    log.pair(**OBSERVED_RECLAIM | {"pf_flags": 0, "flags": BLOCKABLE})
     log.pair(**MUNMAP | {"context": OBSERVED | OWN_BUFFER | HAS_END})
     # Demotion moves pages within direct reclaim, through try_to_migrate_one().
     log.pair(flags=BLOCKABLE, context=OBSERVED | RECLAIM_STATE | DIRECT | OWN_BUFFER | HAS_END)
@@ -457,6 +458,27 @@ def test_pairing_agrees_with_the_module() -> None:
         lost,
         "the module counted other violations than it recorded",
     ]
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (9, "a page was unmapped before its invalidate_range_start"),
+        (10, "a page was unmapped after its invalidate_range_end"),
+        (11, "a page was unmapped without an invalidate_range_start for it"),
+        (12, "a range is larger than what is unmapped in it"),
+    ],
+)
+def test_pairing_believes_the_probes_what_no_log_shows(broken: int, said: str) -> None:
+    """What was done to the page table beside a range is the module's to see, and no disagreement."""
+    log = Log()
+    log.pair()
+    log.add(Kind.VIOLATION, result=broken)
+
+    (found,) = pairing.judge(recording(log, module={"violations": 1}))
+
+    assert found.summary == said
+    assert "the page at 0x7f0000000000" in found.evidence
 
 
 def test_pairing_lets_an_unregistered_subscriber_lose_its_end() -> None:

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Is a page unmapped between the start and the end of its range, and not beside it?
+ *
+ * What is looked at is the page table, on the way into try_to_unmap_one(), in the
+ * callbacks below it, and on the way out.  Its caller holds a lock of the reverse
+ * mapping, which keeps page tables where they are, and the folio's lock, without
+ * which nobody else makes a swap entry of what maps it: a zap leaves nothing there.
+ * So of an anonymous page it is certain, and of others nothing is said.
+ */
+#include "notifier_hold.h"
+
+#include <linux/mm.h>
+#include <linux/pgtable.h>
+#include <linux/ptrace.h>
+#include <linux/rcupdate.h>
+
+enum nh_entry {
+	NH_ENTRY_OTHER,
+	NH_ENTRY_MAPPED,	/* it maps the folio */
+	NH_ENTRY_SWAPPED,	/* it says where the page went */
+};
+
+static enum nh_entry nh_entry_of(const struct nh_unmapping *unmapping, struct page *page)
+{
+	return page_folio(page) == unmapping->folio ? NH_ENTRY_MAPPED : NH_ENTRY_OTHER;
+}
+
+/* Without a lock: what is read of each level is used, whatever becomes of it. */
+static enum nh_entry nh_look(const struct nh_unmapping *unmapping)
+{
+	unsigned long address = unmapping->address;
+	pgd_t *pgd = pgd_offset(unmapping->mm, address);
+	p4d_t *p4d;
+	pud_t *pud;
+	pmd_t pmd;
+	pte_t pte;
+
+	if (pgd_none(*pgd) || pgd_bad(*pgd))
+		return NH_ENTRY_OTHER;
+	p4d = p4d_offset(pgd, address);
+	if (p4d_none(*p4d) || p4d_bad(*p4d))
+		return NH_ENTRY_OTHER;
+	pud = pud_offset(p4d, address);
+	if (pud_none(*pud) || pud_bad(*pud))
+		return NH_ENTRY_OTHER;
+	pmd = READ_ONCE(*pmd_offset(pud, address));
+	if (!pmd_present(pmd))
+		return NH_ENTRY_OTHER;
+	if (pmd_leaf(pmd))
+		return nh_entry_of(unmapping, pmd_page(pmd));
+	if (pmd_bad(pmd))
+		return NH_ENTRY_OTHER;
+	pte = READ_ONCE(*pte_offset_kernel(&pmd, address));
+	if (pte_none(pte))
+		return NH_ENTRY_OTHER;
+	if (!pte_present(pte))
+		return NH_ENTRY_SWAPPED;
+	return pfn_valid(pte_pfn(pte)) ? nh_entry_of(unmapping, pte_page(pte)) : NH_ENTRY_OTHER;
+}
+
+static enum nh_entry nh_look_now(const struct nh_unmapping *unmapping)
+{
+	enum nh_entry entry;
+
+	/* Page tables of files are freed behind a grace period (retract_page_tables()). */
+	rcu_read_lock();
+	entry = nh_look(unmapping);
+	rcu_read_unlock();
+	return entry;
+}
+
+/* try_to_unmap_one(folio, vma, address, arg) begins; before v5.17 with the page. */
+void nh_unmapping_enter(struct nh_unmapping *unmapping, struct pt_regs *regs)
+{
+	struct page *page = (struct page *)regs_get_kernel_argument(regs, 0);
+	struct vm_area_struct *vma = (struct vm_area_struct *)regs_get_kernel_argument(regs, 1);
+
+	*unmapping = (struct nh_unmapping){
+		.mm = vma->vm_mm,
+		.folio = page_folio(page),
+		.address = regs_get_kernel_argument(regs, 2),
+	};
+	if (!mm_has_notifiers(unmapping->mm) || !folio_test_anon(unmapping->folio) ||
+	    folio_test_hugetlb(unmapping->folio) || nh_look_now(unmapping) != NH_ENTRY_MAPPED)
+		unmapping->folio = NULL;
+}
+
+static void nh_broken_at(struct nh_unmapping *unmapping, enum nh_broken broken)
+{
+	nh_violation_at(nh_member_of(unmapping->mm), unmapping->mm, unmapping->address, broken);
+	unmapping->folio = NULL;
+}
+
+/* A subscriber's start, maybe of another range: reclaim can be within a callback. */
+void nh_unmapping_start(const struct mmu_notifier_range *range)
+{
+	struct nh_unmapping *unmapping = nh_observed_unmapping();
+
+	if (!unmapping || !unmapping->folio || unmapping->started || range->mm != unmapping->mm ||
+	    unmapping->address < range->start || unmapping->address >= range->end)
+		return;
+	unmapping->started = true;
+	if (nh_look_now(unmapping) == NH_ENTRY_SWAPPED)
+		nh_broken_at(unmapping, NH_BROKEN_EARLY);
+	else if (range->end - range->start > folio_size(unmapping->folio))
+		nh_broken_at(unmapping, NH_BROKEN_WIDE);
+}
+
+/* A subscriber's end. */
+void nh_unmapping_end(void)
+{
+	struct nh_unmapping *unmapping = nh_observed_unmapping();
+
+	if (unmapping && unmapping->folio)
+		unmapping->mapped_at_end = nh_look_now(unmapping) == NH_ENTRY_MAPPED;
+}
+
+/* try_to_unmap_one() returns. */
+void nh_unmapping_leave(struct nh_unmapping *unmapping)
+{
+	if (!unmapping->folio || nh_look_now(unmapping) != NH_ENTRY_SWAPPED)
+		return;
+	if (unmapping->mapped_at_end)
+		nh_broken_at(unmapping, NH_BROKEN_LATE);
+	/* One that is registered still was so all the time: to register takes the lock. */
+	else if (!unmapping->started && nh_member_of(unmapping->mm))
+		nh_broken_at(unmapping, NH_BROKEN_UNTOLD);
+}
