@@ -16,8 +16,11 @@ class Frame(Enum):
     LINE = "the line that opens the report names it, else the stack"
     STACK = "the first frame of the stack that is no infrastructure"
     LOCK = "where the lock was to be taken, else the stack"
-    STALL = "what the stuck code was asked to do: the outermost frame that is no dispatcher"
-    LEAK = "the first frame of the backtrace that is no allocator"
+    STALL = "what the stuck code was asked to do: what the innermost dispatcher called"
+    HANG = "RCU or the RTNL, when that is what the task waits for, else the first frame that is no waiting"
+    HOLDER = "where the first lock that is listed was taken, whatever that is, else the stack"
+    BECAME = "where a lock became what does not go with the other, else the stack"
+    PAGE = "who asked for the page"
 
 
 class Role(Enum):
@@ -35,11 +38,13 @@ class Pattern:
     name: unique. type: the report's class, possibly with {groups} of the expression.
     needles: every such line holds one of them; they decide whether a line is looked at at all, so few and rare ones are
         wanted: each costs a pass over the console.
-    regex: matched at the start of a record's text, of which at most LIMIT characters are seen.
+    regex: matched at the start of a record's text, else searched for in it; at most LIMIT characters are seen.
     title: with {groups} of regex and detail, and {frame}.
     detail: searched for in the report's lines; its groups complete the title.
     missing: what stands for a group that was not found.
-    anywhere: so unmistakable that it counts behind other text too, as when a program's output lacked its line end.
+    skip: functions that tell nothing in a report of this kind, besides those in infrastructure.py.
+    first: it counts at the start of a record only, and when no other matches. The others are so unmistakable that they
+        count behind other text too, as when a program's output lacked its line end or a line was torn.
     sample: a line that it matches, in the kernel's words. near_miss: one that it must not match.
     """
 
@@ -52,8 +57,9 @@ class Pattern:
     near_miss: str
     frame: Frame = Frame.STACK
     role: Role = Role.OPENS
-    anywhere: bool = False
+    first: bool = False
     detail: str = ""
+    skip: str = ""
     missing: dict[str, str] = field(default_factory=dict)
 
     @cached_property

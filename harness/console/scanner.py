@@ -23,7 +23,7 @@ from harness.console.title import judge
 
 BLOCK_BYTES = 256 << 10
 # A report's text ends here; what follows is read on only to find its end.
-BODY_LINES = 500
+BODY_LINES = 800
 # So many lines without anything that belongs into a report, and it is over.
 _QUIET_LINES = 40
 # A stack confirms a doubtful report within so many lines.
@@ -212,6 +212,9 @@ class Scanner:
 
     def _extend(self, record: Record) -> None:
         for entry in tuple(self._open):
+            if not entry.caller and len(entry.body) == 1:
+                # The line that opened it lost its caller; the next one has it.
+                entry.caller = record.caller
             anyone = entry.pattern.frame is Frame.STALL
             if record.caller == entry.caller or not record.caller or anyone:
                 self._add(entry, record)

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.console.infrastructure import ALLOCATOR, ARRIVAL, DISPATCH, IDLE, INTERRUPT, KERNEL_THREAD, relevant
+from harness.console.infrastructure import ARRIVAL, DISPATCH, IDLE, INTERRUPT, WAITING, WITNESS, relevant
 
 _NAME = r"(?P<fn>[A-Za-z_$<][\w.$:<>&,{}#-]{0,250})"
 _OFFSET = r"\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}"
@@ -25,7 +25,6 @@ _FRAME = re.compile(
     rf"(?:<\w{{1,8}}>)?[ \t#\d]{{0,24}}(?:</?\w{{1,12}}> +){{0,3}}(?:{_ADDRESS} {{0,4}}){{0,2}}(?P<guess>\? "
     rf")?\(?{_NAME}(?:{_OFFSET}|\+0x)"
 )
-_INLINE = re.compile(rf" {{1,8}}(?P<guess>\? )?{_NAME} [\w./+-]{{1,160}}:\d+ \[inline\]")
 _ARM = re.compile(
     r"[ \t]{0,8}(?:\[<[0-9a-f]{8}>\] \()?(?P<fn>[A-Za-z_][\w.]{0,120})\)? from (?:\[<[0-9a-f]{8}>\] "
     r"\()?(?P<caller>[A-Za-z_][\w.]{0,120})?"
@@ -57,10 +56,9 @@ _SYSCALL = re.compile(
     r"(?:__(?:x64|ia32|arm64|s390x?|riscv|se|do|x32)_(?:compat_)?|compat_)?_{0,3}(?:sys|SyS|SYSC)_(?P<call>\w{2,60})"
 )
 # Variants of one function that the configuration or the caller's flavour chooses.
-_VARIANT = re.compile(
-    r"(?P<base>smp_call_function|synchronize_rcu|on_each_cpu)(?:_\w{1,40})|synchronize_(?P<flavour>sched|srcu|"
-    r"net)(?:_\w{1,40})?$"
-)
+_VARIANT = re.compile(r"(?P<base>smp_call_function|on_each_cpu)_\w{1,40}")
+# Waiting until every reader has gone, of whichever flavour of RCU.
+_GRACE_PERIOD = re.compile(r"_{0,3}synchronize_(?:rcu|srcu|net|sched)")
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,8 @@ def title_name(function: str) -> str:
         return f"sys_{call['call']}"
     variant = _VARIANT.match(function)
     if variant is not None:
-        return variant["base"] or ("synchronize_rcu" if variant["flavour"] == "sched" else function)
-    return function
+        return variant["base"]
+    return "synchronize_rcu" if _GRACE_PERIOD.match(function) is not None else function
 
 
 def calls(line: str) -> list[Call]:
@@ -100,12 +98,12 @@ def calls(line: str) -> list[Call]:
             # A return address at a function's first byte belongs to the one before: its last call never returns.
             names = [match["fn"], "" if "+0x0/" in line[match.end("fn") :] else match["caller"]]
             return [Call(plain_name(name)) for name in names if name]
-    if "0x" in line or "[inline]" in line:
+    if "0x" in line:
         for pattern in (_CPU, _PPC_INTERRUPT):
             match = pattern.match(line)
             if match is not None:
                 return [Call(plain_name(match["fn"]), registers=True)]
-        match = _FRAME.match(line) or _INLINE.match(line)
+        match = _FRAME.match(line)
         if match is not None and (line[:1] in " \t[<(" or _BARE.match(line) is not None):
             return [Call(plain_name(match["fn"]), reliable=match["guess"] is None and "(unreliable)" not in line)]
     return []
@@ -143,17 +141,22 @@ def stacks(lines: Sequence[str]) -> Iterator[list[Call]]:
         yield current
 
 
-def first_relevant(calls: Sequence[Call]) -> str:
+def first_relevant(calls: Sequence[Call], besides: str = "") -> str:
     """The innermost function that is no infrastructure; empty when there is none."""
     for entry in calls:
-        if entry.reliable and relevant(entry.function):
+        if entry.reliable and relevant(entry.function, besides):
             return entry.function
     return ""
 
 
-def leaked(calls: Sequence[Call]) -> str:
-    """Who asked for the memory that leaked."""
-    return first_relevant([entry for entry in calls if entry.function not in ALLOCATOR])
+def hung(calls: Sequence[Call], besides: str = "") -> str:
+    """What a task that does not go on waits in."""
+    sure = [entry.function for entry in calls if entry.reliable and relevant(entry.function, besides)]
+    for function in sure:
+        # Everybody waits there when one does not come back; whose system call it was tells nothing.
+        if "rtnl_lock" in function or _GRACE_PERIOD.match(function) is not None:
+            return function
+    return next((function for function in sure if function not in WAITING), "")
 
 
 def _interrupt_end(functions: Sequence[str]) -> int:
@@ -166,26 +169,29 @@ def _interrupt_end(functions: Sequence[str]) -> int:
     return last
 
 
-def stalled(calls: Sequence[Call]) -> str:
+def stalled(calls: Sequence[Call], besides: str = "") -> str:
     """What stuck code was asked to do; empty for an idle CPU, or when the stack does not say.
 
     An interrupt finds a loop anywhere, so its innermost functions differ from
-    run to run. What called the loop does not: read from the outer end, the
-    first function that is no dispatcher.
+    run to run. What called the loop does not: going outwards, the last
+    function before the first that only dispatches.
     """
     sure = [entry.function for entry in calls if entry.reliable]
-    if any(function in IDLE for function in sure):
+    if any(function in IDLE or function in WITNESS for function in sure):
+        return ""
+    # Switched out by itself: whatever keeps the CPU busy, this task does not.
+    if "schedule" in sure[:1] + sure[1:2] and not any("preempt" in function for function in sure):
         return ""
     # Waiting for other CPUs to answer: the one that waits is the victim.
     for function in sure:
         if function.lstrip("_").startswith("smp_call_function") and relevant(function):
             return function
     first = next((index for index, function in enumerate(sure) if function in ARRIVAL), len(sure))
-    last = _interrupt_end(sure[:first])
-    inner = sure[last + 1 : first]
-    for function in reversed(inner):
-        if title_name(function) not in DISPATCH and relevant(function):
-            return function
-    if any(function in KERNEL_THREAD for function in inner):
-        return ""
-    return next((function for function in inner if relevant(function)), "")
+    inner = sure[_interrupt_end(sure[:first]) + 1 :]
+    asked = ""
+    for function in inner:
+        if title_name(function) in DISPATCH and (asked or function not in inner[:1]):
+            break
+        if relevant(function, besides) and function not in INTERRUPT:
+            asked = function
+    return asked

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from harness.console import stack
-from harness.console.infrastructure import DISPATCH, relevant
+from harness.console.infrastructure import relevant
 from harness.console.pattern import LIMIT, Frame, Pattern
 from harness.console.report import Report
 
@@ -22,14 +22,14 @@ _BY_TASK = re.compile(r"(?:Read|Write) of size .{1,48} by task (?P<task>.{1,32})
 _LOCK = re.compile(r"(?:\[<[0-9a-f]{8,16}>\]|[0-9a-f]{8,16}|\(null\))?\s{0,8}(?P<fn>[A-Za-z_][\w.]{0,120})\+0x")
 _UNSTABLE = (
     (re.compile(r"\b0x[0-9a-f]+\b|\b(?=[0-9a-f]*\d)[0-9a-f]{8,16}\b"), "ADDR"),
-    (re.compile(r"(?<![A-Za-z_])\d+"), "NUM"),
+    (re.compile(r"(?<![A-Za-z_])\d+|\d{5,}"), "NUM"),
 )
 # The folders of a kernel tree.
 _TOP = frozenset((
     "arch", "block", "certs", "crypto", "drivers", "fs", "include", "init", "io_uring", "ipc", "kernel", "lib", "mm",
     "net", "rust", "samples", "security", "sound", "virt",
 ))  # fmt: skip
-_CHOICE = {Frame.STALL: stack.stalled, Frame.LEAK: stack.leaked}
+_CHOICE = {Frame.STALL: stack.stalled, Frame.HANG: stack.hung}
 _SPACES = re.compile(r" {2,}")
 # Behind an address, ": ", or a call's "at"; what is in a message's tail changes from run to run.
 _TAIL = re.compile(r"[\s.,:;-]+$")
@@ -109,30 +109,63 @@ def _frame(pattern: Pattern, function: str, body: Sequence[str], calls: Sequence
     function = stack.plain_name(function)
     if pattern.frame is Frame.NONE:
         return ""
-    if pattern.frame is Frame.LINE and function and relevant(function):
+    if pattern.frame is Frame.LINE and function and relevant(function, pattern.skip):
         return function
-    if pattern.frame is Frame.LOCK and (taker := _lock_taker(body)):
-        return taker
+    if pattern.frame in _QUOTED and (found := _QUOTED[pattern.frame](body, pattern.skip)):
+        return found
     choose = _CHOICE.get(pattern.frame, stack.first_relevant)
     for entries in calls:
-        found = choose(entries)
+        found = choose(entries, pattern.skip)
         if found:
             return found
     # Infrastructure says more than nothing.
-    return function or next((entry.function for entries in calls for entry in entries if entry.registers), "")
+    stood = next((entry.function for entries in calls for entry in entries if entry.registers), "")
+    return function or stood or next(_takers(body), "")
 
 
-def _lock_taker(body: Sequence[str]) -> str:
-    """The first function that tells something among those that took, or wanted, the locks at fault."""
+def _takers(body: Sequence[str]) -> Iterator[str]:
+    """The functions that took, or wanted, the locks that a report of lockdep lists at its beginning."""
     for line in body[:30]:
         if line.startswith(("the existing dependency", "stack backtrace")):
             break
         _, found, place = line.partition("at: ")
         match = _LOCK.match(place[:LIMIT]) if found else None
-        taker = stack.plain_name(match["fn"]) if match is not None else ""
-        if taker and relevant(taker) and taker not in DISPATCH:
-            return taker
-    return ""
+        if match is not None:
+            yield stack.plain_name(match["fn"])
+
+
+def _wanted(body: Sequence[str], skip: str) -> str:
+    """Who wanted the lock, or took the one before it; when both tell nothing, who made the order."""
+    for function in _takers(body):
+        if relevant(function, skip):
+            return function
+    return _after(body, "the existing dependency chain", skip)
+
+
+def _held(body: Sequence[str], _skip: str) -> str:
+    return next(_takers(body), "")
+
+
+def _became(body: Sequence[str], skip: str) -> str:
+    return _after(body, " which became ", skip)
+
+
+def _asked(body: Sequence[str], skip: str) -> str:
+    return _after(body, "page last allocated", skip)
+
+
+def _after(body: Sequence[str], heading: str, skip: str) -> str:
+    """The first function that tells something behind a line that holds `heading`."""
+    start = next(
+        (index for index, line in enumerate(body) if heading in line or line.startswith(heading.strip())), None
+    )
+    if start is None:
+        return ""
+    quoted = [entry for line in body[start + 1 : start + 60] for entry in stack.calls(line)]
+    return stack.first_relevant(quoted, skip)
+
+
+_QUOTED = {Frame.LOCK: _wanted, Frame.HOLDER: _held, Frame.BECAME: _became, Frame.PAGE: _asked}
 
 
 def _torn(pattern: Pattern, frame: str, calls: Sequence[Sequence[stack.Call]]) -> bool:

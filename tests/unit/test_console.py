@@ -60,6 +60,101 @@ def test_the_title_is_the_same_whatever_the_compiler_and_the_run() -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "title"),
+    [
+        (
+            ("BUG: workqueue leaked lock or atomic: kworker/0:0/0x00000001/4", "     last function: nh_work"),
+            (
+                "BUG: workqueue leaked atomic, lock or RCU: kworker/0:1[12]",
+                "     preempt=0x00000000 lock=0->1 RCU=0->0 workfn=nh_work",
+            ),
+            "BUG: workqueue leaked lock or atomic in nh_work",
+        ),
+        (
+            ("BUG: KASAN: double-free or invalid-free in nh_release+0x1/0x2",),
+            ("BUG: KASAN: invalid-free in nh_release+0x1/0x2",),
+            "KASAN: invalid-free in nh_release",
+        ),
+        (
+            ("divide error: 0000 [#1] SMP", "RIP: 0010:nh_rate+0x1/0x2"),
+            ("divide_error: 0000 [#1] SMP", "RIP: 0010:nh_rate+0x1/0x2"),
+            "divide error in nh_rate",
+        ),
+        (
+            ("WARNING: CPU: 1 PID: 9 at mm/rmap.c:12 nh_warn+0x5/0x10",),
+            ("WARNING: [nh] mm/rmap.c:12 at nh_warn+0x5/0x10, CPU#1: drive/9",),
+            "WARNING in nh_warn",
+        ),
+    ],
+)
+def test_the_title_is_the_same_in_every_kernel_version(old: tuple[str, ...], new: tuple[str, ...], title: str) -> None:
+    """Linux v6.4 says double-free, v6.9 workfn=, v5.8 misspelt divide_error, v6.19 the new WARNING."""
+    assert titles(text(*old)) == titles(text(*new)) == [title]
+
+
+def test_a_report_whose_first_line_lost_its_stamp_is_whole() -> None:
+    """Another CPU, or a program, wrote into it; the caller is known from the next line."""
+    console = text(
+        "foo baWARNING: suspicious RCU usage",
+        "[    1.000001][   T9] Call Trace:",
+        "[    1.000002][   T8] someone else",
+        "[    1.000003][   T9]  nh_walk+0x1/0x2",
+    )
+    (report,) = find(console)
+
+    assert report.title == "WARNING: suspicious RCU usage in nh_walk"
+    assert "someone else" not in report.text
+
+
+@pytest.mark.parametrize(
+    "line", ["DEBUG: KASAN: x in y+0x1/0x2", 'cmd="BUG: KASAN: x in y+0x1/0x2"', "no_BUG: KASAN: x"]
+)
+def test_a_word_that_goes_on_to_the_left_is_another(line: str) -> None:
+    assert titles(text(f"[    1.000001][   T9] {line}")) == []
+
+
+STACK = ("schedule+0x1/0x2", "nh_inner+0x1/0x2", "nh_asked+0x1/0x2", "vfs_ioctl+0x1/0x2", "do_syscall_64+0x1/0x2")
+
+
+@pytest.mark.parametrize(
+    ("first", "frames", "title"),
+    [
+        ("watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [drive:1]", STACK[1:], "BUG: soft lockup in nh_asked"),
+        ("INFO: task drive:1 blocked for more than 10 seconds.", STACK, "INFO: task hung in nh_inner"),
+        (
+            "INFO: task drive:1 blocked for more than 10 seconds.",
+            ("schedule+0x1/0x2", "synchronize_srcu+0x1/0x2", "mmu_notifier_unregister+0x1/0x2"),
+            "INFO: task hung in synchronize_rcu",
+        ),
+        (
+            "INFO: task drive:1 blocked for more than 10 seconds.",
+            ("schedule+0x1/0x2", "nh_inner+0x1/0x2", "rtnl_lock+0x1/0x2"),
+            "INFO: task hung in rtnl_lock",
+        ),
+        ("general protection fault: 0000 [#1]", ("memcpy+0x1/0x2", *STACK[1:]), "general protection fault in nh_inner"),
+        (
+            "BUG: memory leak",
+            ("kmalloc_trace+0x1/0x2", "sk_alloc+0x1/0x2", "nh_open+0x1/0x2"),
+            "memory leak in nh_open",
+        ),
+    ],
+)
+def test_the_frame_is_chosen_by_the_kind_of_report(first: str, frames: tuple[str, ...], title: str) -> None:
+    trace = ("Call Trace:", *(f" {frame}" for frame in frames))
+
+    assert titles(text(*(f"[    1.000001][   T9] {line}" for line in (first, *trace)))) == [title]
+
+
+def test_an_inlined_function_is_in_no_title() -> None:
+    """A report has the same title before and after it was symbolised."""
+    frames = (" nh_small mm/nh.c:1 [inline]", " nh_outer+0x1/0x2 mm/nh.c:2")
+
+    assert titles(text(f"[    1.0] {WARN.replace('try_to_unmap_one', 'memcpy')}", "Call Trace:", *frames)) == [
+        "WARNING in nh_outer"
+    ]
+
+
+@pytest.mark.parametrize(
     ("function", "plain", "named"),
     [
         ("foo.isra.0.constprop.3", "foo", "foo"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -92,9 +92,11 @@ def first(labelled: Labelled) -> Report | None:
 def reported(half: str) -> Iterator[tuple[Labelled, Report | None]]:
     """The logs with a report.
 
-    The tables were first made looking at the even half alone; on the odd half
-    they then found 99.0 %, 98.9 % of classes and 74.3 % of titles. After that
-    the table of infrastructure was widened looking at both.
+    What this says of logs that nobody here has seen: names of functions that
+    were collected looking at the even half alone gave 74.3 % of the odd half's
+    titles. The rules that stand now are by kind of function and by kind of
+    report, after syzkaller's; on both halves they gave 94.8 % before any of
+    their misses had been looked at, and 97.4 % since.
     """
     for labelled in corpus():
         if labelled.titles and (half == "all" or (int(labelled.name) % 2 == 1) == (half == "odd")):
@@ -126,6 +128,46 @@ def test_90_percent_of_titles_mean_the_same(half: str) -> None:
     ]
 
     assert len(other) <= len(results) // 10, other
+
+
+_STAMP = re.compile(rb"^(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[CT]\d+\])? ?", re.MULTILINE)
+RECORDINGS: dict[str, Callable[[bytes], bytes]] = {
+    "a serial line": lambda log: log.replace(b"\r", b"").replace(b"\n", b"\r\n"),
+    "syslog": lambda log: _STAMP.sub(rb"Nov 24 07:00:00 host kernel: \g<0>", log),
+    "with levels": lambda log: re.sub(rb"^(?=\[ *\d+\.)", b"<4>", log, flags=re.MULTILINE),
+    "without a clock": lambda log: _STAMP.sub(b"", log),
+}
+
+
+@pytest.mark.parametrize("recording", RECORDINGS.values(), ids=RECORDINGS)
+def test_it_does_not_matter_how_a_console_was_recorded(recording: Callable[[bytes], bytes]) -> None:
+    """But for those where lines of several callers mix, and the clock took their names with it."""
+    other = [
+        labelled.name
+        for labelled in corpus()
+        if named(first(labelled)) != named(next(iter(find(recording(labelled.log))), None))
+    ]
+
+    assert len(other) <= len(corpus()) // 100, other
+
+
+@pytest.mark.parametrize("torn", [b"foo ba", b"[   12.34"])
+def test_a_torn_first_line_hides_no_report(torn: bytes) -> None:
+    """Something stands before it on its line, and took its time and caller with it."""
+    missed = []
+    for labelled in corpus():
+        report = first(labelled)
+        if report is not None:
+            lines = labelled.log.split(b"\n")
+            lines[report.line - 1] = torn + _STAMP.sub(b"", lines[report.line - 1])
+            if named(next(iter(find(b"\n".join(lines))), None)) != named(report):
+                missed.append(labelled.name)
+
+    assert len(missed) <= len(corpus()) // 33, missed
+
+
+def named(report: Report | None) -> tuple[str, str] | None:
+    return (report.type, report.title) if report is not None else None
 
 
 def test_clean_logs_are_silent() -> None:

@@ -25,11 +25,19 @@ def match(text: str) -> tuple[Pattern, int] | None:
     if not present:
         return None
     asked = [pattern for pattern in PATTERNS if not present.isdisjoint(pattern.needles)]
+    vague = [pattern for pattern in asked if pattern.first]
+    asked = [pattern for pattern in asked if not pattern.first]
     for pattern in asked:
         if pattern.compiled.match(text) is not None:
             return pattern, 0
     for pattern in asked:
-        found = pattern.compiled.search(text) if pattern.anywhere else None
-        if found is not None:
+        found = pattern.compiled.search(text)
+        if found is not None and _begins(text, found.start()):
             return pattern, found.start()
-    return None
+    return next(((pattern, 0) for pattern in vague if pattern.compiled.match(text) is not None), None)
+
+
+def _begins(text: str, start: int) -> bool:
+    """A word begins there, or what was torn off before it looks different: "DEBUG: …" and "no_BUG: …" are no BUG."""
+    before, letter = text[start - 1], text[start]
+    return before not in "_=-\"'`" and not (before.isupper() and letter.isupper())

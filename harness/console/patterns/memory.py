@@ -11,6 +11,15 @@ from harness.console.pattern import Frame, Pattern, Role
 
 _ACCESS = r"(?P<access>Read|Write) (?:of size \d|at addr)"
 _AT_LEAST_READ = {"access": "", "ACCESS": "READ"}
+# What is read before it was written is often a packet or a key; those who pass it on or use it up are not to blame.
+_KMSAN = "*alloc_skb* netlink_ack *netlink_rcv_skb* *_encrypt crypto_* cipher_* drbg_* rng_*"
+# Who leaked is whoever asked, not the many that allocate for him.
+_LEAK = "*kmemleak* *mmap* *kmem* *slab* *alloc* *create_object* *idr_get* *list_lru_init* *asprintf* *dup pcpu_create*"
+# Nor is it whoever took the page from the allocator, or gave it back.
+_PAGE = (
+    "*free_page* *put_page* *get_page* *update_page* *release_page* *free_unref* folio* *page_frag_free* "
+    "*alloc* *vmap* *page_owner*"
+)
 
 PATTERNS = (
     Pattern(
@@ -22,7 +31,6 @@ PATTERNS = (
         frame=Frame.LINE,
         detail=_ACCESS,
         missing=_AT_LEAST_READ,
-        anywhere=True,
         sample="BUG: KASAN: slab-use-after-free in nh_release+0x12/0x340 [notifier_hold]",
         near_miss="kasan: KernelAddressSanitizer initialized (generic)",
     ),
@@ -35,7 +43,6 @@ PATTERNS = (
         frame=Frame.LINE,
         detail=_ACCESS,
         missing=_AT_LEAST_READ,
-        anywhere=True,
         sample="BUG: KASAN: null-ptr-deref in mmu_notifier_unregister+0x9a/0x100",
         near_miss="KASAN: null-ptr-deref in range [0x0000000000000018-0x000000000000001f]",
     ),
@@ -44,9 +51,9 @@ PATTERNS = (
         type="KASAN-INVALID-FREE",
         needles=("BUG",),
         regex=r"BUG: KASAN: (?P<what>double-free or invalid-free|double-free|invalid-free) in (?P<fn>[^\s+]{1,200})",
-        title="KASAN: {what} in {frame}",
+        title="KASAN: invalid-free in {frame}",
         frame=Frame.LINE,
-        anywhere=True,
+        skip="*slab_* *kfree* *vunmap* *vfree*",
         sample="BUG: KASAN: double-free in kfree+0x6d/0x120",
         near_miss="KASAN: double-free in kfree",
     ),
@@ -59,7 +66,6 @@ PATTERNS = (
         frame=Frame.LINE,
         detail=_ACCESS,
         missing=_AT_LEAST_READ,
-        anywhere=True,
         sample="BUG: KASAN: slab-out-of-bounds in memcpy+0x20/0x60",
         near_miss="BUG: KASAN: use-after-free in memcpy+0x20/0x60",
     ),
@@ -77,12 +83,10 @@ PATTERNS = (
         name="kmsan-leak",
         type="KMSAN-INFO-LEAK",
         needles=("BUG",),
-        regex=(
-            r"BUG: KMSAN: (?P<what>kernel-\w{0,16}-?infoleak(?:-after-free)?|kernel-infoleak(?:-after-free)?) in "
-            r"(?P<fn>[^\s+]{1,200})"
-        ),
+        regex=(r"BUG: KMSAN: (?P<what>kernel-(?:\w{1,16}-)?infoleak) in (?P<fn>[^\s+]{1,200})"),
         title="KMSAN: {what} in {frame}",
         frame=Frame.LINE,
+        skip=_KMSAN,
         sample="BUG: KMSAN: kernel-infoleak in copy_to_user+0x90/0x110",
         near_miss="BUG: KMSAN: uninit-value in foo+0x1/0x2",
     ),
@@ -90,9 +94,10 @@ PATTERNS = (
         name="kmsan-free",
         type="KMSAN-USE-AFTER-FREE-READ",
         needles=("BUG",),
-        regex=r"BUG: KMSAN: (?P<what>use-after-free) in (?P<fn>[^\s+]{1,200})",
+        regex=r"BUG: KMSAN: (?P<what>use-after-free|kernel-(?:usb-)?infoleak-after-free) in (?P<fn>[^\s+]{1,200})",
         title="KMSAN: {what} in {frame}",
         frame=Frame.LINE,
+        skip=_KMSAN,
         sample="BUG: KMSAN: use-after-free in shrink_folio_list+0x90/0x110",
         near_miss="BUG: KASAN: use-after-free in shrink_folio_list+0x90/0x110",
     ),
@@ -103,8 +108,20 @@ PATTERNS = (
         regex=r"BUG: KMSAN: (?P<what>uninit-value\S{0,24}) in (?P<fn>[^\s+]{1,200})",
         title="KMSAN: {what} in {frame}",
         frame=Frame.LINE,
+        skip=_KMSAN,
         sample="BUG: KMSAN: uninit-value in rmap_walk_anon+0x90/0x110",
         near_miss="KMSAN: uninit-value in rmap_walk_anon",
+    ),
+    Pattern(
+        name="kmsan-other",
+        type="KMSAN-UNKNOWN",
+        needles=("BUG",),
+        regex=r"BUG: KMSAN: (?P<what>[\w-]{1,40}) in (?P<fn>[^\s+]{1,200})",
+        title="KMSAN: {what} in {frame}",
+        frame=Frame.LINE,
+        skip=_KMSAN,
+        sample="BUG: KMSAN: unknown-origin in foo+0x90/0x110",
+        near_miss="BUG: KMSAN: uninit-value in foo+0x90/0x110",
     ),
     Pattern(
         name="kcsan-race",
@@ -172,8 +189,19 @@ PATTERNS = (
         needles=("UBSAN: ",),
         regex=r"UBSAN: Undefined behaviour in (?P<site>[\w./-]{1,128}:\d+)",
         title="UBSAN: undefined-behaviour in {frame}",
+        skip="*ubsan* *overflow*",
         sample="UBSAN: Undefined behaviour in drivers/block/floppy.c:1521:45",
         near_miss="UBSAN: shift-out-of-bounds in drivers/block/floppy.c:1521:45",
+    ),
+    Pattern(
+        name="ubsan-index",
+        type="MEMORY_SAFETY_UBSAN",
+        needles=("UBSAN: ",),
+        regex=r"UBSAN: (?P<what>array-index-out-of-bounds) in (?P<site>[\w./-]{1,128}:\d+)",
+        title="UBSAN: {what} in {frame}",
+        skip="*ubsan* *overflow*",
+        sample="UBSAN: array-index-out-of-bounds in mm/vmscan.c:4711:12",
+        near_miss="UBSAN: shift-out-of-bounds in mm/vmscan.c:4711:12",
     ),
     Pattern(
         name="ubsan",
@@ -181,7 +209,8 @@ PATTERNS = (
         needles=("UBSAN: ",),
         regex=r"UBSAN: (?P<what>[\w-]{1,40}) in (?P<site>[\w./-]{1,128}:\d+)",
         title="UBSAN: {what} in {frame}",
-        sample="UBSAN: array-index-out-of-bounds in mm/vmscan.c:4711:12",
+        skip="*ubsan* *overflow*",
+        sample="UBSAN: shift-out-of-bounds in drivers/block/floppy.c:1521:45",
         near_miss="UBSAN: in the list of options",
     ),
     Pattern(
@@ -190,6 +219,7 @@ PATTERNS = (
         needles=("[#",),
         regex=r"Internal error: UBSAN: (?P<what>[\w -]{1,60}?): [0-9a-f]{1,16} \[#\d+\]",
         title="UBSAN: {what} in {frame}",
+        skip="*ubsan* *overflow*",
         sample="Internal error: UBSAN: array index out of bounds: 00000000f2005512 [#1] PREEMPT SMP",
         near_miss="Internal error: Oops - BUG: 00000000f2000800 [#1] PREEMPT SMP",
     ),
@@ -200,6 +230,7 @@ PATTERNS = (
         regex=r"BUG (?P<cache>\S.{0,60}?) \((?:Not tainted|Tainted|[GP] )[^)]{0,200}\): (?P<what>[A-Z][^0-9]{0,80})",
         title="BUG: {what}",
         frame=Frame.NONE,
+        first=True,
         sample="BUG kmalloc-64 (Tainted: G    B             ): Poison overwritten",
         near_miss="BUG in the program (Tainted goods)",
     ),
@@ -220,6 +251,8 @@ PATTERNS = (
         needles=("BUG",),
         regex=r"BUG: Bad (?P<what>page state|page map|page cache) in process (?P<task>.{0,32}?) {1,2}(?:pfn|pte|ino):",
         title="BUG: Bad {what} in {frame}",
+        frame=Frame.PAGE,
+        skip=_PAGE,
         sample="BUG: Bad page state in process drive  pfn:0a1b2",
         near_miss="BUG: Bad page of the book",
     ),
@@ -239,7 +272,7 @@ PATTERNS = (
         needles=("BUG",),
         regex=r"BUG: memory leak$",
         title="memory leak in {frame}",
-        frame=Frame.LEAK,
+        skip=_LEAK,
         sample="BUG: memory leak",
         near_miss="possible memory leak in the test",
     ),
@@ -249,8 +282,8 @@ PATTERNS = (
         needles=("unreferenced object 0x",),
         regex=r"(?:kmemleak: )?unreferenced object 0x[0-9a-f]{4,16} \(size \d+\):",
         title="memory leak in {frame}",
-        frame=Frame.LEAK,
         role=Role.FOLLOWS,
+        skip=_LEAK,
         sample="unreferenced object 0xffff888012345678 (size 576):",
         near_miss="unreferenced object 0xdeadbeef in the script",
     ),
@@ -283,6 +316,7 @@ PATTERNS = (
         needles=("page allocation failure",),
         regex=r"(?P<task>.{1,32}?): page allocation failure: order:\d",
         title="page allocation failure in {frame}",
+        first=True,
         sample="drive: page allocation failure: order:4, mode:0x40cc0(GFP_KERNEL|__GFP_COMP), nodemask=(null)",
         near_miss="drive: page allocation failures so far: none",
     ),

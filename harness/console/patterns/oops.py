@@ -27,7 +27,6 @@ PATTERNS = (
             rf"on |$)"
         ),
         title="BUG: unable to handle kernel NULL pointer dereference in {frame}",
-        anywhere=True,
         sample="BUG: kernel NULL pointer dereference, address: 0000000000000018",
         near_miss="test: no NULL pointer dereference",
     ),
@@ -36,16 +35,34 @@ PATTERNS = (
         type="MEMORY_SAFETY_BUG",
         needles=("nable to handle ",),
         regex=(
-            rf"{_UNABLE}(?:paging request|page fault|access to user memory outside uaccess routines|"
-            rf"execut\w{{1,8}}.{{1,32}}|"
-            r"write to read-only memory|read from unreadable memory|data access(?: on (?:read|write))?|"
-            r"instruction fetch|"
-            r"pointer dereference in virtual kernel address space|unaligned access|unknown.{1,24})(?:,? at | for |$)"
+            rf"{_UNABLE}(?:paging request|page fault|execut\w{{1,8}}.{{1,32}}|write to read-only memory|"
+            r"read from unreadable memory|data access(?: on (?:read|write))?|instruction fetch|"
+            r"(?:pointer dereference|paging request) in virtual (?:kernel|user) address space|"
+            r"unaligned access|unknown.{1,24})(?:,? at | for |$)"
         ),
         title="BUG: unable to handle kernel paging request in {frame}",
-        anywhere=True,
         sample="BUG: unable to handle page fault for address: ffffc90000a1b000",
         near_miss="usb: unable to handle the load",
+    ),
+    Pattern(
+        name="user-access",
+        type="MEMORY_SAFETY_BUG",
+        needles=("nable to handle ",),
+        regex=rf"{_UNABLE}access to user memory(?: (?:outside|without) uaccess routines)?(?:,? at |$)",
+        title="BUG: unable to handle kernel access to user memory in {frame}",
+        sample="Unable to handle kernel access to user memory outside uaccess routines at virtual address 20000040",
+        near_miss="Unable to handle kernel paging request at virtual address 0000000020000040",
+    ),
+    Pattern(
+        # The rest of the line came in a second printk(), and somebody else's between.
+        name="bad-address-torn",
+        type="MEMORY_SAFETY_BUG",
+        needles=("nable to handle ",),
+        regex=r"BUG: [Uu]nable to handle kernel\s*$",
+        title="BUG: unable to handle kernel",
+        frame=Frame.NONE,
+        sample="BUG: unable to handle kernel",
+        near_miss="BUG: unable to handle kernel paging request at 00000000ffffff8a",
     ),
     Pattern(
         name="general-protection",
@@ -56,7 +73,6 @@ PATTERNS = (
             r"[0-9a-f]{4} "
         ),
         title="general protection fault in {frame}",
-        anywhere=True,
         sample=(
             "Oops: general protection fault, probably for non-canonical address 0xdffffc0000000003: 0000 [#1] SMP KASAN"
         ),
@@ -67,14 +83,15 @@ PATTERNS = (
         type="DoS",
         needles=("[#",),
         regex=(
-            r"(?:Oops: )?(?P<what>divide error|overflow|bounds|invalid TSS|alignment check|"
+            r"(?:Oops: )?(?:divide_error|(?P<what>divide error|overflow|bounds|invalid TSS|alignment check|"
             r"segment not present|coprocessor segment overrun|coprocessor error|SIMD exception|int3|debug|"
             r"control protection|"
-            r"double fault|kernel stack overflow \([a-z -]{1,24}\)|unknown NMI error|virtualization exception): "
+            r"double fault|kernel stack overflow \([a-z -]{1,24}\)|unknown NMI error|virtualization exception)): "
             r"[0-9a-f]{4} \[#\d+\]"
         ),
         title="{what} in {frame}",
         role=Role.FOLLOWS,
+        missing={"what": "divide error"},
         sample="divide error: 0000 [#1] PREEMPT SMP",
         near_miss="traps: drive[123] trap divide error ip:401020 [#1]",
     ),
@@ -103,7 +120,6 @@ PATTERNS = (
         needles=("BUG",),
         regex=r"[kK]ernel BUG at (?P<site>lib/list_debug\.c:\d+)!",
         title="BUG: corrupted list in {frame}",
-        anywhere=True,
         sample="kernel BUG at lib/list_debug.c:47!",
         near_miss="kernel BUG at mm/rmap.c:1233!",
     ),
@@ -113,7 +129,7 @@ PATTERNS = (
         needles=("BUG",),
         regex=r"[kK]ernel BUG at (?P<site>mm/usercopy\.c:\d+)!",
         title="BUG: bad usercopy in {frame}",
-        anywhere=True,
+        skip="*usercopy* *__check*",
         sample="kernel BUG at mm/usercopy.c:102!",
         near_miss="kernel BUG at mm/rmap.c:1233!",
     ),
@@ -123,7 +139,7 @@ PATTERNS = (
         needles=("BUG",),
         regex=r"[kK]ernel BUG at (?:(?P<site>[\w./()+-]{1,160}:\d+)!|(?P<fn>[\w.]{1,128})\S{0,40} \[)",
         title="kernel BUG in {frame}",
-        anywhere=True,
+        skip="skb_*",
         sample="kernel BUG at mm/rmap.c:1233!",
         near_miss="this kernel BUG at my desk",
     ),
@@ -215,6 +231,18 @@ PATTERNS = (
         near_miss="Oops: something went wrong, try again",
     ),
     Pattern(
+        # What die() was told, on any architecture: it counts its calls.
+        name="die",
+        type="DoS",
+        needles=("[#",),
+        regex=r"(?P<what>[A-Za-z#][^\[\n]{2,80}?)(?:: [0-9a-f]{4,16})?(?:, sig: \d+)? ?\[#\d{1,3}\]",
+        title="{what} in {frame}",
+        role=Role.FOLLOWS,
+        first=True,
+        sample="Reserved instruction in kernel code[#1]:",
+        near_miss="bisect: 12 commits [#1: good]",
+    ),
+    Pattern(
         name="rust-panic",
         type="BUG",
         needles=("panicked at ",),
@@ -222,6 +250,7 @@ PATTERNS = (
         title="{what} in {frame}",
         detail=r"^(?P<what>(?!rust_kernel)[a-zA-Z][^\n]{4,120})$",
         missing={"what": "rust_kernel: panicked"},
+        skip="*rust_begin_unwind*",
         sample="rust_kernel: panicked at drivers/android/binder/process.rs:12:34:",
         near_miss="rust_kernel: loaded at boot",
     ),
@@ -232,7 +261,7 @@ PATTERNS = (
         regex=r"Kernel panic - not syncing: stack-protector: Kernel stack is corrupted in: (?P<fn>[\w.<>:$]{1,200})",
         title="kernel panic: stack is corrupted in {frame}",
         frame=Frame.LINE,
-        anywhere=True,
+        skip="*stack_chk*",
         sample=(
             "Kernel panic - not syncing: stack-protector: Kernel stack is corrupted in: udp4_lib_lookup2+0x7ea/0x7f0"
         ),
@@ -245,8 +274,32 @@ PATTERNS = (
         regex=r"Kernel panic - not syncing: corrupted stack end detected inside scheduler",
         title="kernel panic: corrupted stack end in {frame}",
         frame=Frame.STALL,
+        skip="*schedule* retint_kernel",
         sample="Kernel panic - not syncing: corrupted stack end detected inside scheduler",
         near_miss="Kernel panic - not syncing: corrupted stack",
+    ),
+    Pattern(
+        name="panic-stack-overflow",
+        type="DoS",
+        needles=("ernel panic - not syncing",),
+        regex=r"Kernel panic - not syncing: kernel stack overflow",
+        title="kernel stack overflow in {frame}",
+        frame=Frame.STALL,
+        skip="*bad_stack*",
+        role=Role.FOLLOWS,
+        sample="Kernel panic - not syncing: kernel stack overflow",
+        near_miss="Kernel panic - not syncing: stack overflow",
+    ),
+    Pattern(
+        name="panic-ldisc",
+        type="DoS",
+        needles=("ernel panic - not syncing",),
+        regex=r"Kernel panic - not syncing: Couldn't open N_TTY ldisc",
+        title="kernel panic: Couldn't open N_TTY ldisc",
+        frame=Frame.NONE,
+        role=Role.FOLLOWS,
+        sample="Kernel panic - not syncing: Couldn't open N_TTY ldisc for ptm1 --- error -12.",
+        near_miss="tty: Couldn't open N_TTY ldisc for ptm1",
     ),
     Pattern(
         name="panic-consequence",
@@ -255,12 +308,11 @@ PATTERNS = (
         regex=(
             r"Kernel panic - not syncing: (?P<what>Fatal exception(?=$| in interrupt)|[\w: ]{0,24}panic_on_warn "
             r"set|Machine halted|Fatal hardware|"
-            r"Aiee, killing interrupt handler!|kernel stack overflow|Oops(?=$|:)|RCU Stall|rcu_tree: stall)"
+            r"Aiee, killing interrupt handler!|Oops(?=$|:)|RCU Stall|rcu_tree: stall)"
         ),
         title="kernel panic: {what}",
         frame=Frame.NONE,
         role=Role.FOLLOWS,
-        anywhere=True,
         sample="Kernel panic - not syncing: Fatal exception in interrupt",
         near_miss="Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b",
     ),
@@ -275,7 +327,6 @@ PATTERNS = (
         title="kernel panic: {what}",
         frame=Frame.NONE,
         role=Role.FOLLOWS,
-        anywhere=True,
         sample="Kernel panic - not syncing: softlockup: hung tasks",
         near_miss="Kernel panic - not syncing: Fatal exception",
     ),
@@ -287,7 +338,6 @@ PATTERNS = (
         title="kernel panic: {what}",
         frame=Frame.NONE,
         role=Role.FOLLOWS,
-        anywhere=True,
         sample="Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)",
         near_miss="Kernel panic - not syncing: panic_on_warn set ...",
     ),
