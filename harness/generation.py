@@ -18,21 +18,34 @@ Document = dict[str, Any]
 
 # The cgroup is filled by any two of these, and by the pressure alone.
 _LIMIT = "16M"
-_SIZES = ("64K", "1M", "4M")
+_SIZES = ("64K", "1M", "4M", "8K")
 _PRESSURES = {"memcg-charge": "24M", "memory-reclaim": "8M"}
-# What a driver that trusts the patch may answer; others are faults of the subscriber's own.
+# What a driver that trusts the patch may answer.
 _POLICIES = ("accept", "eagain-mayfail", "eagain-reclaim")
+# And what the kernel complains of, with two stack traces for each answer: on two pages only.
+_SIZE_OF_THE_WRONG = "8K"
+_WRONG: tuple[Document, ...] = (
+    {"policy": "eagain-always"},
+    {"policy": "errno", "errno": "EBUSY", "when": "always"},
+    {"policy": "errno", "errno": "ENOMEM", "when": "mayfail"},
+)
 _STEPS_MAX = 12
 
 
 @dataclass
 class _Buffer:
-    """What is known of a buffer. seed: its content, None where nothing is promised. coherent: the device sees it."""
+    """What is known of a buffer. seed: its content, None where nothing is promised. coherent: the device sees it.
+
+    moved: it is no longer where its subscribers look.
+    """
 
     kind: str
+    size: str
     seed: int | None = None
     coherent: bool = True
     writable: bool = True
+    moved: bool = False
+    locked: bool = False
 
 
 @dataclass
@@ -41,6 +54,7 @@ class _World:
 
     buffers: dict[str, _Buffer]
     watches: dict[str, str]
+    intervals: frozenset[str] = frozenset()
     held: set[str] = field(default_factory=set)
     child: bool = False
     presser: bool = False
@@ -72,22 +86,12 @@ class _World:
 def scenarios(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Document:
     """A scenario document, ready to be written as YAML."""
     kinds = draw(st.lists(st.sampled_from(("anon", "shmem")), min_size=1, max_size=2))
-    buffers = {f"buffer{number}": _Buffer(kind) for number, kind in enumerate(kinds)}
-    sizes = {name: draw(st.sampled_from(_SIZES)) for name in buffers}
-    watches = {
-        f"device{number}": name
-        for number, name in enumerate(draw(st.lists(st.sampled_from(sorted(buffers)), min_size=1, max_size=3)))
-    }
-    subscribers = {
-        name: {
-            "buffer": buffer,
-            "policy": draw(st.sampled_from(_POLICIES)),
-            "interface": draw(st.sampled_from(("register", "get"))),
-            "end": draw(st.booleans()),
-        }
-        for name, buffer in watches.items()
-    }
-    world = _World(buffers, watches)
+    buffers = {f"buffer{number}": _Buffer(kind, draw(st.sampled_from(_SIZES))) for number, kind in enumerate(kinds)}
+    names = draw(st.lists(st.sampled_from(sorted(buffers)), min_size=1, max_size=3))
+    watches = {f"device{number}": name for number, name in enumerate(names)}
+    subscribers = {name: {"buffer": buffer} | draw(_subscriber(buffers[buffer])) for name, buffer in watches.items()}
+    intervals = frozenset(name for name, subscriber in subscribers.items() if subscriber["interface"] == "interval")
+    world = _World(buffers, watches, intervals)
     for name in buffers:
         _touch(world, name)
     # One list of plain values: whatever Hypothesis leaves out of it, the rest is a scenario still.
@@ -98,11 +102,22 @@ def scenarios(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Document:
         "summary": "Found by harness explore.",
         "default": False,
         "cgroup": {"max": _LIMIT},
-        "buffers": {name: {"kind": buffer.kind, "size": sizes[name]} for name, buffer in buffers.items()},
+        "buffers": {name: {"kind": buffer.kind, "size": buffer.size} for name, buffer in buffers.items()},
         "subscribers": subscribers,
         "steps": world.steps,
-        "exercised": {"callbacks": 1},
+        "exercised": {"invalidates": 1} if len(intervals) == len(watches) else {"callbacks": 1},
     }
+
+
+@st.composite
+def _subscriber(draw: Callable[[st.SearchStrategy[Any]], Any], buffer: _Buffer) -> Document:
+    interface = draw(st.sampled_from(("register", "get", "interval")))
+    if interface == "interval":
+        # The patch gives an interval no right to refuse, and it has no end.
+        return {"interface": interface, "policy": "accept"}
+    wrong = _WRONG if buffer.size == _SIZE_OF_THE_WRONG else ()
+    answers: Document = draw(st.sampled_from((*({"policy": policy} for policy in _POLICIES), *wrong)))
+    return answers | {"interface": interface, "end": draw(st.booleans())}
 
 
 def _touch(world: _World, name: str) -> None:
@@ -115,7 +130,7 @@ def _hold(world: _World) -> None:
     if device in world.held:
         world.held.discard(device)
         world.steps.append({"release": device})
-    elif buffer.writable:
+    elif buffer.writable and not buffer.moved:
         world.held.add(device)
         # Taken for writing, so what is held is what is mapped, copied before if need be.
         buffer.coherent = all(other == device or world.watches[other] != world.watches[device] for other in world.held)
@@ -123,7 +138,10 @@ def _hold(world: _World) -> None:
 
 
 def _cold(world: _World) -> None:
-    world.steps.append({"advise": world.a_buffer(), "advice": "cold"})
+    """Not what is locked: madvise() answers EINVAL."""
+    name = world.a_buffer()
+    if not world.buffers[name].locked:
+        world.steps.append({"advise": name, "advice": "cold"})
 
 
 def _press(world: _World) -> None:
@@ -141,7 +159,9 @@ def _cold_and_press(world: _World) -> None:
 
 
 def _page_out(world: _World) -> None:
-    world.steps.append({"pressure": "pageout", "buffer": world.a_buffer()})
+    name = world.a_buffer()
+    if not world.buffers[name].locked:
+        world.steps.append({"pressure": "pageout", "buffer": name})
 
 
 def _wait(world: _World) -> None:
@@ -179,7 +199,8 @@ def _device_check(world: _World) -> None:
 
 def _policy(world: _World) -> None:
     device, _ = world.a_device()
-    world.steps.append({"policy": device, "to": world.pick(_POLICIES)})
+    if device not in world.intervals:
+        world.steps.append({"policy": device, "to": world.pick(_POLICIES)})
 
 
 def _protect(world: _World) -> None:
@@ -193,22 +214,65 @@ def _replace(world: _World) -> None:
     """MAP_FIXED over it: the device goes on holding what was mapped before."""
     name = world.a_buffer()
     buffer = world.buffers[name]
-    buffer.seed, buffer.coherent, buffer.writable = None, False, True
+    buffer.seed, buffer.coherent, buffer.writable, buffer.locked = None, False, True, False
     world.steps.append({"replace": name})
 
 
 def _discard(world: _World) -> None:
     name = world.a_buffer()
     buffer = world.buffers[name]
-    if buffer.kind == "anon":
+    if buffer.kind == "anon" and not buffer.locked:
         buffer.seed, buffer.coherent = None, False
         world.steps.append({"advise": name, "advice": "dontneed"})
+
+
+def _give_up(world: _World) -> None:
+    """MADV_FREE: reclaim may take the pages, or give back what was written; a held one must stay."""
+    name = world.a_buffer()
+    buffer = world.buffers[name]
+    if buffer.kind == "anon" and not buffer.locked:
+        buffer.seed, buffer.coherent = None, False
+        world.steps.append({"advise": name, "advice": "free"})
+
+
+def _move(world: _World) -> None:
+    name = world.a_buffer()
+    world.buffers[name].moved = True
+    world.steps.append({"move": name, "shift": world.pick(("4K", "0"))})
+
+
+def _lock(world: _World) -> None:
+    name = world.a_buffer()
+    buffer = world.buffers[name]
+    world.steps.append({"unlock" if buffer.locked else "lock": name})
+    buffer.locked = not buffer.locked
+
+
+def _forget(world: _World) -> None:
+    """Accessed bits, or soft-dirty ones, which opens a range over the whole address space."""
+    world.steps.append({"write": "/proc/self/clear_refs", "value": int(world.pick(("4", "1")))})
+
+
+def _leave(world: _World) -> None:
+    """A subscriber goes, with all that it holds, and another one of its name comes."""
+    device, _ = world.a_device()
+    world.held.discard(device)
+    if not world.presser:
+        world.steps += [{"unsubscribe": device}, {"subscribe": device}]
+
+
+def _begin(world: _World) -> None:
+    """Blocks for ever where an end was lost."""
+    if world.intervals and not world.presser:
+        world.steps.append(
+            {"read-begin": world.pick(sorted(world.intervals)), "expect": {"result": 0}},
+        )
 
 
 def _fork(world: _World) -> None:
     """From then on a write by the user may copy what the device holds by get_user_pages."""
     if world.child:
-        world.steps.append({"end": "child"})
+        world.steps.append({world.pick(("end", "kill", "mrelease")): "child"})
     else:
         for buffer in world.buffers.values():
             buffer.coherent = False
@@ -232,6 +296,12 @@ _MOVES: tuple[Callable[[_World], None], ...] = (
     _discard,
     _replace,
     _fork,
+    _move,
+    _give_up,
+    _begin,
+    _forget,
+    _lock,
+    _leave,
 )
 # Which move, and what decides within it: there are fewer than 64 ways in each.
 _MOVE = st.tuples(st.integers(0, len(_MOVES) - 1), st.integers(0, 63))
