@@ -45,6 +45,17 @@ class AtMost:
 
 
 @dataclass(frozen=True)
+class AtLeast:
+    """Ours is at least this, in the unit of the quantity."""
+
+    least: float
+
+    def reached(self, ours: float, peer: float) -> bool:  # noqa: ARG002 - a target is asked about both
+        """Whether the median says so."""
+        return ours >= self.least
+
+
+@dataclass(frozen=True)
 class AtMostTimes:
     """Ours is at most so many times the peer's."""
 
@@ -55,7 +66,7 @@ class AtMostTimes:
         return ours <= self.factor * peer
 
 
-Target = Faster | AtMost | AtMostTimes
+Target = Faster | AtLeast | AtMost | AtMostTimes
 
 
 @dataclass(frozen=True)

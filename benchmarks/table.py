@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from benchmarks.figure import AtMost, AtMostTimes, Faster, Figure, Row, Target
+from benchmarks.figure import AtLeast, AtMost, AtMostTimes, Faster, Figure, Row, Target
 from benchmarks.results import Result, Spread
 
 _UNITS = {"s": "s", "ns": "ns", "mib": "MiB"}
@@ -67,6 +67,8 @@ def _wanted(target: Target | None, unit: str) -> str:
     match target:
         case Faster(times):
             return f"≥ {times:g} × faster"
+        case AtLeast(least):
+            return f"≥ {least:g} {unit}".strip()
         case AtMost(limit):
             return f"≤ {limit:g} {unit}".strip()
         case AtMostTimes(factor):
