@@ -116,13 +116,14 @@ def _subscribe(scenario: Scenario, name: str) -> str:
 
 
 def _step(scenario: Scenario, number: int, step: Step) -> Iterator[Command]:
-    """The lines of a step; only the last is done in the background, and must say what is expected."""
+    """The lines of a step; only the last is done in the background, or again, and must say what is expected."""
     where = f"@{step.process} " if step.process else ""
     *before, last = _lines(scenario, step)
     for line in before:
         yield Command(number, where + line)
     thread = f"&{step.background} " if step.background else ""
-    yield Command(number, where + thread + last, step.expect)
+    again = "+ " if step.again else ""
+    yield Command(number, where + thread + again + last, step.expect)
 
 
 def _lines(scenario: Scenario, step: Step) -> Sequence[str]:

@@ -140,19 +140,24 @@ static void run_until(void)
 	reply("value", value);
 }
 
-/* Would a driver that builds on an interval get on?  -ETIMEDOUT: an end was lost. */
+/*
+ * Would a driver that builds on an interval get on?  -ETIMEDOUT: an end was lost.
+ * With locked=1 it holds its object's mutex meanwhile, as no driver may.
+ */
 static void run_read_begin(void)
 {
 	struct nh_read_begin argument = {
 		.limit_ms = (uint32_t)number_argument("limit_ms", 1000, 1, NH_WAIT_MS_MAX),
 	};
 
-	must_ioctl(subscriber_argument(), NH_READ_BEGIN, &argument);
+	must_ioctl(subscriber_argument(),
+		   number_argument("locked", 0, 0, 1) ? NH_READ_BEGIN_LOCKED : NH_READ_BEGIN,
+		   &argument);
 	reply_signed("result", argument.result);
 	reply("sequence", argument.sequence);
 }
 
-/* closed: callbacks of policy=wait wait from now on; open: no more. */
+/* closed: callbacks of policy=wait wait from now on; open: no more.  Also for mayfail-fence. */
 static void run_fence(void)
 {
 	static const struct name_value states[] = { { "closed", 0 }, { "open", 1 }, { NULL, 0 } };
@@ -167,6 +172,7 @@ static void run_build(void)
 	struct nh_build argument = {
 		.how = (uint32_t)choice_argument("how", hows, "get"),
 		.alloc = (uint32_t)number_argument("alloc", 1, 0, 64),
+		.together = (uint32_t)number_argument("together", 1, 1, TASKS_MAX),
 	};
 
 	must_ioctl(subscriber, NH_BUILD, &argument);
@@ -187,8 +193,8 @@ const struct verb device_verbs[] = {
 	{ "same", run_same, "name!" },
 	{ "stats", run_stats, "name!" },
 	{ "until", run_until, "name! counter! min" },
-	{ "read-begin", run_read_begin, "name! limit_ms" },
+	{ "read-begin", run_read_begin, "name! limit_ms locked" },
 	{ "fence", run_fence, "name! state!" },
-	{ "build", run_build, "name! how alloc" },
+	{ "build", run_build, "name! how alloc together" },
 	{ NULL, NULL, NULL }
 };

@@ -4,12 +4,13 @@
  *
  * Reads commands from standard input, one a line:
  *
- *	[@PROCESS] [&THREAD] verb [value ...] [key=value ...]
+ *	[@PROCESS] [&THREAD [+]] verb [value ...] [key=value ...]
  *
  * A value without a key belongs to the verb's next key in the order of the tables
  * of verbs, where a key with '!' must be given.  Sizes take K, M or G, double
  * quotes keep spaces together, '#' starts a comment.  "&name" runs the command in
- * the background (see threads.c), "@name" in a child process (see processes.c).
+ * the background (see threads.c), there with "+" again and again until it is waited
+ * for, and "@name" in a child process (see processes.c).
  * Each command is answered by one line of JSON, in order:
  *
  *	{"step": 1, "verb": "touch", "ok": true, "pages": 4096, "minflt": 4096, ..., "ms": 9}
@@ -62,6 +63,24 @@ static const struct verb *find_verb(const char *name)
 	fail(EINVAL, "no verb \"%s\"; the verbs:%s", name, known);
 }
 
+/* Until it fails, or is not wanted any more; the answer is that of the last time. */
+static void run_again(char *rest)
+{
+	const char *word = next_word(&rest);
+	uint64_t times = 0;
+
+	if (!word || !command->quiet)
+		fail(EINVAL, "a verb in the background, as in \"&busy + charge size=1M\"");
+	command->verb = find_verb(word);
+	parse_arguments(rest);
+	do {
+		begin_answer(command->verb->name);
+		command->verb->run();
+		times++;
+	} while (!__atomic_load_n(&command->enough, __ATOMIC_RELAXED));
+	reply("times", times);
+}
+
 static void run(char *rest)
 {
 	const char *word = next_word(&rest);
@@ -72,6 +91,8 @@ static void run(char *rest)
 		run_in_process(word + 1, rest);
 	} else if (*word == '&') {
 		run_in_background(word + 1, rest);
+	} else if (!strcmp(word, "+")) {
+		run_again(rest);
 	} else {
 		command->verb = find_verb(word);
 		parse_arguments(rest);
@@ -90,6 +111,7 @@ void obey(struct command *one, const char *line)
 	one->argument_count = 0;
 	one->answer_length = 0;
 	one->relayed = false;
+	one->signals = 0;
 	one->start_s = now_s();
 	one->last_output_s = one->start_s;
 	if (setjmp(one->failed)) {
@@ -103,6 +125,8 @@ void obey(struct command *one, const char *line)
 			fail(E2BIG, "a line has less than %zu characters", sizeof(one->line));
 		strcpy(one->line, line);
 		run(one->line);
+		if (one->signals)
+			reply("signals", (uint64_t)one->signals);
 		if (!one->relayed)
 			reply("ms", (uint64_t)((now_s() - one->start_s) * 1000));
 	}
@@ -164,5 +188,6 @@ int main(int argc, char **argv)
 	}
 	/* A child process that ended is an answer and not a death. */
 	signal(SIGPIPE, SIG_IGN);
+	expect_interruptions();
 	return serve(stdin);
 }

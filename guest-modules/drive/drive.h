@@ -4,6 +4,7 @@
 #define _DRIVE_H
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -51,6 +52,8 @@ struct command {
 	size_t answer_length;
 	bool quiet;		/* it runs in the background: no progress is printed */
 	bool relayed;		/* the answer is another task's */
+	bool enough;		/* what is done again and again is done the last time */
+	volatile sig_atomic_t signals;	/* that interrupted it */
 	double start_s;
 	double last_output_s;
 };
@@ -139,6 +142,7 @@ void forget_subscribers(void);
 /* threads.c, processes.c */
 void run_in_background(const char *name, const char *line);
 void forget_threads(void);
+void expect_interruptions(void);
 void run_in_process(const char *name, const char *line);
 
 extern const struct verb buffer_verbs[];

@@ -35,6 +35,7 @@ static void run_log(void)
 	reply("capacity", header.capacity);
 	reply("violations", counters.violations);
 	reply("saturated", counters.saturated);
+	reply("aborted", counters.aborted);
 }
 
 static void run_log_reset(void)

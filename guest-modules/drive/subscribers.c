@@ -18,6 +18,8 @@ static const struct name_value policies[] = {
 	{ "wait", NH_WAIT_FENCE },
 	{ "mutex", NH_WAIT_MUTEX },
 	{ "mayfail-trylock", NH_MAYFAIL_TRYLOCK },
+	{ "mayfail-fence", NH_MAYFAIL_FENCE },
+	{ "block-mutex", NH_BLOCK_MUTEX },
 	{ NULL, 0 }
 };
 
@@ -34,6 +36,8 @@ static const struct name_value interfaces[] = {
 	{ "interval", NH_SUB_INTERVAL },
 	{ NULL, 0 }
 };
+
+#define INTERRUPTIONS_MAX 1000
 
 static struct subscriber subscribers[SUBSCRIBERS_MAX];
 
@@ -64,6 +68,7 @@ void must_ioctl(const struct subscriber *subscriber, unsigned long request, void
 		fail_errno(command->verb->name);
 }
 
+/* A signal interrupts mmu_notifier_register() (mm_take_all_locks()): then once more. */
 static void run_subscribe(void)
 {
 	const char *name = new_name();
@@ -77,6 +82,7 @@ static void run_subscribe(void)
 		.wait_ms = (uint32_t)number_argument("wait_ms", 500, 0, NH_WAIT_MS_MAX),
 		.flags = (uint32_t)choice_argument("interface", interfaces, "register"),
 	};
+	uint64_t interrupted = 0;
 	size_t i;
 	int fd;
 
@@ -85,9 +91,11 @@ static void run_subscribe(void)
 	fd = open("/dev/notifier_hold", O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		fail_errno("/dev/notifier_hold");
-	if (ioctl(fd, NH_SUBSCRIBE, &argument)) {
+	while (ioctl(fd, NH_SUBSCRIBE, &argument)) {
 		int error = errno;
 
+		if (error == EINTR && interrupted++ < INTERRUPTIONS_MAX)
+			continue;
 		close(fd);
 		fail(error, "subscribe: %s", strerror(error));
 	}
@@ -101,6 +109,7 @@ static void run_subscribe(void)
 	subscribers[i].addr = buffer->addr;
 	subscribers[i].size = buffer->size;
 	reply("subscriber", argument.subscriber);
+	reply("interrupted", interrupted);
 }
 
 static void run_policy(void)

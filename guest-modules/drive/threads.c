@@ -1,20 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Commands in the background: "&NAME verb ..." runs in a thread of its own and is
- * answered at once, "wait NAME" answers with what it said at its end.
+ * answered at once, "wait NAME" answers with what it said at its end.  In between
+ * one can see that it sleeps ("asleep NAME"), and interrupt it ("interrupt NAME").
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "drive.h"
 
 struct thread {
 	char name[NAME_BYTES];	/* empty: the entry is free */
 	pthread_t id;
+	pid_t tid;	/* 0: it has not begun */
 	struct command *command;
 	char *line;	/* verb and arguments */
 };
@@ -38,6 +44,7 @@ static void *run_thread(void *argument)
 	struct thread *thread = argument;
 	cpu_set_t set;
 
+	__atomic_store_n(&thread->tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
 	memset(&set, 0xff, sizeof(set));
 	sched_setaffinity(0, sizeof(set), &set);
 	obey(thread->command, thread->line);
@@ -73,6 +80,7 @@ void run_in_background(const char *name, const char *line)
 	}
 	thread->command->step = command->step;
 	thread->command->quiet = true;
+	thread->tid = 0;
 	strcpy(thread->name, name);
 	error = pthread_create(&thread->id, NULL, run_thread, thread);
 	if (error) {
@@ -83,19 +91,99 @@ void run_in_background(const char *name, const char *line)
 	answer_text(", \"thread\": \"%s\"", name);
 }
 
-/* Its command's own answer, good or bad. */
-static void run_wait(void)
+static struct thread *thread_argument(void)
 {
 	const char *name = find_argument("name");
 	struct thread *thread = find_thread(name);
-	int error;
 
 	if (!*name || !thread)
 		fail(ENOENT, "no thread is named \"%s\"", name);
+	return thread;
+}
+
+/*
+ * R, S, D, ... of /proc/TID/stat; 0 before it has begun, and when it is gone.  On
+ * little stack: it may hold the mmap_lock that a page fault of ours would need.
+ */
+static char thread_state(struct thread *thread)
+{
+	pid_t tid = __atomic_load_n(&thread->tid, __ATOMIC_ACQUIRE);
+	char path[64], text[512];
+	const char *found;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	if (!tid || !read_file(path, text, sizeof(text)))
+		return 0;
+	found = strrchr(text, ')');
+	return found && found[1] ? found[2] : 0;
+}
+
+/* Wait until it waits for something itself. */
+static void run_asleep(void)
+{
+	struct thread *thread = thread_argument();
+	double end_s = now_s() + AWAIT_LIMIT_MS / 1000.0;
+	char state;
+
+	while ((state = thread_state(thread)) != 'S' && state != 'D') {
+		if (now_s() > end_s)
+			fail(ETIMEDOUT, "thread %s does not sleep after %d ms", thread->name,
+			     AWAIT_LIMIT_MS);
+		nanosleep(&(struct timespec){ .tv_nsec = AWAIT_PAUSE_NS }, NULL);
+	}
+	reply_bool("uninterruptible", state == 'D');
+}
+
+static void notice(int number)
+{
+	(void)number;
+	if (command)
+		command->signals++;
+}
+
+/* Without SA_RESTART.  Early, since its code may not be there when all else waits. */
+void expect_interruptions(void)
+{
+	struct sigaction action = { .sa_handler = notice };
+
+	sigaction(SIGUSR1, &action, NULL);
+}
+
+/*
+ * By a signal that is handled: system calls that can be interrupted are.  With
+ * `noticed` again and again, until the thread has handled so many.
+ */
+static void run_interrupt(void)
+{
+	struct thread *thread = thread_argument();
+	pid_t tid = __atomic_load_n(&thread->tid, __ATOMIC_ACQUIRE);
+	uint64_t noticed = number_argument("noticed", 0, 0, 1000000);
+	double end_s = now_s() + AWAIT_LIMIT_MS / 1000.0;
+	int before = thread->command->signals;
+
+	for (;;) {
+		if (!tid || syscall(SYS_tgkill, getpid(), tid, SIGUSR1))
+			fail(ESRCH, "thread %s has not begun, or is gone", thread->name);
+		if ((uint64_t)(thread->command->signals - before) >= noticed)
+			break;
+		if (now_s() > end_s)
+			fail(ETIMEDOUT, "thread %s noticed %d signals in %d ms", thread->name,
+			     thread->command->signals - before, AWAIT_LIMIT_MS);
+		sched_yield();
+	}
+}
+
+/* Its command's own answer, good or bad. */
+static void run_wait(void)
+{
+	struct thread *thread = thread_argument();
+	int error;
+
+	__atomic_store_n(&thread->command->enough, true, __ATOMIC_RELAXED);
 	error = pthread_join(thread->id, NULL);
 	if (error)
 		fail(error, "pthread_join: %s", strerror(error));
-	relay("thread", name, thread->command->answer);
+	relay("thread", thread->name, thread->command->answer);
 	drop(thread);
 }
 
@@ -107,5 +195,7 @@ void forget_threads(void)
 
 const struct verb thread_verbs[] = {
 	{ "wait", run_wait, "name!" },
+	{ "asleep", run_asleep, "name!" },
+	{ "interrupt", run_interrupt, "name! noticed" },
 	{ NULL, NULL, NULL }
 };

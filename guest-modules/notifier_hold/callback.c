@@ -35,6 +35,8 @@ static int nh_answer(struct nh_subscriber *sub, const struct mmu_notifier_range 
 	int ret = 0;
 
 	atomic64_inc(&sub->starts);
+	if (nh_fault(NH_FAULT_DEAF))
+		event->context &= ~NH_CTX_OWN_BUFFER;
 	if (!(event->context & NH_CTX_OWN_BUFFER))
 		return 0;
 	atomic64_inc(&sub->own);
@@ -46,6 +48,11 @@ static int nh_answer(struct nh_subscriber *sub, const struct mmu_notifier_range 
 		ret = decide(sub, range, event);
 	if (!nh_range_mayfail(range) && nh_fault(NH_FAULT_EAGAIN))
 		ret = -EAGAIN;
+	if (nh_range_mayfail(range) && nh_fault(NH_FAULT_REFUSE))
+		ret = -EAGAIN;
+	WARN_ON_ONCE(nh_fault(NH_FAULT_COMPLAIN));
+	if (nh_fault(NH_FAULT_TAINT))
+		add_taint(TAINT_WARN, LOCKDEP_STILL_OK);
 	if (ret)
 		atomic64_inc(&sub->refused);
 	return ret;
@@ -208,6 +215,16 @@ static int nh_decide_wait_mutex(struct nh_subscriber *sub, const struct mmu_noti
 	return nh_wait_bounded(sub, range, start, nh_object_is_free);
 }
 
+static int nh_decide_block_mutex(struct nh_subscriber *sub, const struct mmu_notifier_range *range,
+				 struct nh_event *start)
+{
+	if (!mmu_notifier_range_blockable(range))
+		return -EAGAIN;
+	mutex_lock(&sub->object);
+	mutex_unlock(&sub->object);
+	return 0;
+}
+
 static int nh_decide_mayfail_trylock(struct nh_subscriber *sub,
 				     const struct mmu_notifier_range *range, struct nh_event *start)
 {
@@ -218,6 +235,14 @@ static int nh_decide_mayfail_trylock(struct nh_subscriber *sub,
 	if (READ_ONCE(sub->owner) == current)
 		start->context |= NH_CTX_OWNER_IS_CURRENT;
 	return -EAGAIN;
+}
+
+static int nh_decide_mayfail_fence(struct nh_subscriber *sub,
+				   const struct mmu_notifier_range *range, struct nh_event *start)
+{
+	if (!nh_range_mayfail(range))
+		return nh_decide_wait_fence(sub, range, start);
+	return nh_fence_is_done(sub) ? 0 : -EAGAIN;
 }
 
 /* The symbols that the kernel prints when a callback fails. */
@@ -235,6 +260,8 @@ NH_CALLBACK(errno, NH_ERRNO)
 NH_CALLBACK(wait_fence, NH_WAIT_FENCE)
 NH_CALLBACK(wait_mutex, NH_WAIT_MUTEX)
 NH_CALLBACK(mayfail_trylock, NH_MAYFAIL_TRYLOCK)
+NH_CALLBACK(mayfail_fence, NH_MAYFAIL_FENCE)
+NH_CALLBACK(block_mutex, NH_BLOCK_MUTEX)
 
 static int (*const nh_callbacks[NH_POLICIES])(struct mmu_notifier *notifier,
 					      const struct mmu_notifier_range *range) = {
@@ -246,6 +273,8 @@ static int (*const nh_callbacks[NH_POLICIES])(struct mmu_notifier *notifier,
 	[NH_WAIT_FENCE] = nh_wait_fence,
 	[NH_WAIT_MUTEX] = nh_wait_mutex,
 	[NH_MAYFAIL_TRYLOCK] = nh_mayfail_trylock,
+	[NH_MAYFAIL_FENCE] = nh_mayfail_fence,
+	[NH_BLOCK_MUTEX] = nh_block_mutex,
 };
 
 /* The same for intervals, of which the kernel names none. */
@@ -258,6 +287,8 @@ static const nh_decision nh_decisions[NH_POLICIES] = {
 	[NH_WAIT_FENCE] = nh_decide_wait_fence,
 	[NH_WAIT_MUTEX] = nh_decide_wait_mutex,
 	[NH_MAYFAIL_TRYLOCK] = nh_decide_mayfail_trylock,
+	[NH_MAYFAIL_FENCE] = nh_decide_mayfail_fence,
+	[NH_BLOCK_MUTEX] = nh_decide_block_mutex,
 };
 
 /*

@@ -13,6 +13,11 @@ static const char *const nh_faults[] = {
 	[NH_FAULT_WRONG_PAGE] = "wrong-page",
 	[NH_FAULT_EAGAIN] = "eagain",
 	[NH_FAULT_CLAIM_MAYFAIL] = "claim-mayfail",
+	[NH_FAULT_REFUSE] = "refuse",
+	[NH_FAULT_DEAF] = "deaf",
+	[NH_FAULT_LATE] = "late",
+	[NH_FAULT_COMPLAIN] = "complain",
+	[NH_FAULT_TAINT] = "taint",
 };
 
 static int nh_planted;
@@ -40,7 +45,7 @@ static const struct kernel_param_ops nh_fault_ops = {
 };
 
 module_param_cb(fault, &nh_fault_ops, NULL, 0644);
-MODULE_PARM_DESC(fault, "what the module does wrong: none, drop-end, blind-end, leak-ref, wrong-page, eagain, claim-mayfail; default none");
+MODULE_PARM_DESC(fault, "what the module does wrong: none, drop-end, blind-end, leak-ref, wrong-page, eagain, claim-mayfail, refuse, deaf, late, complain, taint; default none");
 
 static unsigned int fault_every = 1;
 module_param(fault_every, uint, 0644);

@@ -121,6 +121,8 @@ void nh_log_close(struct nh_event *event, int result)
 	if (!event->seq)
 		return;
 	event->duration_ns = ktime_get_ns() - event->time_ns;
+	if (nh_fault(NH_FAULT_LATE))
+		event->duration_ns += 3600ULL * NSEC_PER_SEC;
 	/* Pairs with the reader in user space: a record with a seq_exit is complete. */
 	smp_store_release(&event->seq_exit, atomic64_inc_return(&nh_log.sequence));
 }

@@ -150,7 +150,8 @@ void nh_unmapping_end(void);
 void nh_unmapping_leave(struct nh_unmapping *unmapping);
 
 /* reader.c */
-int nh_read_begin(struct nh_subscriber *sub, struct file *file, struct nh_read_begin *arg);
+int nh_read_begin(struct nh_subscriber *sub, struct file *file, struct nh_read_begin *arg,
+		  bool locked);
 
 /* fault.c: each is what an oracle must see, planted in the module. */
 enum nh_fault {
@@ -161,6 +162,11 @@ enum nh_fault {
 	NH_FAULT_WRONG_PAGE,	/* the device writes the page beside the one that it should */
 	NH_FAULT_EAGAIN,	/* -EAGAIN to a range that may not fail */
 	NH_FAULT_CLAIM_MAYFAIL,	/* the records of any range say that it may fail */
+	NH_FAULT_REFUSE,	/* -EAGAIN to a range that may fail, whatever the policy */
+	NH_FAULT_DEAF,		/* a range that meets the buffer is taken for another one */
+	NH_FAULT_LATE,		/* a callback takes an hour more by its record */
+	NH_FAULT_COMPLAIN,	/* a WARN in a callback */
+	NH_FAULT_TAINT,		/* the kernel becomes tainted without a word */
 };
 
 bool nh_fault(enum nh_fault kind);

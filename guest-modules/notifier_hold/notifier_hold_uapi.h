@@ -66,6 +66,8 @@ enum nh_policy {
 	NH_WAIT_FENCE,		/* wait, bounded, for the object's fence */
 	NH_WAIT_MUTEX,		/* wait, bounded, for the object's mutex */
 	NH_MAYFAIL_TRYLOCK,	/* may fail: trylock or -EAGAIN; else as NH_WAIT_MUTEX */
+	NH_MAYFAIL_FENCE,	/* may fail: fence done or -EAGAIN; else as NH_WAIT_FENCE */
+	NH_BLOCK_MUTEX,		/* lock the object's mutex, however long it takes */
 	NH_POLICIES,
 };
 
@@ -220,12 +222,14 @@ struct nh_kalloc {
 struct nh_build {
 	__u32 how;		/* (in) enum nh_how */
 	__u32 alloc;		/* (in) kernel pages to allocate for each page */
+	__u32 together;		/* (in) begin when so many builders hold their mutexes */
+	__u32 timeouts;		/* (out) waits that timed out; at NH_TIMEOUTS_MAX the build stops */
 	__u64 pages;		/* (out) pages taken; they stay held */
 	__u64 allocated;	/* (out) kernel pages, freed again */
 	__u64 failed;		/* (out) kernel allocations that failed */
 	__u64 callbacks;	/* (out) callbacks in direct reclaim meanwhile */
-	__u32 timeouts;		/* (out) waits that timed out; at NH_TIMEOUTS_MAX the build stops */
 	__s32 result;		/* (out) 0, -EDEADLK, -EINTR or get_user_pages' errno */
+	__u32 pad;
 };
 
 /* Counters of one subscriber. */
@@ -274,10 +278,16 @@ struct nh_counters {
 #define NH_GET_STATS		_IOR('N', 0x4a, struct nh_stats)
 #define NH_READ_BEGIN		_IOWR('N', 0x4b, struct nh_read_begin)
 /*
- * 0: NH_WAIT_FENCE waits from now on; 1: no more, as at the beginning.  While a
- * start waits (the stats tell: waits moved), others register, leave or are put.
+ * 0: NH_WAIT_FENCE and NH_MAYFAIL_FENCE find it not done from now on; 1: done, as
+ * at the beginning.  While a start waits (the stats tell: waits moved), others
+ * register, leave or are put.
  */
 #define NH_SET_FENCE		_IOW('N', 0x4c, __u32)
+/*
+ * The same with the object's mutex held, which the driver's invalidate() waits
+ * for: a mistake that lockdep knows of (mm/mmu_notifier.c takes a map for it).
+ */
+#define NH_READ_BEGIN_LOCKED	_IOWR('N', 0x4d, struct nh_read_begin)
 
 /* On /dev/notifier_hold_log. */
 #define NH_LOG_RESET		_IO('N', 0x60)		/* -EBUSY while there is a subscriber */

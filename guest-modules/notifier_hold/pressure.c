@@ -115,6 +115,19 @@ int nh_kalloc(struct nh_subscriber *sub, struct nh_kalloc *arg)
 	return 0;
 }
 
+static atomic_t nh_builders = ATOMIC_INIT(0);
+
+/* Not for ever: the other one may not get that far. */
+static void nh_gather(int together)
+{
+	const unsigned long deadline = jiffies + msecs_to_jiffies(NH_WAIT_MS_MAX);
+
+	atomic_inc(&nh_builders);
+	while (atomic_read(&nh_builders) < together && time_before(jiffies, deadline) &&
+	       !fatal_signal_pending(current) && !READ_ONCE(nh_quench))
+		schedule_timeout_killable(1);
+}
+
 int nh_build(struct nh_subscriber *sub, struct nh_build *arg)
 {
 	struct nh_ballast ballast = {
@@ -141,6 +154,7 @@ int nh_build(struct nh_subscriber *sub, struct nh_build *arg)
 	WRITE_ONCE(sub->owner, current);
 	reinit_completion(&sub->fence);
 	atomic_set(&sub->timeouts, 0);
+	nh_gather(arg->together);
 	ret = 0;
 	while (sub->held < sub->capacity) {
 		if (fatal_signal_pending(current) || READ_ONCE(nh_quench)) {
@@ -165,6 +179,7 @@ int nh_build(struct nh_subscriber *sub, struct nh_build *arg)
 		}
 		cond_resched();
 	}
+	atomic_dec(&nh_builders);
 	arg->timeouts = atomic_read(&sub->timeouts);
 	complete_all(&sub->fence);
 	WRITE_ONCE(sub->owner, NULL);

@@ -21,6 +21,7 @@ struct nh_reader {
 	struct nh_subscriber *sub;
 	struct file *file;		/* keeps the subscriber: its removal would wait, too */
 	struct completion done;
+	bool locked;			/* it holds the object's mutex meanwhile */
 	unsigned long sequence;
 };
 
@@ -35,7 +36,11 @@ static int nh_reader_run(void *data)
 	struct nh_reader *reader = data;
 	struct file *file = reader->file;
 
+	if (reader->locked)
+		mutex_lock(&reader->sub->object);
 	reader->sequence = mmu_interval_read_begin(&reader->sub->interval);
+	if (reader->locked)
+		mutex_unlock(&reader->sub->object);
 	WRITE_ONCE(reader->sub->reading, false);
 	complete(&reader->done);
 	nh_reader_put(reader);
@@ -45,7 +50,8 @@ static int nh_reader_run(void *data)
 	return 0;
 }
 
-int nh_read_begin(struct nh_subscriber *sub, struct file *file, struct nh_read_begin *arg)
+int nh_read_begin(struct nh_subscriber *sub, struct file *file, struct nh_read_begin *arg,
+		  bool locked)
 {
 	struct task_struct *thread;
 	struct nh_reader *reader;
@@ -62,6 +68,7 @@ int nh_read_begin(struct nh_subscriber *sub, struct file *file, struct nh_read_b
 		return -ENOMEM;
 	refcount_set(&reader->users, 2);
 	reader->sub = sub;
+	reader->locked = locked;
 	reader->file = get_file(file);
 	init_completion(&reader->done);
 	__module_get(THIS_MODULE);

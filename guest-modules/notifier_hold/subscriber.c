@@ -193,7 +193,9 @@ static int nh_request(struct file *file, unsigned int cmd, union nh_argument *ar
 	case NH_GET_STATS:
 		return nh_get_stats(sub, &arg->stats);
 	case NH_READ_BEGIN:
-		return nh_read_begin(sub, file, &arg->read_begin);
+		return nh_read_begin(sub, file, &arg->read_begin, false);
+	case NH_READ_BEGIN_LOCKED:
+		return nh_read_begin(sub, file, &arg->read_begin, true);
 	case NH_SET_FENCE:
 		return nh_set_fence(sub, arg->fence);
 	default:

@@ -64,6 +64,21 @@ class RangeEvent(IntEnum):
     EXCLUSIVE = 7
 
 
+class Policy(IntEnum):
+    """What a subscriber was to answer."""
+
+    ACCEPT = 1
+    EAGAIN_MAYFAIL = 2
+    EAGAIN_RECLAIM = 3
+    EAGAIN_ALWAYS = 4
+    ERRNO = 5
+    WAIT_FENCE = 6
+    WAIT_MUTEX = 7
+    MAYFAIL_TRYLOCK = 8
+    MAYFAIL_FENCE = 9
+    BLOCK_MUTEX = 10
+
+
 SUB_INTERVAL = 1 << 2  # in the flags of a REGISTER
 
 RECLAIM_STATE = 1 << 0

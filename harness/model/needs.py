@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a kernel must have for a scenario to apply to it: options, and a version."""
+"""What a kernel must have, or must not, for a scenario to apply to it: options, and a version."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ _VERSION = re.compile(r"(\d+)\.(\d+)")
 
 @dataclass(frozen=True)
 class Needs:
-    """Options without their CONFIG_, and the first version of Linux that has what they cannot tell ("": any)."""
+    """Options without their CONFIG_, and the first version of Linux that has what they cannot tell ("": any).
+
+    without: options that change what happens.
+    """
 
     options: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     version: str = ""
 
     def missing(self, options: Mapping[str, str], release: str) -> str:
@@ -29,6 +33,9 @@ class Needs:
         lacking = [f"CONFIG_{name}" for name in self.options if options.get(name, "n") == "n"]
         if lacking:
             return f"needs {', '.join(lacking)}, which this kernel is built without"
+        present = [f"CONFIG_{name}" for name in self.without if options.get(name, "n") != "n"]
+        if present:
+            return f"is for kernels without {', '.join(present)}, and this one has it"
         if self.version and _number(release) < _number(self.version):
             return f"needs Linux {self.version}, and this is {release}"
         return ""
@@ -46,12 +53,16 @@ def read(top: strict_yaml.Mapping) -> Needs:
         if not entry:
             return Needs()
         raise UsageError(f"{top.at('needs')}: needs must be a mapping", "needs: {options: [KSM]}")
-    entry.only(("options", "version"), "needs")
-    options = entry.get("options", [])
-    if not isinstance(options, list) or not all(isinstance(name, str) and _OPTION.fullmatch(name) for name in options):
-        raise UsageError(f"{entry.at('options')}: options are names like KSM, without CONFIG_")
+    entry.only(("options", "without", "version"), "needs")
     version = entry.get("version", "")
     # 6.10 without quotes is the number 6.1.
     if not isinstance(version, str) or (version and not _VERSION.fullmatch(version)):
         raise UsageError(f"{entry.at('version')}: {version!r} is no version", 'quote it: version: "6.8"')
-    return Needs(tuple(options), version)
+    return Needs(_options(entry, "options"), _options(entry, "without"), version)
+
+
+def _options(entry: strict_yaml.Mapping, key: str) -> tuple[str, ...]:
+    options = entry.get(key, [])
+    if not isinstance(options, list) or not all(isinstance(name, str) and _OPTION.fullmatch(name) for name in options):
+        raise UsageError(f"{entry.at(key)}: {key} are names like KSM, without CONFIG_")
+    return tuple(options)

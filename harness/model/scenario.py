@@ -56,7 +56,8 @@ class Step:
     """One verb with its target, its arguments, and what the reply must say.
 
     background: the thread that does it, empty for the driver's own. process: the
-    child process, empty for the driver.
+    child process, empty for the driver. again: the thread does it again and again,
+    until it is waited for.
     """
 
     verb: str
@@ -66,6 +67,7 @@ class Step:
     where: str
     background: str = ""
     process: str = ""
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -331,7 +333,17 @@ def _step(
             _word(value, CHOICES[key][0], entry.at(key), CHOICES[key][1])
     if "into" in arguments:
         _word(arguments["into"], names["buffer"], entry.at("into"), "buffer")
-    return Step(verb, target, arguments, _expectations(entry), entry.at(verb), *_doer(entry, names["process"]))
+    doer = _doer(entry, names["process"])
+    return Step(verb, target, arguments, _expectations(entry), entry.at(verb), *doer, _again(entry))
+
+
+def _again(entry: strict_yaml.Mapping) -> bool:
+    again = entry.get("again", False)
+    if not isinstance(again, bool):
+        raise UsageError(f"{entry.at('again')}: again is true or false, not {again!r}")
+    if again and "background" not in entry:
+        raise UsageError(f"{entry.at('again')}: only a thread does something again and again", "add background: NAME")
+    return again
 
 
 def _doer(entry: strict_yaml.Mapping, processes: Collection[str]) -> tuple[str, str]:

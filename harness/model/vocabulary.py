@@ -13,6 +13,8 @@ POLICIES = (
     "wait",
     "mutex",
     "mayfail-trylock",
+    "mayfail-fence",
+    "block-mutex",
 )
 WHENS = ("mayfail", "reclaim", "always")
 INTERFACES = ("register", "get", "interval")
@@ -51,6 +53,9 @@ COUNTERS = (
     "waits",
     "self_waits",
     "exits",
+    "registers_within",
+    "leaves_within",
+    "lost_ends",
     "held",
     "released",
     "allocstall",
@@ -64,8 +69,8 @@ COUNTERS = (
     "event_exclusive",
 )
 
-# Keys of every step: what its reply must say, the thread and the child process that do it.
-COMMON = ("expect", "background", "in")
+# Keys of every step: what its reply must say, the thread and the child process that do it, and whether once.
+COMMON = ("expect", "background", "in", "again")
 
 # Verbs may be limited to a part of their buffer.
 _RANGE = frozenset({"offset", "size"})
@@ -100,10 +105,11 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "same": ("subscriber", frozenset()),
     "stats": ("subscriber", frozenset()),
     "until": ("subscriber", frozenset({"counter", "min"})),
-    "read-begin": ("subscriber", frozenset({"limit_ms"})),
+    "read-begin": ("subscriber", frozenset({"limit_ms", "locked"})),
     "fence": ("subscriber", frozenset({"state"})),
-    "build": ("subscriber", frozenset({"how", "alloc"})),
+    "build": ("subscriber", frozenset({"how", "alloc", "together"})),
     "pressure": ("pressure", frozenset()),
+    "cgroup": ("new", frozenset({"max", "high", "swap_max"})),
     "limit": ("key", frozenset({"value"})),
     "cgroup-stat": ("cgroup", frozenset()),
     "write": ("path", frozenset({"value"})),
@@ -113,6 +119,8 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "kill": ("process", frozenset()),
     "mrelease": ("process", frozenset()),
     "wait": ("thread", frozenset()),
+    "asleep": ("thread", frozenset()),
+    "interrupt": ("thread", frozenset({"noticed"})),
 }
 
 # Keys whose value is one of some words, and what such a word is called.

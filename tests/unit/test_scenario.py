@@ -104,6 +104,15 @@ def test_what_a_child_process_made_goes_with_it(tmp_path: Path) -> None:
     assert "end name=kid" not in texts
 
 
+def test_a_thread_does_a_step_again_and_again(tmp_path: Path) -> None:
+    """Until it is waited for, so that only a thread can."""
+    steps = "  - {pressure: memcg-charge, size: 1M, again: true, background: press}\n"
+
+    assert commands(tmp_path, steps)[0] == "&press + charge size=1M"
+    with pytest.raises(UsageError, match="only a thread does something again and again"):
+        load(tmp_path, GOOD.replace("size: 96M}", "size: 96M, again: true}"))
+
+
 def test_a_value_with_spaces_is_one_word_for_the_driver(tmp_path: Path) -> None:
     """As a probe of tracefs is."""
     steps = "  - {write: /sys/kernel/tracing/uprobe_events, value: 'p:one /tmp/text:0x0'}\n"
@@ -118,6 +127,8 @@ def test_a_value_with_spaces_is_one_word_for_the_driver(tmp_path: Path) -> None:
         ("{options: [KSM, UPROBES, NUMA]}", "needs CONFIG_UPROBES, CONFIG_NUMA, which this kernel is built without"),
         ('{version: "6.1"}', ""),
         ('{version: "6.8"}', "needs Linux 6.8, and this is 6.1.192"),
+        ("{without: [NUMA]}", ""),
+        ("{without: [NUMA, KSM]}", "is for kernels without CONFIG_KSM, and this one has it"),
     ],
 )
 def test_a_scenario_names_what_a_kernel_lacks_for_it(tmp_path: Path, needs: str, missing: str) -> None:
