@@ -17,7 +17,14 @@ NAME = "exercised"
 
 def count(recording: Recording) -> Mapping[str, int]:
     """The counters of model/vocabulary.py COUNTERS, over callbacks for a subscriber's own buffer."""
-    counted = Counter({"allocstall": recording.moved("allocstall"), "exits": _exits(recording)})
+    counted = Counter(
+        {
+            "allocstall": recording.moved("allocstall"),
+            "exits": _exits(recording),
+            "lost_ends": recording.module.get("aborted", 0),
+            **_within(recording),
+        }
+    )
     nesting = _Nesting()
     for chunk in recording.events.chunks():
         own = chunk.of(Kind.START) & chunk.own
@@ -54,6 +61,27 @@ def _exits(recording: Recording) -> int:
             leaving.add(entry.subscriber)
         exits += entry.kind == Kind.RELEASE and entry.subscriber not in leaving
     return exits
+
+
+def _within(recording: Recording) -> Mapping[str, int]:
+    """Subscribers that were to come or to go while the mm had a range open.
+
+    Before each there were more starts than ends, of those that had ends and had not left.
+    """
+    import numpy as np
+
+    moves = {Kind.REGISTER: "registers_within", Kind.UNREGISTER: "leaves_within"}
+    asked = sorted(recording.events.of(*moves), key=lambda entry: entry.seq)
+    opened = [0] * len(asked)
+    for chunk in recording.events.chunks():
+        starts, ends = chunk.of(Kind.START) & (chunk["context"] & HAS_END).astype(bool), chunk.of(Kind.END)
+        gone: set[int] = set()
+        for number, entry in enumerate(asked):
+            before = (chunk["seq"] < entry.seq) & (chunk["mm"] == entry.mm)
+            before &= ~np.isin(chunk["subscriber"], list(gone))
+            opened[number] += int((starts & before).sum()) - int((ends & before).sum())
+            (gone.add if entry.kind == Kind.UNREGISTER else gone.discard)(entry.subscriber)
+    return Counter(moves[Kind(entry.kind)] for entry, number in zip(asked, opened, strict=True) if number > 0)
 
 
 class _Nesting:

@@ -13,6 +13,9 @@ Three rules, each from mm/mmu_notifier.c and mm/rmap.c as the patch leaves them:
    WARN) exactly when it was not tolerated: any errno without MAYFAIL, any errno
    but −EAGAIN with it.
 
+And one that the kernel leaves to its drivers: −EAGAIN is for ranges that say
+MAYFAIL. A subscriber whose policy is to keep that must keep it.
+
 Who is below try_to_unmap_one() is what probes saw, where there are any. Without
 them only direct reclaim is known to be, by the task's own flags, and who is in
 no reclaim at all is taken not to be: a scenario in which others call it, memory
@@ -36,7 +39,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.console import Report, find, records
-from harness.model.event import PF_MEMALLOC, Chunk, Event, Kind, RangeEvent, Tally
+from harness.model.event import PF_MEMALLOC, Chunk, Event, Kind, Policy, RangeEvent, Tally
 from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding
 
@@ -50,6 +53,8 @@ _COMPLAINT = re.compile(
     r"callback failed with (?P<errno>-?\d+) in (?P<non>non-)?blockable"
 )
 _WARNS_A_COMPLAINT = 2
+# Those that refuse, or may, what does not say MAYFAIL.
+_RUDE = (0, Policy.EAGAIN_RECLAIM, Policy.EAGAIN_ALWAYS, Policy.ERRNO)
 _HUGE_BYTES = 2 << 20  # a PMD of x86_64
 # Not by function: which one it is depends on what the compiler inlined, and on how a patch is written.
 _FILE = "mm/mmu_notifier.c"
@@ -96,6 +101,7 @@ def judge(recording: Recording) -> Iterator[Finding]:
     yield from _half_marked(recording, seen)
     yield from _marked_wrongly(recording, seen)
     yield from _denied(recording, seen)
+    yield from _rude(recording, seen)
     yield from _complaints(recording, seen, warns)
 
 
@@ -118,6 +124,7 @@ class _Seen:
     half: Tally = field(default_factory=Tally)
     wrong: defaultdict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
     denied: Tally = field(default_factory=Tally)
+    rude: Tally = field(default_factory=Tally)
     # By errno: answers that the kernel must complain of, and among them those under MAYFAIL; answers that it must not.
     must: defaultdict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
     marked: Counter[int] = field(default_factory=Counter)
@@ -125,6 +132,8 @@ class _Seen:
 
     def add(self, chunk: Chunk) -> None:
         """Take some more."""
+        import numpy as np
+
         starts, mayfail, direct, observed = chunk.of(Kind.START), chunk.mayfail, chunk.strict_direct, chunk.observed
         result = chunk["result"]
         huge = chunk["end"] - chunk["start"] == _HUGE_BYTES
@@ -139,6 +148,8 @@ class _Seen:
         self.bare_failed.add(chunk, bare & (result != 0))
         self.half.add(chunk, starts & mayfail & ~chunk.blockable)
         self.denied.add(chunk, starts & observed & chunk.below_direct & ~direct)
+        polite = np.isin(chunk["policy"], _RUDE, invert=True)
+        self.rude.add(chunk, starts & polite & (result == -errno.EAGAIN) & ~chunk.mayfail & chunk.blockable)
         outside = observed & ~chunk.unmap_one | ~observed & ~(reclaims & (chunk["event"] == RangeEvent.CLEAR))
         wrong = starts & mayfail & outside
         for number in set(chunk["event"][wrong].tolist()):
@@ -203,6 +214,16 @@ def _denied(recording: Recording, seen: _Seen) -> Iterator[Finding]:
             NAME,
             "a task below try_to_free_pages() is not in reclaim by its own flags",
             f"scenario {recording.scenario.name}: {seen.denied.count} callbacks; {_point(seen.denied.first)}",
+        )
+
+
+def _rude(recording: Recording, seen: _Seen) -> Iterator[Finding]:
+    if seen.rude.first:
+        yield Finding(
+            NAME,
+            f"subscriber {recording.subscriber(seen.rude.first.subscriber)} refused a range that may not fail",
+            f"scenario {recording.scenario.name}: {seen.rude.count} callbacks, against policy "
+            f"{Policy(seen.rude.first.policy).name}; {_point(seen.rude.first)}",
         )
 
 

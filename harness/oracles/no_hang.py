@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from harness import console
-from harness.model.event import OWNER_IS_CURRENT, Kind, Tally
+from harness.model.event import OWNER_IS_CURRENT, PF_KSWAPD, Kind, Policy, Tally
 from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding
 
@@ -68,12 +68,13 @@ def _waits(recording: Recording) -> Iterator[Finding]:
     if not late:
         return
     own = [entry for entry in late if entry.context & OWNER_IS_CURRENT]
-    worst = max(late, key=lambda entry: entry.duration_ns)
+    worst = max(own or late, key=lambda entry: entry.duration_ns)
+    what = "fence" if worst.policy in (Policy.WAIT_FENCE, Policy.MAYFAIL_FENCE) else "mutex"
     holder = "that its own task holds" if own else "that another task holds"
-    where = "direct reclaim" if worst.strict_direct else "a callback"
+    where = "kswapd" if worst.pf_flags & PF_KSWAPD else "direct reclaim" if worst.strict_direct else "a callback"
     yield Finding(
         NAME,
-        f"subscriber {recording.subscriber(worst.subscriber)} waited in {where} for a mutex {holder}, until its bound",
+        f"subscriber {recording.subscriber(worst.subscriber)} waited in {where} for a {what} {holder}, until its bound",
         f"{len(late)} waits ran out ({len(own)} of them for the waiter itself); the longest is event {worst.seq}: "
         f"{worst.duration_ns / 1e6:.0f} ms in pid {worst.pid}",
     )

@@ -14,7 +14,7 @@ NAME = "references"
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
-    """HOLD and PUT events balance for each subscriber, and each that was registered was unregistered."""
+    """HOLD and PUT events balance, as do the kernel's own counts of pins; all that was registered was unregistered."""
     if recording.ended not in (Ended.COMPLETE, Ended.EARLY, Ended.STEP_FAILED) or recording.events.lost:
         return
     balance: Counter[int] = Counter()
@@ -36,6 +36,13 @@ def judge(recording: Recording) -> Iterator[Finding]:
                 f"subscriber {recording.subscriber(number)}: page references {more}",
                 f"{left:+d} pages after HOLD − PUT over the whole log",
             )
+    pinned = recording.moved("nr_foll_pin_acquired") - recording.moved("nr_foll_pin_released")
+    if pinned:
+        yield Finding(
+            NAME,
+            "the kernel counted other pins taken than released",
+            f"nr_foll_pin_acquired − nr_foll_pin_released moved by {pinned:+d} over the scenario",
+        )
     for number in sorted(registered):
         yield Finding(
             NAME,

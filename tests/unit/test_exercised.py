@@ -27,6 +27,25 @@ def test_every_kind_of_range_is_counted_by_its_name() -> None:
     assert (counted["nonblockable"], counted["exits"], counted["invalidates"]) == (1, 1, 1)
 
 
+def test_who_comes_and_goes_within_a_range_is_counted() -> None:
+    """Not before its start, nor after its end, nor for another mm, nor where one lost its end by having left."""
+    log = Log()
+    log.add(Kind.REGISTER, subscriber=1)
+    log.add(Kind.REGISTER, subscriber=2)
+    log.start(subscriber=1)
+    log.start(subscriber=2)
+    log.add(Kind.REGISTER, subscriber=3)
+    log.add(Kind.REGISTER, subscriber=4, mm=1)
+    log.add(Kind.UNREGISTER, subscriber=2)
+    log.end(subscriber=1)
+    log.add(Kind.UNREGISTER, subscriber=3)
+    log.add(Kind.UNREGISTER, subscriber=1)
+
+    counted = exercised.count(recording(log, module={"aborted": 1}))
+
+    assert (counted["registers_within"], counted["leaves_within"], counted["lost_ends"]) == (1, 1, 1)
+
+
 def test_reclaim_within_another_range_of_its_task_is_nested() -> None:
     """Not after that range, and not in another task."""
     fork = {**MUNMAP, "event": int(RangeEvent.PROTECTION_PAGE), "range": RANGE + 64}

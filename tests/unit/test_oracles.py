@@ -20,6 +20,7 @@ from harness.model.event import (
     SUB_INTERVAL,
     UNMAP_ONE,
     Kind,
+    Policy,
     RangeEvent,
 )
 from harness.model.recording import Answer, Ended
@@ -219,6 +220,19 @@ def test_gate_notices_direct_reclaim_that_the_task_s_flags_deny() -> None:
     assert summaries(mayfail_gate.judge(recording(log))) == [
         "a task below try_to_free_pages() is not in reclaim by its own flags"
     ]
+
+
+def test_gate_knows_a_subscriber_that_breaks_its_own_policy() -> None:
+    """−EAGAIN to munmap, from one that is to look at the flag; not from one that is to refuse all."""
+    console = complaint()
+    quiet = Log()
+    quiet.pair(**MUNMAP, result=EAGAIN, policy=Policy.EAGAIN_ALWAYS)
+    quiet.pair(result=EAGAIN, policy=Policy.EAGAIN_MAYFAIL)
+    log = Log()
+    log.pair(**MUNMAP, result=EAGAIN, policy=Policy.EAGAIN_MAYFAIL)
+
+    assert summaries(mayfail_gate.judge(recording(quiet, console))) == []
+    assert summaries(mayfail_gate.judge(recording(log, console))) == ["subscriber #1 refused a range that may not fail"]
 
 
 def test_without_probes_nobody_outside_reclaim_may_say_mayfail() -> None:
@@ -533,6 +547,25 @@ def test_no_hang_tells_a_wait_for_oneself_from_a_wait_for_another() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"policy": Policy.WAIT_FENCE}, "direct reclaim for a fence that another task holds"),
+        (
+            {"policy": Policy.WAIT_MUTEX, "pf_flags": PF_MEMALLOC | PF_KSWAPD},
+            "kswapd for a mutex that another task holds",
+        ),
+        ({"pf_flags": 0}, "a callback for a mutex that another task holds"),
+    ],
+)
+def test_no_hang_tells_where_and_for_what_a_callback_waited(fields, words) -> None:
+    """In kswapd it is everybody's hang."""
+    log = Log()
+    log.add(Kind.WAIT, result=-errno.ETIMEDOUT, **fields)
+
+    assert summaries(no_hang.judge(recording(log))) == [f"subscriber #1 waited in {words}, until its bound"]
+
+
 @pytest.mark.parametrize("ended", [Ended.NO_PROGRESS, Ended.SILENT, Ended.PANIC, Ended.NO_BOOT])
 def test_no_hang_turns_endings_into_findings(ended) -> None:
     """A guest that does not answer is never just missing."""
@@ -575,6 +608,17 @@ def test_references_balance() -> None:
     assert summaries(references.judge(recording(log))) == []
     log.add(Kind.PUT, result=1)
     assert summaries(references.judge(recording(log))) == ["subscriber #1: page references returned too often"]
+
+
+def test_references_ask_the_kernel_about_pins() -> None:
+    """A subscriber that only says that it let go."""
+    before = {"nr_foll_pin_acquired": 10, "nr_foll_pin_released": 10}
+    kept = {"nr_foll_pin_acquired": 20, "nr_foll_pin_released": 18}
+
+    assert summaries(references.judge(recording(before=before, after=before))) == []
+    assert summaries(references.judge(recording(before=before, after=kept))) == [
+        "the kernel counted other pins taken than released"
+    ]
 
 
 def test_references_want_every_subscriber_gone() -> None:
