@@ -73,8 +73,10 @@ class Trial:
     def seen_by(self) -> Mapping[str, Mapping[str, str]]:
         """Oracle → scenario → the first thing that it found there."""
         found: dict[str, dict[str, str]] = {}
+        # Where the one that says "too little" is on trial, that is what it must say.
+        heard = {Outcome.FAIL} | ({Outcome.INCONCLUSIVE} if self.mutant.expected == "exercised" else set())
         for result in self._results:
-            if result["verdict"] == Outcome.FAIL:
+            if result["verdict"] in heard:
                 for finding in result["findings"]:
                     found.setdefault(finding["oracle"], {}).setdefault(result["name"], finding["summary"])
         return dict(sorted(found.items()))
