@@ -15,6 +15,8 @@
 #include <linux/sched.h>
 #include <linux/version.h>
 
+#include "notifier_hold_uapi.h"
+
 /*
  * MMU_NOTIFIER_RANGE_MAYFAIL is not in any release: it comes with the patch
  * "mm/mmu_notifier: Mark up direct reclaim paths with MAYFAIL" (Chris Wilson,
@@ -23,9 +25,19 @@
  */
 #ifdef MMU_NOTIFIER_RANGE_MAYFAIL
 #define nh_range_mayfail(range) mmu_notifier_range_mayfail(range)
+#define NH_MAYFAIL_BIT MMU_NOTIFIER_RANGE_MAYFAIL
 #else
 #define nh_range_mayfail(range) ((void)(range), false)
+#define NH_MAYFAIL_BIT NH_RANGE_MAYFAIL
 #endif
+
+/* By the flag, not by the helper, which a driver asks and a patch can get wrong. */
+static inline u32 nh_range_flags(const struct mmu_notifier_range *range)
+{
+	u32 flags = range->flags & ~(NH_MAYFAIL_BIT | NH_RANGE_MAYFAIL);
+
+	return range->flags & NH_MAYFAIL_BIT ? flags | NH_RANGE_MAYFAIL : flags;
+}
 
 /* Linux commit f3ba3c710ac5 ("mm/highmem: Provide kmap_local*") (in v5.11) */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(5, 11, 0)

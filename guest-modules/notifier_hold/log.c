@@ -101,10 +101,9 @@ struct nh_event *nh_log_open(struct nh_event *scratch, u64 seq, enum nh_kind kin
 		event->mm = (unsigned long)range->mm;
 		event->start = range->start;
 		event->end = range->end;
-		event->flags = range->flags;
-		/* The value of MAYFAIL, which only a kernel with the patch has a name for. */
+		event->flags = nh_range_flags(range);
 		if (nh_fault_at(NH_FAULT_CLAIM_MAYFAIL, range->start >> PAGE_SHIFT))
-			event->flags |= BIT(1);
+			event->flags |= NH_RANGE_MAYFAIL;
 		event->event = range->event;
 		if (range->start < sub->addr + sub->len && range->end > sub->addr)
 			event->context |= NH_CTX_OWN_BUFFER;

@@ -90,6 +90,9 @@ enum nh_when {
 #define NH_CTX_UNMAP_ONE	0x40	/* below try_to_unmap_one() */
 #define NH_CTX_DIRECT		0x80	/* below try_to_free_pages() or _mem_cgroup_pages() */
 
+/* MAYFAIL in nh_event.flags: whatever bit a patch gave it, and of no kernel without. */
+#define NH_RANGE_MAYFAIL	0x02
+
 /*
  * One record.  It is reserved on entry and finished on return: seq_exit == 0
  * is a call that has not returned, seq == 0 a record that is being written.
@@ -105,7 +108,7 @@ struct nh_event {
 	__u64 range;		/* address of the caller's mmu_notifier_range; 0 if there is none */
 	__u64 start;
 	__u64 end;
-	__u32 flags;		/* range->flags */
+	__u32 flags;		/* range->flags, with NH_RANGE_MAYFAIL */
 	__u32 pf_flags;		/* current->flags */
 	__s32 result;
 	__u32 pid;

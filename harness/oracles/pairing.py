@@ -20,6 +20,7 @@ reclaim, whose ranges then lie inside the fork's.
   unregistered since has a start in it, the last to register first.
 - A subscriber that unregisters in between loses its end, legally. Before it was
   registered and after it is gone it is not called.
+- An interval that the range meets has its invalidate() before the list's starts.
 - A task's callback has returned before its next begins.
 - try_to_unmap_one() unmaps a page between the start and the end of its range:
   what probes saw of the page table (guest-modules/notifier_hold/unmapping.c).
@@ -41,6 +42,7 @@ from dataclasses import dataclass, field
 from harness.model.event import HAS_END, Event, Kind, Tally
 from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding
+from harness.oracles._intervals import untold
 from harness.oracles._life import NEVER, Life, Roll, lives
 from harness.oracles._regular import Sieve
 
@@ -334,7 +336,18 @@ def judge(recording: Recording) -> Iterator[Finding]:
             logged.setdefault(broken, Tally()).add(chunk, violations & (chunk["result"] == broken))
     found = list(automaton.finish(complete=recording.ended in (Ended.COMPLETE, Ended.EARLY, Ended.STEP_FAILED)))
     yield from found
+    yield from _untold(recording)
     yield from _disagreement(recording, logged, found, must=automaton.module_must_know)
+
+
+def _untold(recording: Recording) -> Iterator[Finding]:
+    for number, starts in sorted(untold(recording.events).items()):
+        yield Finding(
+            NAME,
+            f"no invalidate() for interval {recording.subscriber(number)}, though the list had its start",
+            f"{len(starts)} ranges; first: event {starts[0].seq}, pid {starts[0].pid}, "
+            f"[{starts[0].start:#x}, {starts[0].end:#x}), flags {starts[0].flags:#x}",
+        )
 
 
 def _disagreement(

@@ -37,6 +37,7 @@ from harness.oracles import (
     ranges,
     references,
 )
+from harness.oracles._intervals import untold
 from tests.unit.recordings import MUNMAP, RANGE, TASK, Log, complaint, recording, scenario
 
 EAGAIN = -errno.EAGAIN
@@ -446,6 +447,40 @@ def test_pairing_asks_no_start_of_an_interval() -> None:
     log.pair(subscriber=1)
 
     assert list(pairing.judge(recording(log))) == []
+
+
+def test_pairing_asks_for_the_invalidate_of_an_interval() -> None:
+    """It comes before the list's starts, once; of a range elsewhere, or before it was inserted, there is none."""
+    log = Log()
+    log.pair()
+    log.add(Kind.REGISTER, subscriber=2, flags=SUB_INTERVAL)
+    log.pair()  # it may not have joined yet
+    for subscribers in ((1,), (1, 3)):
+        log.add(Kind.INVALIDATE, subscriber=2)
+        for subscriber in subscribers:
+            log.start(subscriber=subscriber)
+        for subscriber in subscribers:
+            log.end(subscriber=subscriber)
+    log.pair(start=0x7F0000001000, end=0x7F0000002000)
+    assert untold(recording(log).events) == {}
+
+    missing = log.start()
+    log.end()
+    log.add(Kind.UNREGISTER, subscriber=2)
+    log.pair()
+    assert untold(recording(log).events) == {2: [missing]}
+    assert "no invalidate() for interval #2, though the list had its start" in summaries(pairing.judge(recording(log)))
+
+
+def test_pairing_asks_for_an_intervals_first_invalidate_when_nothing_came_before() -> None:
+    """Another task may have been in the middle of its first range."""
+    log = Log()
+    log.add(Kind.REGISTER, subscriber=2, flags=SUB_INTERVAL)
+    log.pair(task=TASK + 64)
+    assert untold(recording(log).events) == {}
+
+    missing = log.start()
+    assert untold(recording(log).events) == {2: [missing]}
 
 
 def test_pairing_agrees_with_the_module() -> None:

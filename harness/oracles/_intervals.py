@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Intervals are told of the ranges that subscribers of the list are told of.
+
+mn_itree_invalidate() comes before the list, in the same task: the first start of
+a group has an INVALIDATE of the same range right before it, from each interval
+that the range meets. One that is inserted while a range is open joins at the end
+of the last one (mmu_interval_notifier_insert()), so it is asked for from its
+first INVALIDATE on, or at once where nothing came for the mm before it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from harness.model.event import SUB_INTERVAL, Event, EventLog, Kind
+from harness.oracles._life import NEVER
+
+
+@dataclass(slots=True)
+class _Interval:
+    inserted: Event
+    since: int
+
+    def wants(self, start: Event) -> bool:
+        """It must have been told of the range of this start."""
+        mine = self.inserted
+        return self.since < start.seq and start.mm == mine.mm and start.start < mine.end and mine.start < start.end
+
+
+@dataclass(slots=True)
+class _Task:
+    """The last of its events, and which intervals were told of that event's range."""
+
+    last: Event
+    told: set[int] = field(default_factory=set)
+
+
+def untold(log: EventLog) -> dict[int, list[Event]]:
+    """By interval: the first starts of ranges of which it was not told."""
+    missed: defaultdict[int, list[Event]] = defaultdict(list)
+    if not any(entry.flags & SUB_INTERVAL for entry in log.of(Kind.REGISTER)):
+        return missed
+    intervals: dict[int, _Interval] = {}
+    tasks: dict[tuple[int, int], _Task] = {}
+    known: set[int] = set()
+    for entry in log.of(Kind.REGISTER, Kind.UNREGISTER, Kind.START, Kind.END, Kind.INVALIDATE):
+        if entry.kind == Kind.REGISTER:
+            if entry.flags & SUB_INTERVAL and not entry.result and entry.seq_exit:
+                since = NEVER if entry.mm in known else entry.seq_exit
+                intervals[entry.subscriber] = _Interval(entry, since)
+        elif entry.kind == Kind.UNREGISTER:
+            intervals.pop(entry.subscriber, None)
+        else:
+            known.add(entry.mm)
+        key = (entry.task, entry.pid)
+        task = tasks.get(key)
+        same = task is not None and (task.last.range, task.last.mm) == (entry.range, entry.mm)
+        told = task.told if task is not None and same and task.last.kind != Kind.END else set()
+        if entry.kind == Kind.INVALIDATE:
+            if (mine := intervals.get(entry.subscriber)) is not None:
+                mine.since = min(mine.since, entry.seq)
+            told.add(entry.subscriber)
+        elif entry.kind == Kind.START and not (task is not None and same and task.last.kind == Kind.START):
+            for number, mine in intervals.items():
+                # What a task that is new here was in the middle of may be older than the interval.
+                if mine.wants(entry) and number not in told and (task is not None or entry.task == mine.inserted.task):
+                    missed[number].append(entry)
+        tasks[key] = _Task(entry, told)
+    return missed
