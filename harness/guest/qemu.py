@@ -74,6 +74,7 @@ def command(qemu: Path, shape: MachineShape, accel: str, files: Files) -> list[s
         "-append", " ".join(kernel_parameters(shape, files.tsc_khz if accel == "tcg" else 0)),
         *_serial(files),
         *_monitor(files),
+        *_alarms(shape.board),
         *_virtio_serial(shape.board, files),
         *_swap(shape.board, files),
         *_snapshot(shape, files),
@@ -130,6 +131,22 @@ def _monitor(files: Files) -> Sequence[str]:
     return [
         "-chardev", f"socket,id=monitor,fd={files.monitor}",
         "-mon", "chardev=monitor,mode=control",
+    ]  # fmt: skip
+
+
+def _alarms(board: Board) -> Sequence[str]:
+    """How a guest that can say nothing else tells that it panicked, and that nobody feeds its watchdog any more.
+
+    Both are PCI devices; what ISA has of them a kernel finds through ACPI only.
+    """
+    if board is Board.MICROVM:
+        return []
+    return [
+        "-device", "pvpanic-pci",
+        # Asleep until the guest opens /dev/watchdog.
+        "-device", "i6300esb",
+        # Events tell of them, and the harness decides: the rest of a panic is worth reading.
+        "-action", "panic=none,watchdog=none",
     ]  # fmt: skip
 
 

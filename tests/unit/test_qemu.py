@@ -37,6 +37,15 @@ def test_every_descriptor_that_is_named_is_inherited():
     assert all(f"fd={number}" in argv for number in FILES.descriptors())
 
 
+@pytest.mark.parametrize("board", list(Board))
+def test_a_guest_can_tell_of_its_end_without_its_console(board):
+    """Through PCI devices, which a microvm has none of; and QEMU decides nothing by itself."""
+    argv = command(QEMU, MachineShape(board=board), "tcg", FILES)
+
+    assert ({"pvpanic-pci", "i6300esb"} <= set(values(argv, "-device"))) is (board is not Board.MICROVM)
+    assert values(argv, "-action") == ([] if board is Board.MICROVM else ["panic=none,watchdog=none"])
+
+
 def test_a_shape_without_swap_has_no_disk():
     files = Files(Path("/k"), Path("/i"), console=10, terminal=11, agent=12, ssh=13, monitor=14)
     argv = command(QEMU, MachineShape(swap_mib=0), "tcg", files)
