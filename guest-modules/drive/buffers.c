@@ -63,6 +63,16 @@ struct buffer range_argument(void)
 	return range;
 }
 
+/* In pages: every page, or one of so many bytes. */
+size_t stride_argument(void)
+{
+	uint64_t stride = number_argument("stride", PAGE_BYTES, PAGE_BYTES, NH_BUFFER_MAX);
+
+	if (stride % PAGE_BYTES)
+		fail(EINVAL, "stride is a multiple of %lu", PAGE_BYTES);
+	return stride / PAGE_BYTES;
+}
+
 /* Of the calling thread. */
 struct faults read_faults(void)
 {

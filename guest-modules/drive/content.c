@@ -5,16 +5,6 @@
 
 #include "drive.h"
 
-/* In pages: every page, or one of so many bytes. */
-static size_t stride_argument(void)
-{
-	uint64_t stride = number_argument("stride", PAGE_BYTES, PAGE_BYTES, NH_BUFFER_MAX);
-
-	if (stride % PAGE_BYTES)
-		fail(EINVAL, "stride is a multiple of %lu", PAGE_BYTES);
-	return stride / PAGE_BYTES;
-}
-
 /* Write the pattern of `seed` as a process does; pages are counted from the buffer's first. */
 static void run_touch(void)
 {

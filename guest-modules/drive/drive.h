@@ -117,6 +117,7 @@ struct faults {
 struct buffer *find_buffer(const char *name);
 struct buffer *buffer_argument(const char *key);
 struct buffer range_argument(void);
+size_t stride_argument(void);
 struct buffer *new_buffer(const char *name, void *addr, size_t size);
 void *reserve(size_t size);
 void *map_apart(size_t size, int prot, int flags, int fd);

@@ -58,16 +58,25 @@ static void survive(int signal)
 	(void)signal;
 }
 
-/* mm/memory-failure.c tells the owner of a poisoned page by a SIGBUS that cannot be ignored. */
+/*
+ * Of the range, or of single pages in it with a stride.  mm/memory-failure.c tells
+ * the owner of a poisoned page by a SIGBUS that cannot be ignored.
+ */
 static void run_advise(void)
 {
 	struct buffer range = range_argument();
 	long advice = choice_argument("advice", advices, "");
-	int result, error;
+	size_t stride = stride_argument() * PAGE_BYTES;
+	size_t size = stride > PAGE_BYTES ? PAGE_BYTES : range.size;
+	size_t offset;
+	int result = 0, error;
 
+	if (stride == PAGE_BYTES)
+		stride = range.size;
 	if (advice == MADV_HWPOISON)
 		signal(SIGBUS, survive);
-	result = madvise(range.addr, range.size, (int)advice);
+	for (offset = 0; offset < range.size && !result; offset += stride)
+		result = madvise(range.addr + offset, size, (int)advice);
 	error = errno;
 	if (advice == MADV_HWPOISON)
 		signal(SIGBUS, SIG_DFL);
@@ -164,7 +173,7 @@ static void run_migrate(void)
 }
 
 const struct verb mapping_verbs[] = {
-	{ "advise", run_advise, "name! advice! offset size" },
+	{ "advise", run_advise, "name! advice! offset size stride" },
 	{ "protect", run_protect, "name! prot! offset size" },
 	{ "move", run_move, "name! shift" },
 	{ "replace", run_replace, "name! offset size" },

@@ -83,7 +83,7 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "touch": ("buffer", _RANGE | {"seed", "stride"}),
     "user-write": ("buffer", _RANGE | {"seed", "stride"}),
     "user-check": ("buffer", _RANGE | {"seed", "stride"}),
-    "advise": ("buffer", _RANGE | {"advice"}),
+    "advise": ("buffer", _RANGE | {"advice", "stride"}),
     "protect": ("buffer", _RANGE | {"prot"}),
     "replace": ("buffer", _RANGE),
     "move": ("buffer", frozenset({"shift"})),
