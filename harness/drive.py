@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from harness import console, pressures
@@ -17,8 +18,11 @@ from harness.guest.agent import GuestProcess, GuestTimeout
 from harness.guest.machine import Condition, Machine, Watchdogs
 from harness.host import workspace
 from harness.host.clock import Deadline
+from harness.host.progress import QUIET, Progress
 from harness.host.starvation import share, starved
-from harness.model import event
+from harness.kernel import modules, selftests
+from harness.kernel.build import KernelBuild
+from harness.model import event, ktap
 from harness.model.errors import CannotTest, GuestLost, MachineError
 from harness.model.recording import Answer, Ended, Recording
 from harness.model.scenario import Scenario, Step
@@ -35,6 +39,10 @@ _LOOK_S = 0.2
 QUENCH = "/sys/module/notifier_hold/parameters/quench"
 PRINTK = "/proc/sys/kernel/printk"
 SYSRQ = "/proc/sysrq-trigger"
+# Where the guest has programs and modules of the kernel's own tests (guest-modules/drive/selftest.c).
+SELFTESTS = "/tmp/selftests"  # noqa: S108 - of the guest
+# What is kept of their output.
+OUTPUT_LIMIT_BYTES = 4 << 20
 # What must work in a guest without memory: opened before the trouble begins.
 _LIFELINES = (QUENCH, PRINTK, SYSRQ)
 
@@ -142,7 +150,24 @@ def _lines(scenario: Scenario, step: Step) -> Sequence[str]:
         case "policy":
             rest = [word for word in words if not word.startswith("to=")]
             return [" ".join([f"policy name={step.target} policy={step.arguments['to']}", *rest])]
+        case "insmod":
+            return [f"insmod name={_module(step.target)}"]
     return [" ".join([step.verb, f"name={step.target}", *words])]
+
+
+def _module(name: str) -> str:
+    """The file of a module that the tree knows as lib/test_hmm."""
+    return f"{name.rpartition('/')[2]}.ko"
+
+
+def files(scenario: Scenario, kernel: KernelBuild, cache: Path, progress: Progress = QUIET) -> dict[str, Path]:
+    """What a scenario needs of the kernel's tree in the guest: name there → file here, built when it is not.
+
+    Raises CannotTest for what the tree does not have, or does not compile here.
+    """
+    programs = {name: selftests.program(name, kernel, cache, progress) for name in scenario.selftests}
+    loaded = {_module(name): modules.in_tree(name, kernel, cache, progress) for name in scenario.modules}
+    return programs | loaded
 
 
 class Listener:
@@ -172,6 +197,7 @@ def drive(
     limit_s: float,
     events: Path,
     examine: Callable[[], str] = lambda: "",
+    given: Mapping[str, Path] = MappingProxyType({}),
 ) -> Recording:
     """Run a scenario to its end, or to the end of its time.
 
@@ -179,15 +205,16 @@ def drive(
     in all, already scaled to this guest. events: the file that the event log
     goes to; there is none after a guest that could not give it. examine: called
     once when the guest is suspected to hang, before anything is asked of it;
-    what it returns is the recording's post-mortem. Raises GuestLost when the
-    machine went away for a reason of the host.
+    what it returns is the recording's post-mortem. given: what files() says the
+    scenario needs. Raises GuestLost when the machine went away for a reason of
+    the host.
     """
     loaded = machine.hello.get("modules", "?")
     if loaded != "ok":
         raise CannotTest(f"the module does not load on this kernel: {loaded}", f"see {machine.console.log}")
     events.parent.mkdir(parents=True, exist_ok=True)
     events.unlink(missing_ok=True)
-    drive = _Drive(scenario, machine, listener, Deadline(limit_s), events, examine)
+    drive = _Drive(scenario, machine, listener, Deadline(limit_s), events, examine, given)
     try:
         try:
             drive.run()
@@ -214,6 +241,7 @@ class _Drive:
         deadline: Deadline,
         events: Path,
         examine: Callable[[], str],
+        given: Mapping[str, Path],
     ) -> None:
         self.ended, self.detail = Ended.COMPLETE, ""
         self._events = events
@@ -222,6 +250,7 @@ class _Drive:
         self._listener = listener
         self._deadline = deadline
         self._examine = examine
+        self._given = given
         self._postmortem = ""
         # A hung guest may panic while it is looked at.
         self._looking = threading.Lock()
@@ -237,6 +266,7 @@ class _Drive:
         self._machine.look_at_the_end(self.look)
         for path in _LIFELINES:
             self._machine.agent.keep_file(path)
+        self._give()
         driver = self._machine.agent.start(["/bin/drive"])
         for command in plan(self._scenario):
             if not self._step(driver, command):
@@ -255,6 +285,15 @@ class _Drive:
             driver.signal(9)
             driver.wait(self._grace_s)
         self._keep_events()
+
+    def _give(self) -> None:
+        """Put programs and modules where the driver looks for them; on demand, because a program is a megabyte."""
+        if self._given:
+            self._machine.agent.run(["mkdir", SELFTESTS], self._deadline.remaining_s)
+        for name, path in self._given.items():
+            there = f"{SELFTESTS}/{name}"
+            self._machine.agent.write_file(there, path.read_bytes(), self._deadline.remaining_s)
+            self._machine.agent.run(["chmod", "755", there], self._deadline.remaining_s)
 
     def give_up(self, late: GuestTimeout) -> None:
         """The guest did not do what it always can: it hangs, if it was not already caught at something worse."""
@@ -331,6 +370,8 @@ class _Drive:
             self.ended = Ended.EARLY if flood else Ended.NO_PROGRESS
             self.detail = f"step {command.step}, {command.text!r}: no answer after {self._deadline}"
             return False
+        if reply.get("program") in self._given:
+            reply = {**reply, **self._results(reply)}
         self._answers.append(Answer(command.step, command.text, reply, command.expect, time.monotonic() - began))
         if reply.get("ok") is not True:
             self.ended = Ended.STEP_FAILED
@@ -356,6 +397,16 @@ class _Drive:
             if "progress" not in reply:
                 return reply
         return None
+
+    def _results(self, reply: Mapping[str, Any]) -> dict[str, Any]:
+        """What a selftest said, kept whole beside the console, and counted for the reply."""
+        name = reply["program"]
+        argv = ["head", "-c", str(OUTPUT_LIMIT_BYTES), f"{SELFTESTS}/{name}.out"]
+        said = self._machine.agent.run(argv, self._grace_s)
+        workspace.write_atomic(self._machine.console.log.with_name(f"{name}.tap"), said.stdout)
+        signal = reply.get("signal")
+        status = 256 + signal if isinstance(signal, int) else reply.get("status", -1)
+        return ktap.read(said.text, status).document()
 
     def _quench(self) -> None:
         """Enough was seen: the module accepts everything from now on, and the console falls silent."""

@@ -37,6 +37,7 @@ def judge(recording: Recording) -> ScenarioResult:
         seconds=recording.seconds,
         reason=reason,
         latency_us=latency.measure(recording),
+        selftests=recording.selftests,
     )
 
 

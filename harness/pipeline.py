@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import judging
-from harness.drive import Listener, drive
+from harness.drive import Listener, drive, files
 from harness.guest import image as images
 from harness.guest import machine as machines
 from harness.guest.lab import Lab
@@ -127,7 +127,8 @@ def run(
         prepared = prepare(request.kernel, cache, progress, clock)
         state.kernel = prepared.kernel
         _keep_kernel(prepared.kernel, folder)
-        request = state.applicable(prepared.kernel)
+        with clock.phase("build"):
+            request = state.applicable(prepared.kernel, cache, progress)
         with clock.phase("image"):
             image = images.assemble(cache, [prepared.module], progress)
         with clock.phase("wall"):
@@ -155,9 +156,9 @@ class _State:
         self.skipped: dict[str, str] = {}
         self.error: HarnessError | None = None
 
-    def applicable(self, kernel: builds.KernelBuild) -> RunRequest:
+    def applicable(self, kernel: builds.KernelBuild, cache: Path, progress: Progress) -> RunRequest:
         """The request without the scenarios that cannot be had on this kernel; why not is kept."""
-        reasons = {scenario.name: missing(scenario, kernel) for scenario in self.request.scenarios}
+        reasons = {scenario.name: missing(scenario, kernel, cache, progress) for scenario in self.request.scenarios}
         self.skipped |= {name: reason for name, reason in reasons.items() if reason}
         left = [scenario for scenario in self.request.scenarios if not reasons[scenario.name]]
         return dataclasses.replace(self.request, scenarios=left)
@@ -228,9 +229,16 @@ def _run_all(
             raise
 
 
-def missing(scenario: Scenario, kernel: builds.KernelBuild) -> str:
-    """Why a scenario does not apply to a kernel; empty when it does."""
-    return scenario.needs.missing(kconfig.values(kernel.config.read_text(encoding="utf-8")), kernel.release)
+def missing(scenario: Scenario, kernel: builds.KernelBuild, cache: Path, progress: Progress) -> str:
+    """Why a scenario does not apply to a kernel; empty when it does. Builds what it needs of the kernel's tree."""
+    lacking = scenario.needs.missing(kconfig.values(kernel.config.read_text(encoding="utf-8")), kernel.release)
+    if lacking:
+        return lacking
+    try:
+        files(scenario, kernel, cache, progress)
+    except CannotTest as error:
+        return str(error)
+    return ""
 
 
 def judge_on(
@@ -272,6 +280,7 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
     """
     place = folder / scenario.name
     place.mkdir(parents=True, exist_ok=True)
+    given = files(scenario, lab.kernel, lab.cache)
     began = time.monotonic()
     try:
         listener = Listener()
@@ -287,6 +296,7 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
                 scaled(timeout_s, slowdown),
                 folder / "events" / f"{scenario.name}.bin",
                 functools.partial(examine.examine, machine, lab.kernel, lab.cache, place),
+                given,
             )
             recording = dataclasses.replace(recording, slowdown=slowdown)
     except machines.BootFailed as failed:

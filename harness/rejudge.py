@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import judging, pressures
+from harness.model import ktap, scenario
 from harness.model import recording as recordings
-from harness.model import scenario
 from harness.model.errors import UsageError
 from harness.model.run import AccelFacts, KernelFacts, MachineFacts, RunVerdict
 from harness.model.scenario import Scenario
@@ -55,6 +55,7 @@ def _result(folder: Path, entry: dict[str, Any]) -> ScenarioResult:
             entry["seconds"],
             entry.get("reason", ""),
             latency_us=entry.get("latency_us", {}),
+            selftests={name: ktap.restore(held) for name, held in entry.get("selftests", {}).items()},
         )
     # What the machine took, and how often it was tried, is no judgement: it is kept.
     return dataclasses.replace(

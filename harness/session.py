@@ -48,7 +48,7 @@ class Session:
 
     def missing(self, scenario: Scenario) -> str:
         """Why a scenario does not apply to the session's kernel; empty when it does."""
-        return pipeline.missing(scenario, self.lab.kernel)
+        return pipeline.missing(scenario, self.lab.kernel, self._cache, self._progress)
 
     def judge(self, scenario: Scenario) -> ScenarioResult:
         """Run a scenario on a fresh machine and judge it."""

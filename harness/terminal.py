@@ -104,8 +104,9 @@ class Terminal:
 
     def result(self, result: ScenarioResult) -> None:
         """One line for a scenario, and one for each finding."""
-        counted = ", ".join(f"{key} {value}" for key, value in result.exercised.items() if value)
-        self.line(f"{self.colour(result.outcome)} {result.name:36} {result.seconds:6.1f} s  {counted}")
+        self.line(
+            f"{self.colour(result.outcome)} {result.name:36} {result.seconds:6.1f} s  {one_line(result.counted, 400)}"
+        )
         if result.outcome is not Outcome.PASS:
             if result.reason:
                 self.line(f"             {one_line(result.reason, 400)}")

@@ -43,7 +43,7 @@ static const struct verb quit_verbs[] = {
 static const struct verb *const tables[] = {
 	buffer_verbs, content_verbs, mapping_verbs, userfault_verbs, subscriber_verbs,
 	device_verbs, pressure_verbs, cgroup_verbs, machine_verbs, log_verbs,
-	thread_verbs, process_verbs, quit_verbs,
+	thread_verbs, process_verbs, selftest_verbs, quit_verbs,
 };
 
 static const struct verb *find_verb(const char *name)

@@ -137,6 +137,8 @@ struct subscriber {
 
 struct subscriber *find_subscriber(const char *name);
 struct subscriber *subscriber_argument(void);
+struct nh_set_policy policy_argument(void);
+uint32_t interface_argument(void);
 void must_ioctl(const struct subscriber *subscriber, unsigned long request, void *argument);
 void forget_subscribers(void);
 
@@ -158,5 +160,6 @@ extern const struct verb log_verbs[];
 extern const struct verb thread_verbs[];
 extern const struct verb process_verbs[];
 extern const struct verb userfault_verbs[];
+extern const struct verb selftest_verbs[];
 
 #endif /* _DRIVE_H */

@@ -68,26 +68,44 @@ void must_ioctl(const struct subscriber *subscriber, unsigned long request, void
 		fail_errno(command->verb->name);
 }
 
+/* Of the keys policy, errno, when and wait_ms. */
+struct nh_set_policy policy_argument(void)
+{
+	return (struct nh_set_policy){
+		.policy = (uint32_t)choice_argument("policy", policies, ""),
+		.error = errno_argument("errno"),
+		.when = (uint32_t)choice_argument("when", whens, "mayfail"),
+		.wait_ms = (uint32_t)number_argument("wait_ms", 500, 0, NH_WAIT_MS_MAX),
+	};
+}
+
+/* NH_SUB_*, of the keys interface and end. */
+uint32_t interface_argument(void)
+{
+	uint32_t flags = (uint32_t)choice_argument("interface", interfaces, "register");
+
+	return flags | (number_argument("end", 1, 0, 1) ? NH_SUB_END : 0);
+}
+
 /* A signal interrupts mmu_notifier_register() (mm_take_all_locks()): then once more. */
 static void run_subscribe(void)
 {
 	const char *name = new_name();
 	const struct buffer *buffer = buffer_argument("buffer");
+	const struct nh_set_policy policy = policy_argument();
 	struct nh_subscribe argument = {
 		.addr = (uintptr_t)buffer->addr,
 		.len = buffer->size,
-		.policy = (uint32_t)choice_argument("policy", policies, ""),
-		.error = errno_argument("errno"),
-		.when = (uint32_t)choice_argument("when", whens, "mayfail"),
-		.wait_ms = (uint32_t)number_argument("wait_ms", 500, 0, NH_WAIT_MS_MAX),
-		.flags = (uint32_t)choice_argument("interface", interfaces, "register"),
+		.policy = policy.policy,
+		.error = policy.error,
+		.when = policy.when,
+		.wait_ms = policy.wait_ms,
+		.flags = interface_argument(),
 	};
 	uint64_t interrupted = 0;
 	size_t i;
 	int fd;
 
-	if (number_argument("end", 1, 0, 1))
-		argument.flags |= NH_SUB_END;
 	fd = open("/dev/notifier_hold", O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		fail_errno("/dev/notifier_hold");
@@ -115,12 +133,7 @@ static void run_subscribe(void)
 static void run_policy(void)
 {
 	const struct subscriber *subscriber = subscriber_argument();
-	struct nh_set_policy argument = {
-		.policy = (uint32_t)choice_argument("policy", policies, ""),
-		.error = errno_argument("errno"),
-		.when = (uint32_t)choice_argument("when", whens, "mayfail"),
-		.wait_ms = (uint32_t)number_argument("wait_ms", 500, 0, NH_WAIT_MS_MAX),
-	};
+	struct nh_set_policy argument = policy_argument();
 
 	must_ioctl(subscriber, NH_SET_POLICY, &argument);
 }

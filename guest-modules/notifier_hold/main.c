@@ -6,7 +6,7 @@
  * it covers one buffer, takes references on the pages (FOLL_GET or FOLL_PIN),
  * writes and reads them through a kernel mapping as the "device", and answers
  * invalidate_range_start, or an interval's invalidate, by a policy that user
- * space chooses.
+ * space chooses.  Or it watches the whole mm of another process, and holds nothing.
  *
  *	subscriber.c	the file: register, unregister, requests
  *	callback.c	the callbacks and their policies

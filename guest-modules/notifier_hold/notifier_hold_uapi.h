@@ -147,6 +147,21 @@ struct nh_subscribe {
 	__u32 subscriber;	/* (out) its number */
 };
 
+/*
+ * Become a subscriber to all of another process's address space, to hear of it;
+ * pages are not for it to hold.  Once per open file, like NH_SUBSCRIBE.
+ */
+struct nh_watch {
+	__u32 pid;		/* (in) of its main thread; -ESRCH when it has no mm any more */
+	__u32 flags;		/* (in) NH_SUB_* */
+	__u32 policy;		/* (in) the same as in struct nh_subscribe, up to wait_ms */
+	__s32 error;		/* (in) */
+	__u32 when;		/* (in) */
+	__u32 wait_ms;		/* (in) */
+	__u32 subscriber;	/* (out) its number */
+	__u32 reserved;		/* (in) 0 */
+};
+
 /* Change the policy of a subscriber; callbacks that run now keep the old one. */
 struct nh_set_policy {
 	__u32 policy;		/* (in) the same as in struct nh_subscribe */
@@ -291,6 +306,7 @@ struct nh_counters {
  * for: a mistake that lockdep knows of (mm/mmu_notifier.c takes a map for it).
  */
 #define NH_READ_BEGIN_LOCKED	_IOWR('N', 0x4d, struct nh_read_begin)
+#define NH_WATCH		_IOWR('N', 0x4e, struct nh_watch)
 
 /* On /dev/notifier_hold_log. */
 #define NH_LOG_RESET		_IO('N', 0x60)		/* -EBUSY while there is a subscriber */

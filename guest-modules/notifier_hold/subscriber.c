@@ -5,6 +5,9 @@
 #include <linux/err.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
+#include <linux/pid.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/task.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -43,14 +46,14 @@ static int nh_register(struct nh_subscriber *sub)
 	struct mmu_notifier *notifier;
 
 	if (sub->is_interval)
-		return mmu_interval_notifier_insert(&sub->interval, current->mm, sub->addr,
+		return mmu_interval_notifier_insert(&sub->interval, sub->mm, sub->addr,
 						    sub->len, &nh_interval_ops);
 	if (!sub->is_got)
-		return mmu_notifier_register(&sub->notifier, current->mm);
+		return mmu_notifier_register(&sub->notifier, sub->mm);
 
 	mutex_lock(&nh_get_lock);
 	nh_candidate = sub;
-	notifier = mmu_notifier_get(&sub->ops, current->mm);
+	notifier = mmu_notifier_get(&sub->ops, sub->mm);
 	nh_candidate = NULL;
 	mutex_unlock(&nh_get_lock);
 	return PTR_ERR_OR_ZERO(notifier);
@@ -63,36 +66,20 @@ static bool nh_flags_are_known(u32 flags)
 	return (flags & (NH_SUB_GET | NH_SUB_INTERVAL)) != (NH_SUB_GET | NH_SUB_INTERVAL);
 }
 
-static int nh_subscribe(struct nh_subscriber *sub, struct nh_subscribe *arg)
+/* Register for [addr, addr + len) of an mm that is alive, with a policy that is set. */
+static int nh_join(struct nh_subscriber *sub, struct mm_struct *mm, u32 flags)
 {
-	const struct nh_set_policy policy = {
-		.policy = arg->policy,
-		.error = arg->error,
-		.when = arg->when,
-		.wait_ms = arg->wait_ms,
-	};
 	struct nh_event scratch;
 	struct nh_event *event;
 	u64 seq;
 	int ret;
 
-	if (sub->subscribed)
-		return -EBUSY;
-	if (!arg->len || !PAGE_ALIGNED(arg->addr | arg->len) || arg->len > NH_BUFFER_MAX ||
-	    arg->addr > TASK_SIZE - arg->len || !nh_flags_are_known(arg->flags))
-		return -EINVAL;
-	ret = nh_set_policy(sub, &policy);
-	if (ret)
-		return ret;
-
 	if (!sub->number)
 		sub->number = atomic_inc_return(&nh_numbers);
-	sub->addr = arg->addr;
-	sub->len = arg->len;
-	sub->mm = current->mm;
-	sub->is_got = arg->flags & NH_SUB_GET;
-	sub->is_interval = arg->flags & NH_SUB_INTERVAL;
-	sub->has_end = arg->flags & NH_SUB_END && !sub->is_interval;
+	sub->mm = mm;
+	sub->is_got = flags & NH_SUB_GET;
+	sub->is_interval = flags & NH_SUB_INTERVAL;
+	sub->has_end = flags & NH_SUB_END && !sub->is_interval;
 	sub->ops.invalidate_range_end = sub->has_end ? nh_range_end : NULL;
 	sub->ops.release = nh_release;
 	sub->ops.alloc_notifier = nh_alloc_notifier;
@@ -100,7 +87,6 @@ static int nh_subscribe(struct nh_subscriber *sub, struct nh_subscribe *arg)
 	sub->notifier.ops = &sub->ops;
 
 	kvfree(sub->pages);	/* of an attempt before that failed */
-	sub->capacity = arg->len >> PAGE_SHIFT;
 	sub->pages = kvcalloc(sub->capacity, sizeof(*sub->pages), GFP_KERNEL);
 	if (!sub->pages)
 		return -ENOMEM;
@@ -109,7 +95,7 @@ static int nh_subscribe(struct nh_subscriber *sub, struct nh_subscribe *arg)
 	nh_pairing_join(sub);
 	seq = nh_stamp();
 	event = nh_log_open(&scratch, seq, NH_REGISTER, sub, sub->policy, NULL);
-	event->flags = arg->flags;
+	event->flags = flags;
 	ret = nh_register(sub);
 	nh_log_close(event, ret);
 	if (ret) {
@@ -120,8 +106,78 @@ static int nh_subscribe(struct nh_subscriber *sub, struct nh_subscribe *arg)
 	}
 	nh_pairing_joined(sub);
 	sub->subscribed = true;
-	arg->subscriber = sub->number;
 	return 0;
+}
+
+static int nh_subscribe(struct nh_subscriber *sub, struct nh_subscribe *arg)
+{
+	const struct nh_set_policy policy = {
+		.policy = arg->policy,
+		.error = arg->error,
+		.when = arg->when,
+		.wait_ms = arg->wait_ms,
+	};
+	int ret;
+
+	if (sub->subscribed)
+		return -EBUSY;
+	if (!arg->len || !PAGE_ALIGNED(arg->addr | arg->len) || arg->len > NH_BUFFER_MAX ||
+	    arg->addr > TASK_SIZE - arg->len || !nh_flags_are_known(arg->flags))
+		return -EINVAL;
+	ret = nh_set_policy(sub, &policy);
+	if (ret)
+		return ret;
+	sub->addr = arg->addr;
+	sub->len = arg->len;
+	sub->capacity = arg->len >> PAGE_SHIFT;
+	ret = nh_join(sub, current->mm, arg->flags);
+	arg->subscriber = sub->number;
+	return ret;
+}
+
+/* The mm of a process by its pid, with a reference; NULL when it has none any more. */
+static struct mm_struct *nh_mm_of(u32 number)
+{
+	struct pid *pid = find_get_pid(number);
+	struct task_struct *task = get_pid_task(pid, PIDTYPE_PID);
+	struct mm_struct *mm = NULL;
+
+	put_pid(pid);
+	if (task) {
+		mm = get_task_mm(task);
+		put_task_struct(task);
+	}
+	return mm;
+}
+
+static int nh_watch(struct nh_subscriber *sub, struct nh_watch *arg)
+{
+	const struct nh_set_policy policy = {
+		.policy = arg->policy,
+		.error = arg->error,
+		.when = arg->when,
+		.wait_ms = arg->wait_ms,
+	};
+	struct mm_struct *mm;
+	int ret;
+
+	if (sub->subscribed)
+		return -EBUSY;
+	if (arg->reserved || !nh_flags_are_known(arg->flags))
+		return -EINVAL;
+	ret = nh_set_policy(sub, &policy);
+	if (ret)
+		return ret;
+	mm = nh_mm_of(arg->pid);
+	if (!mm)
+		return -ESRCH;
+	sub->addr = 0;
+	sub->len = TASK_SIZE;
+	sub->capacity = 0;
+	ret = nh_join(sub, mm, arg->flags);
+	mmput(mm);
+	arg->subscriber = sub->number;
+	return ret;
 }
 
 static int nh_get_stats(struct nh_subscriber *sub, struct nh_stats *arg)
@@ -150,6 +206,7 @@ static int nh_set_fence(struct nh_subscriber *sub, u32 done)
 
 union nh_argument {
 	struct nh_subscribe subscribe;
+	struct nh_watch watch;
 	struct nh_set_policy policy;
 	struct nh_hold hold;
 	struct nh_device device;
@@ -168,6 +225,8 @@ static int nh_request(struct file *file, unsigned int cmd, union nh_argument *ar
 
 	if (cmd == NH_SUBSCRIBE)
 		return nh_subscribe(sub, &arg->subscribe);
+	if (cmd == NH_WATCH)
+		return nh_watch(sub, &arg->watch);
 	if (!sub->subscribed)
 		return -ENXIO;
 	switch (cmd) {

@@ -13,7 +13,7 @@ from harness.host.progress import QUIET, Progress
 from harness.kernel import build as builds
 from harness.kernel import toolchain
 from harness.kernel.build import KernelBuild
-from harness.model.errors import BuildError, MachineError, UsageError
+from harness.model.errors import BuildError, CannotTest, MachineError, UsageError
 
 _SOURCES = ("*.c", "*.h", "*.S", "Makefile", "Kbuild")
 _COMPLAINT = re.compile(r"\S+:\d+(?::\d+)?: (?:warning|error): .+|WARNING: modpost: .+")
@@ -57,6 +57,29 @@ def build_module(
         with workspace.publishing(target) as fresh:
             shutil.copyfile(made, fresh / made.name)
             shutil.copyfile(log, fresh / "build.log")
+    return module
+
+
+def in_tree(name: str, kernel: KernelBuild, cache: Path, progress: Progress = QUIET) -> Path:
+    """A module of the kernel's own, as lib/test_hmm, from its object tree; kept in the store from then on.
+
+    Raises CannotTest for one that the kernel was built without.
+    """
+    target = cache / "modules" / workspace.digest(builds.RECIPE, kernel.key, name)
+    module = target / f"{name.rpartition('/')[2]}.ko"
+    if module.exists():
+        return module
+    with builds.objects_of(kernel.recipe, cache, progress) as (_, objects, found):
+        if found != kernel.key:
+            raise MachineError(
+                f"--source {kernel.recipe.source.spec}: was edited since its kernel was built", "run it again"
+            )
+        made = objects.obj / f"{name}.ko"
+        if not made.exists():
+            raise CannotTest(f"module {name}: this kernel is built without it")
+        if not module.exists():
+            with workspace.publishing(target) as fresh:
+                shutil.copyfile(made, fresh / module.name)
     return module
 
 

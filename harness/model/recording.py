@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.model import event
+from harness.model import event, ktap
 from harness.model.errors import UsageError
 from harness.model.scenario import Scenario
 
@@ -85,6 +85,15 @@ class Recording:
     def moved(self, counter: str) -> int:
         """By how much a counter of /proc/vmstat moved over the scenario."""
         return self.after.get(counter, 0) - self.before.get(counter, 0)
+
+    @property
+    def selftests(self) -> Mapping[str, ktap.Results]:
+        """Program of the kernel's selftests → what became of its tests."""
+        return {
+            answer.reply["program"]: ktap.restore(answer.reply)
+            for answer in self.answers
+            if isinstance(answer.reply.get("program"), str)
+        }
 
     def subscriber(self, number: int) -> str:
         """The scenario's name of the module's subscriber `number`."""

@@ -97,6 +97,16 @@ class Scenario:
     expected: Sequence[Expected] = field(default_factory=tuple)
     timeout_s: float = 10.0
 
+    @property
+    def selftests(self) -> Sequence[str]:
+        """Programs of the kernel's selftests that its steps run."""
+        return tuple(dict.fromkeys(step.target for step in self.steps if step.verb == "selftest"))
+
+    @property
+    def modules(self) -> Sequence[str]:
+        """Modules of the kernel's own that its steps load, as lib/test_hmm."""
+        return tuple(dict.fromkeys(step.target for step in self.steps if step.verb == "insmod"))
+
 
 _SIZE = re.compile(r"(\d+)([KMG]?)")
 _WANTED = re.compile(r"all|[<>]= *\d+")
@@ -331,6 +341,8 @@ def _step(
     for key, value in arguments.items():
         if key in CHOICES:
             _word(value, CHOICES[key][0], entry.at(key), CHOICES[key][1])
+    if verb == "selftest":
+        entry.need("policy", f"step {verb!r}")
     if "into" in arguments:
         _word(arguments["into"], names["buffer"], entry.at("into"), "buffer")
     doer = _doer(entry, names["process"])

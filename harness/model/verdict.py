@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from harness.model.ktap import Results
+
 
 class Outcome(StrEnum):
     """How a scenario or a run ended."""
@@ -63,6 +65,14 @@ class ScenarioResult:
     attempts: int = 1
     # How long callbacks took, in µs: percentiles, and the longest.
     latency_us: Mapping[str, int] = field(default_factory=dict)
+    # What the kernel's own tests said of themselves, by program.
+    selftests: Mapping[str, Results] = field(default_factory=dict)
+
+    @property
+    def counted(self) -> str:
+        """What happened, and what the kernel's own tests say of it, in a line."""
+        tests = [f"{name}: {results}" for name, results in self.selftests.items()]
+        return ", ".join([*tests, *(f"{key} {value}" for key, value in self.exercised.items() if value)])
 
     def document(self) -> dict[str, Any]:
         """As verdict.json holds it."""
@@ -76,4 +86,5 @@ class ScenarioResult:
             "phases": {name: round(seconds, 2) for name, seconds in self.phases.items()},
             "attempts": self.attempts,
             "latency_us": dict(self.latency_us),
+            "selftests": {name: results.document() for name, results in self.selftests.items()},
         }

@@ -121,11 +121,14 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "wait": ("thread", frozenset()),
     "asleep": ("thread", frozenset()),
     "interrupt": ("thread", frozenset({"noticed"})),
+    "insmod": ("module", frozenset()),
+    "selftest": ("program", frozenset({"policy", "args", "errno", "when", "wait_ms", "interface", "end"})),
 }
 
 # Keys whose value is one of some words, and what such a word is called.
 CHOICES = {
     "to": (POLICIES, "policy"),
+    "policy": (POLICIES, "policy"),
     "how": (REFERENCES, "kind of reference"),
     "advice": (ADVICES, "advice"),
     "prot": (PROTECTIONS, "protection"),

@@ -121,6 +121,13 @@ def judge(recording: Recording) -> Iterator[Finding]:
             yield Finding(
                 NAME, f"too little {counter} to judge", f"{counter}: {counted[counter]}, at least {least} needed"
             )
+    for program, results in recording.selftests.items():
+        if not results.ran:
+            yield Finding(NAME, "none of a selftest's tests ran", f"{program}: {results}: {results.why_skipped}")
+    for answer in recording.answers:
+        if unwatched := answer.reply.get("unwatched"):
+            text = f"{answer.command}: {unwatched} of {answer.reply.get('processes')}"
+            yield Finding(NAME, "processes of a selftest ran without a subscriber", text)
     if recording.events.lost:
         yield Finding(
             NAME,

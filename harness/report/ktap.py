@@ -15,6 +15,9 @@ def render(verdict: RunVerdict) -> str:
         for finding in result.findings:
             lines.append(f"# {finding.oracle}: {one_line(finding.summary)}")
             lines += [f"#   {plain(line)}" for line in finding.evidence.splitlines()]
+        for program, results in result.selftests.items():
+            why = f"; skipped: {results.why_skipped}" if results.skipped else ""
+            lines.append(f"# selftest {one_line(f'{program}: {results}{why}', 400)}")
         word = "ok" if result.outcome is Outcome.PASS else "not ok"
         note = (
             ""

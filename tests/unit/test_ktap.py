@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What programs of the kernel's selftests say, as their own header prints it."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.model.ktap import SHOWN, Results, read, restore
+
+HEAD = "TAP version 13\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "wanted"),
+    [
+        (HEAD + "1..2\nok 1 a\nok 2 b\n# Totals: pass:2 fail:0\n", 0, Results(2, 0, 0)),
+        # ksft_test_result_skip() and _xfail(), ksft_test_result_code() with a reason.
+        (
+            HEAD + "1..4\nok 1 # SKIP no swap\nok 2 a.b # SKIP why\nok 3 # XFAIL known\nok 4 # SKIP why\n",
+            0,
+            Results(1, 0, 3, (), (("why", 2), ("no swap", 1))),
+        ),
+        (HEAD + "1..2\nnot ok 1 a #  why\nok 2 b\n", 1, Results(1, 1, 0, ("not ok 1 a #  why",))),
+        (HEAD + "1..1\nnot ok 1 # error broken\n", 1, Results(0, 1, 0, ("not ok 1 # error broken",))),
+        (HEAD + "1..1\nok 1 # SKIP no gup_test\n", 4, Results(0, 0, 1, (), (("no gup_test", 1),))),
+        # A fork doubles what stdio had not written.
+        (HEAD + "1..2\nok 1 a\nTAP version 13\n1..2\nok 1 a\nok 2 b\n", 0, Results(2, 0, 0)),
+        # uffd-unit-tests.
+        (
+            "Testing a on x... done\nTesting b on x... skipped [reason: old]\nTesting c... failed [reason: bad]\n",
+            1,
+            Results(1, 1, 1, ("Testing c... failed [reason: bad]",), (("old", 1),)),
+        ),
+        # Those that speak no TAP: the status is the result.
+        ("Success reaping a child with 1MB\n", 0, Results(1, 0, 0)),
+        ("not supported\n", 4, Results(0, 0, 1, (), (("not supported", 1),))),
+        (HEAD + "1..0 # SKIP no gup_test\n", 4, Results(0, 0, 1, (), (("1..0 # SKIP no gup_test", 1),))),
+    ],
+)
+def test_results_are_counted(text: str, status: int, wanted: Results) -> None:
+    """Passed, skipped, failed, of each form that kselftest.h has."""
+    assert read(text, status) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "said"),
+    [
+        (HEAD + "1..3\nok 1 a\n", 0, "2 of 3 planned tests were never reported"),
+        (HEAD + "1..1\nok 1 a\n", 1, "ended with status 1: ok 1 a"),
+        (HEAD + "1..1\nBail out! mmap failed\n", 1, "1 of 1 planned tests were never reported: Bail out! mmap failed"),
+        (HEAD + "not ok 1 a\n", 1, "not ok 1 a"),
+        (HEAD, 256 + 11, "ended with signal 11: TAP version 13"),
+        ("", 127, "ended with status 127: nothing was printed"),
+    ],
+)
+def test_an_end_before_the_end_is_a_failure(text: str, status: int, said: str) -> None:
+    """A crash, a status that contradicts the lines, tests that were planned and never came."""
+    results = read(text, status)
+
+    assert results.failures == (said,)
+    assert results.failed == 1
+
+
+def test_a_flood_of_failures_is_counted_and_cut() -> None:
+    """A reply goes into record.json and verdict.json."""
+    results = read("".join(f"not ok {number} {'x' * 10_000}\n" for number in range(1, 1001)), 1)
+
+    assert results.failed == 1000
+    assert len(results.failures) == SHOWN
+    assert max(map(len, results.failures)) < 200
+
+
+def test_results_come_back_from_their_document_and_nothing_else_does() -> None:
+    """The document has been through a guest."""
+    results = Results(1, 1, 1, ("not ok 1 a",), (("why", 1),))
+
+    assert restore(results.document()) == results
+    assert restore({"pass": "many", "failures": 7, "reasons": []}) == Results(0, 0, 0)
