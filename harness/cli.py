@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _kernel_options(run)
     _machine_options(run)
+    run.add_argument("--record", action="store_true", help="record each machine, for harness replay (TCG, one CPU)")
     run.set_defaults(command=_run)
 
     build = commands.add_parser("build", help="source + patch + config + module, no boot")
@@ -133,6 +134,14 @@ def _parser() -> argparse.ArgumentParser:
     _kernel_options(mutants)
     _machine_options(mutants)
     mutants.set_defaults(command=_mutants)
+
+    replay = commands.add_parser("replay", help="repeat a recorded run, instruction for instruction")
+    replay.add_argument("run", metavar="RUN", type=Path, help="the directory of a run with --record")
+    replay.add_argument(
+        "scenarios", nargs="*", metavar="SCENARIO", help="some of it (default: what did not pass, or else all)"
+    )
+    replay.add_argument("--json", action="store_true", help="one object a line for each scenario")
+    replay.set_defaults(command=_replay)
 
     judge = commands.add_parser("judge", help="judge runs that ended once more, without a machine")
     judge.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run directory")
@@ -237,14 +246,17 @@ def _run(arguments: argparse.Namespace) -> int:
     from harness.report.write import render
     from harness.terminal import Terminal
 
+    if arguments.record and arguments.accel == "kvm":
+        raise UsageError("--record and --accel kvm: QEMU records no guest on KVM", "leave out --accel, or --record")
     request = pipeline.RunRequest(
         kernel=_request(arguments),
         scenarios=catalogue.choose(arguments.scenarios),
-        accel=arguments.accel,
+        accel="tcg" if arguments.record else arguments.accel,
         jobs=arguments.jobs,
         repeat=arguments.repeat,
         timeout_s=arguments.timeout,
         out=arguments.out,
+        record=arguments.record,
     )
     with Terminal() as terminal:
         verdict, folder = pipeline.run(request, cache_dir(), terminal, terminal.result)
@@ -369,6 +381,21 @@ def _explore(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(exploration.document(hunt)))
     return exploration.outcome(hunt).exit_code
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from harness import replay
+    from harness.terminal import Terminal
+
+    exact = True
+    with Terminal() as terminal:
+        for name in replay.choose(arguments.run, arguments.scenarios):
+            done = replay.repeat(arguments.run, name, terminal)
+            terminal.say(done.line())
+            if arguments.json:
+                print(json.dumps(done.document()))
+            exact = exact and not done.difference
+    return 0 if exact else 128
 
 
 def _judge(arguments: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from harness import judging
 from harness.drive import Listener, drive, files
 from harness.guest import image as images
 from harness.guest import machine as machines
+from harness.guest import tape as tapes
 from harness.guest.lab import Lab
 from harness.host import accelerator, process, workspace
 from harness.host.clock import scaled
@@ -58,6 +59,7 @@ class RunRequest:
     repeat: int = 1
     timeout_s: float = 0
     out: Path | None = None
+    record: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,10 @@ def run(
             request = state.applicable(prepared.kernel, cache, progress)
         with clock.phase("image"):
             image = images.assemble(cache, [prepared.module], progress)
+        if request.record:
+            tapes.keep(folder, prepared.kernel.vmlinux, image.path, [prepared.module])
         with clock.phase("wall"):
-            state.lab = Lab(prepared.kernel, image, choice, cache, progress)
+            state.lab = Lab(prepared.kernel, image, choice, cache, progress, record=request.record)
             if request.scenarios:
                 _run_all(request, state.lab, state, folder, clock, tell)
     except (CannotTest, MachineError) as error:
@@ -269,7 +273,8 @@ def judge_on(
         for name, seconds in ready.items():
             clock.add(name, seconds)
         clock.add("scenarios", recording.seconds)
-        return dataclasses.replace(result, attempts=attempt, phases=phases), recording.ended
+        taped = tapes.TAPE if (folder / scenario.name / tapes.TAPE).exists() else ""
+        return dataclasses.replace(result, attempts=attempt, phases=phases, tape=taped), recording.ended
     raise AssertionError("unreachable")
 
 

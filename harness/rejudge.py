@@ -56,12 +56,14 @@ def _result(folder: Path, entry: dict[str, Any]) -> ScenarioResult:
             entry.get("reason", ""),
             latency_us=entry.get("latency_us", {}),
             selftests={name: ktap.restore(held) for name, held in entry.get("selftests", {}).items()},
+            tape=entry.get("tape", ""),
         )
-    # What the machine took, and how often it was tried, is no judgement: it is kept.
+    # What the machine took, how often it was tried, and its recording are no judgement: they are kept.
     return dataclasses.replace(
         judging.judge(recordings.read(place, _scenario(place, entry["name"]))),
         phases=entry.get("phases", {}),
         attempts=entry.get("attempts", 1),
+        tape=entry.get("tape", ""),
     )
 
 

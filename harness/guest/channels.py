@@ -67,6 +67,19 @@ class Channels:
         self.monitor = Pair()
         self.ssh = Listener()
 
+    def blocking(self) -> contextlib.ExitStack:
+        """Closed, it has QEMU wait for a reader of the console and the agent's channel instead of coming back later.
+
+        QEMU makes its ends non-blocking when it starts, so this is asked before
+        that and closed after. When a full channel is free again is not on a
+        tape: without it, reading 5 MB of events could not be replayed (QEMU 7.2).
+        """
+        stack = contextlib.ExitStack()
+        for channel in (self.console, self.agent):
+            copy = stack.enter_context(channel.theirs.dup())
+            stack.callback(os.set_blocking, copy.fileno(), True)
+        return stack
+
     def started(self) -> None:
         """QEMU has its ends: drop our copies, so that its end is seen as the end of the channel."""
         for channel in (self.console, self.terminal, self.agent, self.monitor, self.ssh):

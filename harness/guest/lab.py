@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.guest import snapshot as snapshots
+from harness.guest import tape as tapes
 from harness.guest.image import GuestImage
 from harness.guest.machine import BootFailed, Machine, Parts, boot
 from harness.guest.snapshot import Snapshot
@@ -39,15 +40,24 @@ class Lab:
     """Gives machines that nobody used before. Any thread may ask; a machine belongs to the thread that did."""
 
     def __init__(
-        self, kernel: KernelBuild, image: GuestImage, choice: Choice, cache: Path, progress: Progress = QUIET
+        self,
+        kernel: KernelBuild,
+        image: GuestImage,
+        choice: Choice,
+        cache: Path,
+        progress: Progress = QUIET,
+        *,
+        record: bool = False,
     ) -> None:
+        """record: each machine boots, and is on tape."""
         self.kernel = kernel
         self.image = image
         self.choice = choice
         self.parts = Parts(image, kernel.vmlinux, choice.used, choice.slowdown)
         # Why machines are booted and not cloned; empty while they are cloned.
-        self.refused = ""
+        self.refused = "a recording begins with the boot" if record else ""
         self.cache = cache
+        self._record = record
         self._progress = progress
         self._slowdown = 0.0
         self._measured_s = 0.0
@@ -59,6 +69,8 @@ class Lab:
         self, shape: MachineShape, folder: Path, on_line: Callable[[str], None] = lambda _: None
     ) -> AbstractContextManager[Machine]:
         """A machine that booted; its console goes to folder/console.log and to on_line."""
+        if self._record:
+            return tapes.record(self.parts, shape, run_dir=folder, on_line=on_line)
         return boot(self.parts, shape, run_dir=folder, on_line=on_line)
 
     @contextlib.contextmanager

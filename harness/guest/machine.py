@@ -42,6 +42,8 @@ _SILENCE_S = 5.0
 # What calibrate.c takes on an ordinary machine with KVM, in nanoseconds (3 GHz x86-64 of the 2020s).
 _REFERENCE_NS = 4_500_000
 _STDERR_KEPT_BYTES = 4096
+# Until QEMU has ended its recording: at once, as a rule.
+_TAPE_LIMIT_S = 3.0
 
 
 class Condition(StrEnum):
@@ -119,6 +121,8 @@ class Machine:
         # Seconds until it answered, and whether it booted for that or was cloned.
         self.ready_s = 0.0
         self.cloned = False
+        # It is recorded, or the repetition of a recording.
+        self.taped = False
         self._child = child
         self._channels = channels
         self._stderr = stderr
@@ -221,17 +225,22 @@ class Machine:
 
         set_watchdogs() has made an NMI without a reason a panic; before, it is a line
         on the console. What the kernel says of it is in nmi.log beside console.log,
-        whose evidence it is not.
+        whose evidence it is not. Raises MachineError for a machine that is recorded.
         """
+        if self.taped:
+            raise MachineError("QEMU has no NMI of ours in its recording, which could not be repeated with it")
         self.console.divert(self.console.log.with_name("nmi.log"))
         self.monitor.execute("inject-nmi")
         self.console.settle(timeout_s)
 
     def slowdown(self) -> float:
         """How many times slower than an ordinary machine this guest is, measured now; at least 1."""
+        began = time.monotonic_ns()
         done = self.run("/init", "calibrate", timeout_s=120)
+        spent_ns = time.monotonic_ns() - began
         try:
-            return max(1.0, int(done.stdout) / _REFERENCE_NS)
+            # The clock of a guest that is recorded is a count of its instructions.
+            return max(1.0, (spent_ns if self.taped else int(done.stdout)) / _REFERENCE_NS)
         except ValueError:
             raise GuestLost(f"calibrate: status {done.status}: {clean(done.stdout)[:80]!r}") from None
 
@@ -253,6 +262,13 @@ class Machine:
         if silent_s > silence_s:
             return MachineState(Condition.SILENT, f"no heartbeat of PID 1 for {silent_s:.1f} s (limit {silence_s:g} s)")
         return MachineState(Condition.RUNNING)
+
+    def wait(self, timeout_s: float) -> int | None:
+        """QEMU's exit status when it ends in time, None when it does not."""
+        try:
+            return self._child.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
 
     def stderr(self) -> str:
         """The last that QEMU complained about."""
@@ -303,18 +319,20 @@ def boot(
     on_event: Callable[[Event], None] = lambda _: None,
     limit_s: float = BOOT_LIMIT_S,
     memory: Memory | None = None,
+    tape: qemu.Tape | None = None,
 ) -> Iterator[Machine]:
     """A machine that answers, until the block ends; then nothing of it is left but run_dir/console.log.
 
     on_line gets every line of the kernel log as it comes, on_event every event
     of QEMU; both from threads of their own. limit_s: until it answers, scaled.
+    tape: what the machine is recorded on.
     The machine dies with the calling thread.
 
     Raises LaunchError when QEMU is missing or refuses, BootFailed when the
     kernel does not reach PID 1.
     """
     deadline = Deadline(scaled(limit_s, parts.scale))
-    with started(parts, shape, run_dir, on_line, on_event, memory, deadline) as (machine, news):
+    with started(parts, shape, run_dir, on_line, on_event, memory, deadline, tape) as (machine, news):
         _await_hello(machine, news, deadline)
         machine.ready_s = deadline.elapsed_s
         yield machine
@@ -329,6 +347,7 @@ def started(
     on_event: Callable[[Event], None],
     memory: Memory | None,
     deadline: Deadline,
+    tape: qemu.Tape | None = None,
 ) -> Iterator[tuple[Machine, threading.Event]]:
     """A QEMU with all its channels, whose guest has not spoken yet, and what is set when there is news of it."""
     path = process.which(parts.program)
@@ -338,7 +357,7 @@ def started(
         stack.callback(channels.close)
         disk = stack.enter_context(swap.disk(shape.swap_mib, run_dir)) if shape.swap_mib else None
         stderr = stack.enter_context(tempfile.TemporaryFile(buffering=0))
-        files = _files(parts, channels, disk, memory)
+        files = _files(parts, channels, disk, memory, tape)
         argv = qemu.command(path, shape, parts.accel, files)
         child = stack.enter_context(
             process.running(
@@ -351,6 +370,7 @@ def started(
                 )
             )
         )
+        blocking = stack.enter_context(channels.blocking()) if tape else contextlib.ExitStack()
         channels.started()
         news = threading.Event()
         said = memory.console if memory else b""
@@ -369,11 +389,13 @@ def started(
         monitor = Monitor(channels.monitor.ours, hear)
         stack.callback(monitor.close)
         machine = Machine(child, argv, channels, stderr, console, agent, monitor, scaled(SSH_LIMIT_S, parts.scale))
+        machine.taped = tape is not None
         stack.callback(machine.hang_up)
         # Before the guest opens its ports: an event between our first command and
         # QEMU's answer would be taken for the answer (qemu.qmp 0.0.6, _negotiate).
         try:
             monitor.connect(scaled(10.0, parts.scale))
+            blocking.close()
         except MachineError:
             _look_for_end(machine, deadline)
             raise
@@ -382,9 +404,14 @@ def started(
         finally:
             if machine.state().condition is not Condition.EXITED:
                 monitor.quit()
+            if tape is not None:
+                # The tape's header is the last that QEMU writes.
+                machine.wait(scaled(_TAPE_LIMIT_S, parts.scale))
 
 
-def _files(parts: Parts, channels: Channels, disk: IO[bytes] | None, memory: Memory | None) -> qemu.Files:
+def _files(
+    parts: Parts, channels: Channels, disk: IO[bytes] | None, memory: Memory | None, tape: qemu.Tape | None
+) -> qemu.Files:
     return qemu.Files(
         kernel=parts.kernel,
         initrd=parts.image.path,
@@ -394,9 +421,10 @@ def _files(parts: Parts, channels: Channels, disk: IO[bytes] | None, memory: Mem
         ssh=channels.ssh.theirs.fileno(),
         monitor=channels.monitor.theirs.fileno(),
         swap=disk.fileno() if disk is not None else -1,
-        tsc_khz=tsc_khz(parts.image.init),
+        tsc_khz=tsc_khz(parts.image.init) if tape is None else 0,
         memory=memory.path if memory else None,
         clone=memory is not None and memory.hello is not None,
+        tape=tape,
     )
 
 

@@ -20,6 +20,19 @@ SSH_DEVICE = "ssh-port"
 
 
 @dataclass(frozen=True)
+class Tape:
+    """QEMU's record/replay: all that comes to the guest from outside is written to a file, or read back from it.
+
+    It takes TCG, one CPU (QEMU 7.2 refuses more), and a machine that boots.
+    answers: a file that gets what the guest says to the harness.
+    """
+
+    path: Path
+    answers: Path
+    replay: bool = False
+
+
+@dataclass(frozen=True)
 class Files:
     """What QEMU opens, and the descriptors it inherits.
 
@@ -32,6 +45,7 @@ class Files:
     memory: a file that is the guest's RAM, for a snapshot; None: RAM is anonymous.
     clone: the machine waits for the state of its devices, and does not write to
     the file; else it boots.
+    tape: the machine is recorded, or is the repetition of one that was.
     """
 
     kernel: Path
@@ -45,6 +59,7 @@ class Files:
     tsc_khz: int = 0
     memory: Path | None = None
     clone: bool = False
+    tape: Tape | None = None
 
     def descriptors(self) -> tuple[int, ...]:
         """Everything that the child must inherit."""
@@ -61,7 +76,8 @@ def command(qemu: Path, shape: MachineShape, accel: str, files: Files) -> list[s
         "-nodefaults",
         "-display", "none",
         "-machine", _machine(shape.board) + (",memory-backend=ram" if files.memory else ""),
-        "-accel", _accelerator(accel),
+        "-accel", _accelerator(accel, files.tape),
+        *_tape(files.tape),
         "-cpu", _cpu(accel),
         # A socket each: without ACPI the kernel learns its CPUs from SeaBIOS's MP table, which lists one a package.
         "-smp", f"{shape.cpus},sockets={shape.cpus},cores=1,threads=1",
@@ -71,7 +87,7 @@ def command(qemu: Path, shape: MachineShape, accel: str, files: Files) -> list[s
         # vmlinux itself, through its PVH entry: nothing to unpack in the guest.
         "-kernel", str(files.kernel),
         "-initrd", str(files.initrd),
-        "-append", " ".join(kernel_parameters(shape, files.tsc_khz if accel == "tcg" else 0)),
+        "-append", " ".join(_parameters(shape, accel, files)),
         *_serial(files),
         *_monitor(files),
         *_alarms(shape.board),
@@ -103,6 +119,28 @@ def kernel_parameters(shape: MachineShape, tsc_khz: int = 0) -> list[str]:
     ]
 
 
+# On a tape the time stamp counter counts the nanoseconds of QEMU's instruction counter.
+_TAPED_TSC_KHZ = 1_000_000
+
+
+def _parameters(shape: MachineShape, accel: str, files: Files) -> list[str]:
+    if files.tape is None:
+        return kernel_parameters(shape, files.tsc_khz if accel == "tcg" else 0)
+    return kernel_parameters(shape, _TAPED_TSC_KHZ)
+
+
+def _tape(tape: Tape | None) -> Sequence[str]:
+    """Time is a count of instructions; what they do not determine is on the tape."""
+    if tape is None:
+        return []
+    return ["-icount", f"shift=auto,rr={'replay' if tape.replay else 'record'},rrfile={_escaped(tape.path)}"]
+
+
+def _escaped(path: Path) -> str:
+    """A path as a value among others, which commas part."""
+    return str(path).replace(",", ",,")
+
+
 def _machine(board: Board) -> str:
     if board is Board.MICROVM:
         # No PCI, no ACPI: devices are told to the kernel on its command line, by QEMU.
@@ -111,7 +149,9 @@ def _machine(board: Board) -> str:
     return f"{board.value},acpi=off,usb=off,vmport=off,hpet=off"
 
 
-def _accelerator(accel: str) -> str:
+def _accelerator(accel: str, tape: Tape | None) -> str:
+    if tape is not None:
+        return "tcg,thread=single"
     return "tcg,thread=multi" if accel == "tcg" else accel
 
 
@@ -123,7 +163,12 @@ def _serial(files: Files) -> Sequence[str]:
     """The kernel log, and nothing else, on ttyS0."""
     return [
         "-chardev", f"socket,id=console,fd={files.console}",
-        "-device", "isa-serial,chardev=console",
+        # QEMU 7.2 has only what -serial names on the tape. A PC has four of them: the fifth is the agent's
+        # channel, told to the tape and then given to its port.
+        *(
+            ["-serial", "chardev:console", *["-serial", "none"] * 3, "-serial", "chardev:agent"]
+            if files.tape else ["-device", "isa-serial,chardev=console"]
+        ),
     ]  # fmt: skip
 
 
@@ -156,9 +201,10 @@ def _virtio(kind: str, board: Board) -> str:
 
 def _virtio_serial(board: Board, files: Files) -> Sequence[str]:
     """hvc0 for people, the agent's port for the harness, the ssh port for paramiko."""
+    answers = f",logfile={_escaped(files.tape.answers)}" if files.tape else ""
     return [
         "-chardev", f"socket,id=terminal,fd={files.terminal}",
-        "-chardev", f"socket,id=agent,fd={files.agent}",
+        "-chardev", f"socket,id=agent,fd={files.agent}{answers}",
         # QEMU listens, so that a session can end and another begin.
         "-chardev", f"socket,id=ssh,fd={files.ssh},server=on,wait=off",
         "-device", _virtio("virtio-serial", board),
@@ -171,11 +217,13 @@ def _virtio_serial(board: Board, files: Files) -> Sequence[str]:
 def _swap(board: Board, files: Files) -> Sequence[str]:
     if files.swap < 0:
         return []
+    disk = "image" if files.tape else "swap"
     return [
         "-add-fd", f"fd={files.swap},set=1",
         # no-flush: the disk dies with the machine, so nothing has to reach the host's.
         # Not -drive: QEMU 7.2 first opens that read-only, which our one descriptor is not.
-        "-blockdev", "driver=raw,node-name=swap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/1",
+        "-blockdev", f"driver=raw,node-name={disk},cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/1",
+        *(["-blockdev", "driver=blkreplay,node-name=swap,image=image"] if files.tape else []),
         "-device", f"{_virtio('virtio-blk', board)},drive=swap",
     ]  # fmt: skip
 
@@ -184,7 +232,7 @@ def _snapshot(shape: MachineShape, files: Files) -> Sequence[str]:
     """RAM in a file, which the state of the devices then need not hold; a clone maps it privately."""
     if files.memory is None:
         return []
-    path = str(files.memory).replace(",", ",,")
+    path = _escaped(files.memory)
     return [
         "-object",
         f"memory-backend-file,id=ram,size={shape.memory_mib}M,mem-path={path},share={'off' if files.clone else 'on'}",

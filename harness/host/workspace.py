@@ -117,6 +117,16 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             raise
 
 
+def link(source: Path, target: Path) -> None:
+    """Have a file that nobody changes under another name, too: for nothing on one file system, else as a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with space(target):
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+
+
 @contextlib.contextmanager
 def publishing(target: Path) -> Iterator[Path]:
     """A fresh folder that becomes `target` when the block ends well, and vanishes when it does not.

@@ -65,6 +65,8 @@ class ScenarioResult:
     attempts: int = 1
     # How long callbacks took, in µs: percentiles, and the longest.
     latency_us: Mapping[str, int] = field(default_factory=dict)
+    # The file in its folder that harness replay repeats it from; empty when it was not recorded.
+    tape: str = ""
     # What the kernel's own tests said of themselves, by program.
     selftests: Mapping[str, Results] = field(default_factory=dict)
 
@@ -87,4 +89,5 @@ class ScenarioResult:
             "attempts": self.attempts,
             "latency_us": dict(self.latency_us),
             "selftests": {name: results.document() for name, results in self.selftests.items()},
+            "tape": self.tape,
         }

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
 import pytest
 
-from harness.guest.qemu import Files, command, kernel_parameters
+from harness.guest.qemu import Files, Tape, command, kernel_parameters
 from harness.model.shape import Board, MachineShape
 
 FILES = Files(Path("/k/vmlinux"), Path("/i.cpio"), console=10, terminal=11, agent=12, ssh=13, monitor=14, swap=15)
@@ -80,3 +81,15 @@ def test_the_clocks_rate_is_told_to_tcg_only():
 
 def test_the_same_question_has_the_same_answer():
     assert command(QEMU, MachineShape(), "tcg", FILES) == command(QEMU, MachineShape(), "tcg", FILES)
+
+
+def test_a_tape_takes_one_thread_its_own_clock_and_a_recorded_disk():
+    files = dataclasses.replace(FILES, tape=Tape(Path("/t,ape"), Path("/answers"), replay=True), tsc_khz=2600000)
+    argv = command(QEMU, MachineShape(cpus=1), "tcg", files)
+
+    assert values(argv, "-accel") == ["tcg,thread=single"]
+    assert values(argv, "-icount") == ["shift=auto,rr=replay,rrfile=/t,,ape"]
+    assert "tsc_early_khz=1000000" in values(argv, "-append")[0]
+    assert "driver=blkreplay,node-name=swap,image=image" in values(argv, "-blockdev")
+    assert values(argv, "-serial") == ["chardev:console", "none", "none", "none", "chardev:agent"]
+    assert not any("isa-serial" in device for device in values(argv, "-device"))

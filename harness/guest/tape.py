@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A machine on tape: all that came to it from outside, kept so that QEMU can repeat it instruction for instruction.
+
+::
+
+    FOLDER/tape.gz      QEMU's own recording
+    FOLDER/tape.json    what else a repetition takes, and what it must come to
+
+What all machines of a run share is kept once, in its folder kernel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.guest import qemu
+from harness.guest.image import GuestImage
+from harness.guest.machine import BOOT_LIMIT_S, Machine, Parts, boot, started
+from harness.host import process, workspace
+from harness.host.clock import Deadline, scaled
+from harness.model.errors import LaunchError, MachineError, UsageError
+from harness.model.shape import Board, MachineShape
+
+TAPE, RECORD = "tape.gz", "tape.json"
+# In a run's folder.
+KERNEL, INITRD, MODULES = "kernel/vmlinux", "kernel/initrd.cpio", "kernel/modules"
+# Compressed. A second takes 30 KB of it, a flood on the console more (QEMU 7.2).
+_LIMIT_BYTES = 256 << 20
+# How much longer a guest takes on tape at the most, and how much longer than that its repetition (1.8 and 4 measured).
+_SLOWER = 4.0
+_REPEATED_SLOWER = 10.0
+
+
+@dataclass(frozen=True)
+class Tape:
+    """What tape.json holds.
+
+    qemu: its version. command: its command line, with placeholders for what
+    differs from one start to the next. instructions: how many were run, 0 when
+    QEMU had ended before it could be asked. seconds: of wall time. kernel,
+    initrd: digests of the files. answers: digest of all that the guest said to
+    the harness.
+    """
+
+    qemu: str
+    command: list[str]
+    shape: MachineShape
+    kernel: str
+    initrd: str
+    answers: str
+    instructions: int
+    seconds: float
+
+
+def keep(run: Path, kernel: Path, initrd: Path, modules: Sequence[Path]) -> None:
+    """Keep what the tapes of a run are of, should the cache lose it."""
+    for source, name in ((kernel, KERNEL), (initrd, INITRD), *((path, f"{MODULES}/{path.name}") for path in modules)):
+        workspace.link(source, run / name)
+
+
+def version() -> str:
+    """The version of this host's QEMU, with its package's: one that is another may not repeat what this one ran."""
+    done = process.run([qemu.PROGRAM, "--version"], timeout_s=30)
+    return done.stdout.partition("\n")[0].removeprefix("QEMU emulator version ")
+
+
+@contextlib.contextmanager
+def record(
+    parts: Parts, shape: MachineShape, *, run_dir: Path, on_line: Callable[[str], None] = lambda _: None
+) -> Iterator[Machine]:
+    """A machine as boot() gives it, with one CPU; its tape is in run_dir when QEMU came to an end.
+
+    Raises what boot() does; a kernel that does not boot has a tape, too.
+    """
+    shape = replace(shape, cpus=1)
+    (run_dir / TAPE).unlink(missing_ok=True)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    instructions = 0
+    with workspace.space(run_dir), tempfile.TemporaryDirectory(dir=run_dir, prefix=".tape.") as scratch:
+        tape = qemu.Tape(Path(scratch, "tape"), Path(scratch, "answers"))
+        try:
+            with boot(
+                parts, shape, run_dir=run_dir, on_line=on_line, limit_s=BOOT_LIMIT_S * _SLOWER, tape=tape
+            ) as machine:
+                # A CPU that sleeps is told of a finished disk request when its next timer is due: 176 ms for a page
+                # from swap (QEMU 7.2), 95 s for memcg-eagain instead of 3 s.
+                machine.agent.start(["/init", "spin"])
+                try:
+                    yield machine
+                finally:
+                    instructions = executed(machine)
+        finally:
+            _keep(tape, parts, shape, run_dir, instructions, time.monotonic() - began)
+
+
+def executed(machine: Machine) -> int:
+    """How many instructions a taped machine has run; 0 when it can no longer be asked."""
+    with contextlib.suppress(MachineError):
+        return int(machine.monitor.execute("query-replay")["icount"])
+    return 0
+
+
+def _keep(tape: qemu.Tape, parts: Parts, shape: MachineShape, folder: Path, instructions: int, seconds: float) -> None:
+    """Compress the tape and write down what belongs to it; a tape that QEMU did not end is useless."""
+    try:
+        with tape.path.open("rb") as raw:
+            # Its header, the format's version, is the last that is written.
+            if not any(raw.read(4)):
+                return
+            raw.seek(0)
+            with gzip.open(folder / TAPE, "wb", compresslevel=1) as packed:
+                shutil.copyfileobj(raw, packed, 1 << 20)
+    except FileNotFoundError:  # QEMU never started
+        return
+    if (folder / TAPE).stat().st_size > _LIMIT_BYTES:
+        (folder / TAPE).unlink()
+        return
+    facts = Tape(
+        version(),
+        _command(shape),
+        shape,
+        workspace.digest_file(parts.kernel),
+        workspace.digest_file(parts.image.path),
+        _digest(tape.answers),
+        instructions,
+        round(seconds, 2),
+    )
+    workspace.write_atomic(folder / RECORD, json.dumps(asdict(facts), indent=1))
+
+
+def _command(shape: MachineShape) -> list[str]:
+    """QEMU's command line without what differs from one start to the next."""
+    files = qemu.Files(
+        Path("vmlinux"), Path("initrd"), console=0, terminal=0, agent=0, ssh=0, monitor=0,
+        swap=0 if shape.swap_mib else -1, tape=qemu.Tape(Path("tape"), Path("answers")),
+    )  # fmt: skip
+    return qemu.command(Path(qemu.PROGRAM), shape, "tcg", files)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return f"{hashlib.file_digest(stream, 'sha256').hexdigest()} of {path.stat().st_size} bytes"
+
+
+def load(folder: Path) -> Tape:
+    """Read tape.json. Raises UsageError for a folder without a tape."""
+    try:
+        content: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        shape = content.pop("shape")
+        board = Board(shape.pop("board"))
+        tape = Tape(shape=MachineShape(board=board, cmdline=tuple(shape.pop("cmdline")), **shape), **content)
+    except FileNotFoundError:
+        raise UsageError(f"{folder}: was not recorded", "harness run --record records") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise UsageError(f"{folder / RECORD}: no recording: {fault}", "harness run --record records") from None
+    if not (folder / TAPE).exists():
+        raise UsageError(f"{folder / TAPE}: is missing", "harness run --record records")
+    return tape
+
+
+@contextlib.contextmanager
+def replay(folder: Path, tape: Tape, kernel: Path, initrd: Path, scratch: Path) -> Iterator[Machine]:
+    """The machine of a tape, running through it again; nothing can be asked of its guest.
+
+    Its console is scratch/console.log. Raises UsageError and LaunchError for
+    what is not as it was when it was recorded.
+    """
+    _same(tape, kernel, initrd)
+    reel = qemu.Tape(scratch / "tape", scratch / "answers", replay=True)
+    with workspace.space(scratch), gzip.open(folder / TAPE) as packed, reel.path.open("wb") as raw:
+        try:
+            shutil.copyfileobj(packed, raw, 1 << 20)
+        except (EOFError, gzip.BadGzipFile) as fault:
+            raise UsageError(f"{folder / TAPE}: is damaged: {fault}") from None
+    parts = Parts(GuestImage(initrd, initrd, tape.initrd, 0.0), kernel, "tcg")
+    limit = Deadline(scaled(BOOT_LIMIT_S * _SLOWER, parts.scale))
+    with started(parts, tape.shape, scratch, _ignore, _ignore, None, limit, reel) as (machine, _):
+        yield machine
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+def _same(tape: Tape, kernel: Path, initrd: Path) -> None:
+    """Say what is not as it was when the tape was made."""
+    now = version()
+    if now != tape.qemu:
+        raise LaunchError(f"recorded with QEMU {tape.qemu}, this host has {now}", "put that one first in PATH")
+    if _command(tape.shape) != tape.command:
+        raise UsageError("recorded by a harness that started QEMU in another way", "harness run --record records anew")
+    for path, digest in ((kernel, tape.kernel), (initrd, tape.initrd)):
+        if not path.exists():
+            raise UsageError(f"{path}: is missing", "harness run --record keeps it")
+        if workspace.digest_file(path) != digest:
+            raise UsageError(f"{path}: is not the one that was recorded", "harness run --record keeps it")
+
+
+def wait(machine: Machine, tape: Tape, advance: Callable[[int], None]) -> int:
+    """Let a repetition run to the end of its tape; returns how many instructions it ran.
+
+    advance: gets that number as it grows. Raises MachineError when the tape does not come to an end.
+    """
+    deadline = Deadline(60.0 + tape.seconds * _REPEATED_SLOWER)
+    count = 0
+    while machine.wait(0.5) is None:
+        count = max(count, executed(machine))
+        advance(count)
+        if deadline.expired:
+            raise MachineError(f"the repetition is not done after {deadline}: {count} instructions were run")
+    return count
+
+
+def difference(folder: Path, tape: Tape, scratch: Path) -> str:
+    """Where a repetition parted from its tape, as a sentence; empty when console and answers are the same bytes."""
+    then, now = (folder / "console.log").read_bytes(), (scratch / "console.log").read_bytes()
+    if then != now:
+        at = next((i for i, (a, b) in enumerate(zip(then, now, strict=False)) if a != b), min(len(then), len(now)))
+        line = then.count(b"\n", 0, at) + 1
+        return f"the console differs from byte {at} on (line {line}; {len(then)} bytes recorded, {len(now)} repeated)"
+    answers = _digest(scratch / "answers")
+    if answers != tape.answers:
+        return f"the guest's answers differ ({tape.answers} recorded, {answers} repeated)"
+    return ""

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from harness import replay
+from harness.cli import main
+from harness.guest import tape as tapes
+from harness.host import workspace
+from harness.model.errors import LaunchError, UsageError
+from harness.model.shape import MachineShape
+
+SHAPE = MachineShape(cpus=1)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A scenario of a run, with a tape that fits this host; QEMU's version is 7.2."""
+    monkeypatch.setattr(tapes, "version", lambda: "7.2")
+    run = tmp_path / "run"
+    kernel, initrd = tmp_path / "kernel", tmp_path / "initrd"
+    kernel.write_bytes(b"kernel")
+    initrd.write_bytes(b"initrd")
+    tapes.keep(run, kernel, initrd, [])
+    folder = run / "scenario"
+    folder.mkdir()
+    (folder / "console.log").write_bytes(b"one\ntwo\n")
+    (tmp_path / "answers").write_bytes(b"answers")
+    facts = tapes.Tape(
+        "7.2",
+        tapes._command(SHAPE),
+        SHAPE,
+        workspace.digest_file(kernel),
+        workspace.digest_file(initrd),
+        tapes._digest(tmp_path / "answers"),
+        1000,
+        1.0,
+    )
+    (folder / tapes.RECORD).write_text(json.dumps(asdict(facts)), encoding="utf-8")
+    (folder / tapes.TAPE).write_bytes(gzip.compress(b"tape"))
+    document = {"scenarios": [{"name": "scenario", "verdict": "pass"}, {"name": "other", "verdict": "fail"}]}
+    (run / "verdict.json").write_text(json.dumps(document), encoding="utf-8")
+    return folder
+
+
+def started(place: Path, tape: tapes.Tape, scratch: Path) -> None:
+    """Start a repetition."""
+    with tapes.replay(place, tape, place.parent / tapes.KERNEL, place.parent / tapes.INITRD, scratch):
+        pass
+
+
+def test_a_tape_is_read_as_it_was_written(place: Path):
+    tape = tapes.load(place)
+
+    assert (tape.shape, tape.instructions) == (SHAPE, 1000)
+    assert replay.choose(place.parent, []) == ["scenario"]
+
+
+def test_what_was_not_recorded_is_told(place: Path, tmp_path: Path):
+    with pytest.raises(UsageError, match=r"no recording of 'other'.*there is scenario"):
+        replay.choose(place.parent, ["other"])
+    with pytest.raises(UsageError, match="no run directory"):
+        replay.choose(tmp_path, [])
+    (place / tapes.TAPE).unlink()
+    with pytest.raises(UsageError, match=r"tape\.gz: is missing"):
+        tapes.load(place)
+    (place / tapes.RECORD).write_text("[]", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"tape\.json: no recording"):
+        tapes.load(place)
+    (place / tapes.RECORD).unlink()
+    with pytest.raises(UsageError, match="was not recorded"):
+        replay.choose(place.parent, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"qemu": "8.0"}, LaunchError, "recorded with QEMU 8.0, this host has 7.2"),
+        ({"command": ["qemu"]}, UsageError, "started QEMU in another way"),
+        ({"kernel": "?"}, UsageError, "vmlinux: is not the one"),
+        ({"initrd": "?"}, UsageError, r"initrd\.cpio: is not the one"),
+    ],
+)
+def test_what_is_not_as_it_was_is_told_before_qemu_starts(place: Path, tmp_path: Path, change, error, words):
+    with pytest.raises(error, match=words):
+        started(place, replace(tapes.load(place), **change), tmp_path)
+
+
+def test_a_lost_kernel_and_a_damaged_tape_are_told(place: Path, tmp_path: Path):
+    (place / tapes.TAPE).write_bytes(gzip.compress(bytes(1000))[:-10])
+    with pytest.raises(UsageError, match="is damaged"):
+        started(place, tapes.load(place), tmp_path)
+    (place.parent / tapes.KERNEL).unlink()
+    with pytest.raises(UsageError, match="vmlinux: is missing"):
+        started(place, tapes.load(place), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("console", "answers", "words"),
+    [
+        (b"one\ntwo\n", b"answers", ""),
+        (b"one\ntwx\n", b"answers", r"console differs from byte 6 on \(line 2; 8 bytes recorded, 8 repeated\)"),
+        (b"one\n", b"answers", "console differs from byte 4 on"),
+        (b"one\ntwo\n", b"Answers", "the guest's answers differ"),
+    ],
+)
+def test_where_a_repetition_parts_from_its_tape_is_said(place: Path, tmp_path: Path, console, answers, words):
+    (tmp_path / "console.log").write_bytes(console)
+    (tmp_path / "answers").write_bytes(answers)
+
+    said = tapes.difference(place, tapes.load(place), tmp_path)
+
+    assert re.search(words or "^$", said), said
+
+
+def test_kvm_cannot_be_recorded(capsys: pytest.CaptureFixture[str]):
+    assert main(["run", "--record", "--accel", "kvm", "memcg-eagain"]) == 129
+    assert "QEMU records no guest on KVM" in capsys.readouterr().err
