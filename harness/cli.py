@@ -16,7 +16,9 @@ from harness import __version__
 from harness.model.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
+    from harness.interactive import Visit
     from harness.pipeline import KernelRequest
+    from harness.terminal import Terminal
 
 INTERRUPTED = 130
 
@@ -106,11 +108,18 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--json", action="store_true")
     listing.set_defaults(command=_list)
 
-    shell = commands.add_parser("shell", help="the same guest, interactive or for one command")
+    shell = commands.add_parser(
+        "shell", help="a guest, interactive or for one command: fresh, or where a scenario of a run stopped"
+    )
     _kernel_options(shell)
     shell.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto")
+    shell.add_argument("--gdb", action="store_true", help="let gdb in, and print the line that starts it")
     shell.add_argument(
-        "words", nargs=argparse.REMAINDER, metavar="COMMAND", help="run this in the guest; its status is ours"
+        "words",
+        nargs=argparse.REMAINDER,
+        metavar="[RUN[/SCENARIO]] [COMMAND …]",
+        help="a run, for a guest in which its scenario was done again up to where it stopped (default: the first that "
+        "did not pass); a command to run in the guest, whose status is ours",
     )
     shell.set_defaults(command=_shell)
 
@@ -340,13 +349,12 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _shell(arguments: argparse.Namespace) -> int:
     from harness import interactive
-    from harness.session import Session
     from harness.terminal import Terminal
 
-    if arguments.words:
+    named, words = _named(arguments.words)
+    if words:
         with Terminal() as terminal:
-            session = Session(_request(arguments), arguments.accel, terminal)
-            done = interactive.execute(session, arguments.words)
+            done = interactive.execute(_visit(arguments, named, terminal), words)
         _pass_on(done.stdout, sys.stdout)
         _pass_on(done.stderr, sys.stderr)
         # As a shell does for a command that a signal ended.
@@ -354,8 +362,30 @@ def _shell(arguments: argparse.Namespace) -> int:
     if not sys.stdin.isatty():
         raise UsageError("harness shell needs a terminal on standard input", "harness shell COMMAND needs none")
     with Terminal() as terminal:
-        interact = interactive.prepare(Session(_request(arguments), arguments.accel, terminal), terminal)
+        interact = interactive.prepare(_visit(arguments, named, terminal))
     return interact()
+
+
+def _named(words: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The run that the first word names, or "", and the command behind it."""
+    from harness import earlier
+
+    return (words[0], words[1:]) if words and earlier.named(words[0]) else ("", words)
+
+
+def _visit(arguments: argparse.Namespace, named: str, terminal: Terminal) -> Visit:
+    """A fresh guest, or one like that of an earlier run."""
+    from harness import earlier, interactive
+    from harness.session import Session
+
+    if not named:
+        return interactive.Visit(Session(_request(arguments), arguments.accel, terminal), terminal, gdb=arguments.gdb)
+    folder, scenario = earlier.named(named) or (Path(named), "")
+    run = earlier.read(folder, arguments.compiler)
+    session = Session(run.request, arguments.accel, terminal)
+    run.verify(session.lab.kernel)
+    name = scenario or run.scenario()
+    return interactive.Visit(session, terminal, interactive.scene(folder / name, name), arguments.gdb)
 
 
 def _pass_on(said: bytes, stream: TextIO) -> None:

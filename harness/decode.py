@@ -7,18 +7,16 @@ be the same by its build id.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from harness import console, pipeline
+from harness import console, earlier, pipeline
 from harness.host import workspace
 from harness.host.progress import Progress
 from harness.kernel import lines
 from harness.kernel.lines import Spot
-from harness.model.errors import UsageError
-from harness.pipeline import Clock, KernelRequest
+from harness.pipeline import Clock
 from harness.postmortem.kdump import TEXT
 
 DECODED = "decoded.txt"
@@ -31,23 +29,12 @@ def decode(run: Path, compiler: str, cache: Path, progress: Progress) -> list[Pa
 
     Raises UsageError for a folder that is no run, or whose kernel its inputs no longer make.
     """
-    try:
-        document = json.loads((run / "verdict.json").read_text(encoding="utf-8"))
-        configs = [name for name in document["configs"] if name != "base"]
-        asked = KernelRequest(document["source"], document["patches"], configs, compiler)
-        ran = document["kernel"]["build_id"]
-        names = [entry["name"] for entry in document["scenarios"]]
-    except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise UsageError(f"{run}: no run directory: {fault}", "name a folder that harness run wrote") from None
-    texts = {run / name: text for name in names if (text := _reports(run / name))}
+    ran = earlier.read(run, compiler)
+    texts = {run / name: text for name in ran.verdicts if (text := _reports(run / name))}
     if not texts:
         return []
-    kernel = pipeline.prepare(asked, cache, progress, Clock()).kernel
-    if kernel.build_id != ran:
-        raise UsageError(
-            f"{run}: its kernel had build id {ran[:12] or '(none)'}, its inputs now make {kernel.build_id[:12]}",
-            "name the compiler with --compiler, or run it again",
-        )
+    kernel = pipeline.prepare(ran.request, cache, progress, Clock()).kernel
+    ran.verify(kernel)
     spots = {spot for text in texts.values() for line in text.splitlines() for spot in _spots(line)}
     found = lines.find(kernel, spots, cache, progress)
     for place, text in texts.items():

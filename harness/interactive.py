@@ -1,24 +1,118 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""harness shell: a fresh guest with the module loaded, for a person at its second console or for one command."""
+"""harness shell: a guest with the module loaded, for a person at its second console or for one command.
+
+It is fresh, or it is where a scenario of an earlier run stopped: a guest of
+the same kernel, in which that scenario's commands were given again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from harness.guest.agent import GuestResult
+from harness import debugger, drive, rejudge
+from harness.guest.agent import GuestProcess, GuestResult, GuestTimeout
+from harness.guest.machine import Condition, Machine
+from harness.host.clock import Deadline, scaled
 from harness.host.progress import Progress
+from harness.model import recording as recordings
+from harness.model.errors import GuestLost
+from harness.model.recording import Ended
+from harness.model.scenario import Scenario
 from harness.session import Session
 
 # A command may be a whole test suite; Ctrl-C ends it sooner.
 _COMMAND_LIMIT_S = 86400.0
 
 
-def prepare(session: Session, progress: Progress) -> Callable[[], int]:
+@dataclass(frozen=True)
+class Scene:
+    """Where a scenario stopped: its commands until then. The last of them did not end when it is `unanswered`."""
+
+    scenario: Scenario
+    commands: Sequence[drive.Command]
+    unanswered: bool
+
+
+def scene(place: Path, name: str) -> Scene:
+    """Read it from the folder of a scenario. One that went to its end stops before anything is taken down."""
+    scenario = rejudge.scenario_of(place, name)
+    recording = recordings.read(place, scenario)
+    commands = drive.plan(scenario)
+    if recording.ended is Ended.COMPLETE:
+        last = max((number for number, command in enumerate(commands, 1) if command.step), default=len(commands))
+        return Scene(scenario, commands[:last], unanswered=False)
+    answered = len(recording.answers)
+    unanswered = recording.ended is not Ended.STEP_FAILED
+    return Scene(scenario, commands[: answered + unanswered], unanswered)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What to do in a guest, and where: scene None is a fresh one; gdb: a line that starts it is said."""
+
+    session: Session
+    progress: Progress
+    scene: Scene | None = None
+    gdb: bool = False
+
+    @contextlib.contextmanager
+    def machine(self) -> Iterator[Machine]:
+        """The guest, there and set."""
+        shape = self.scene.scenario.shape if self.scene else None
+        with self.session.machine(shape) as machine, contextlib.ExitStack() as stack:
+            if self.gdb:
+                module = self.session.module
+                text = machine.agent.read_file(debugger.SECTION.format(module.stem)).decode("ascii").strip()
+                line = stack.enter_context(debugger.attached(machine, self.session.lab.kernel.vmlinux, module, text))
+                self.progress.say(line)
+            # The driver holds the pages and the subscribers, so it must not end before.
+            driver = self._set(machine, self.scene) if self.scene else None
+            yield machine
+            del driver
+
+    def _set(self, machine: Machine, scene: Scene) -> GuestProcess:
+        """Give a scenario's commands again."""
+        driver = machine.agent.start(["/bin/drive"])
+        deadline = Deadline(scaled(scene.scenario.timeout_s, self.session.lab.slowdown(machine)))
+        try:
+            for number, command in enumerate(scene.commands, 1):
+                driver.send(command.text + "\n", deadline)
+                if not (scene.unanswered and number == len(scene.commands)):
+                    _await(driver, deadline)
+        except GuestTimeout as late:
+            self.progress.say(f"{scene.scenario.name}: {late}")
+        except GuestLost as lost:
+            state = machine.state()
+            why = state.evidence if state.condition is not Condition.RUNNING else lost.message
+            raise GuestLost(
+                f"{scene.scenario.name}: the guest ended again, nothing is left to look into: {why}",
+                "harness run --record, then harness replay --gdb",
+            ) from None
+        last = scene.commands[-1] if scene.commands else None
+        where = f"step {last.step}, {last.text!r}" if last and last.step else "its beginning"
+        self.progress.say(f"{scene.scenario.name} was done again up to {where}")
+        return driver
+
+
+def _await(driver: GuestProcess, deadline: Deadline) -> None:
+    """The reply to a command, whatever it is."""
+    while (line := driver.readline(deadline.remaining_s)) is not None:
+        with contextlib.suppress(ValueError):
+            if "progress" not in json.loads(line):
+                return
+    raise GuestLost(f"the guest driver ended: {driver.stderr[-200:]!r}")
+
+
+def prepare(visit: Visit) -> Callable[[], int]:
     """Build what is missing; returns the function that makes the guest and hands the terminal over."""
-    lab = session.lab
+    lab, progress = visit.session.lab, visit.progress
 
     def interact() -> int:
-        with session.machine() as machine:
+        with visit.machine() as machine:
             progress.say(f"{lab.kernel.release} on {lab.choice.used}; leave with Ctrl-]")
             progress.say(f"its kernel log: {machine.console.log}")
             machine.interact()
@@ -27,7 +121,7 @@ def prepare(session: Session, progress: Progress) -> Callable[[], int]:
     return interact
 
 
-def execute(session: Session, argv: Sequence[str]) -> GuestResult:
-    """Run one command in a fresh guest."""
-    with session.machine() as machine:
+def execute(visit: Visit, argv: Sequence[str]) -> GuestResult:
+    """Run one command in the guest."""
+    with visit.machine() as machine:
         return machine.run(*argv, timeout_s=_COMMAND_LIMIT_S)

@@ -60,14 +60,15 @@ def _result(folder: Path, entry: dict[str, Any]) -> ScenarioResult:
         )
     # What the machine took, how often it was tried, and its recording are no judgement: they are kept.
     return dataclasses.replace(
-        judging.judge(recordings.read(place, _scenario(place, entry["name"]))),
+        judging.judge(recordings.read(place, scenario_of(place, entry["name"]))),
         phases=entry.get("phases", {}),
         attempts=entry.get("attempts", 1),
         tape=entry.get("tape", ""),
     )
 
 
-def _scenario(place: Path, name: str) -> Scenario:
+def scenario_of(place: Path, name: str) -> Scenario:
+    """The scenario that a folder of a run is the recording of."""
     keys = {pressure.name: pressure.keys for pressure in pressures.catalogue().values()}
     stem = place / "scenario.yaml"
     for found in scenario.load(stem, keys):

@@ -7,7 +7,6 @@ mean the same findings.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import earlier
 from harness.guest import tape as tapes
 from harness.host.progress import Progress
 from harness.model.errors import UsageError
@@ -45,11 +45,7 @@ class Repetition:
 
 def choose(run: Path, names: Sequence[str]) -> list[str]:
     """The scenarios to repeat: those named, else those that did not pass, else all that were recorded."""
-    try:
-        document = json.loads((run / "verdict.json").read_text(encoding="utf-8"))
-        verdicts = {str(entry["name"]): str(entry["verdict"]) for entry in document["scenarios"]}
-    except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise UsageError(f"{run}: no run directory: {fault}", "name a folder that harness run wrote") from None
+    verdicts = earlier.read(run).verdicts
     recorded = {name: verdict for name, verdict in verdicts.items() if (run / name / tapes.RECORD).exists()}
     if not recorded:
         raise UsageError(f"{run}: was not recorded", "harness run --record records")

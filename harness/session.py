@@ -37,9 +37,18 @@ class Session:
     def lab(self) -> Lab:
         """The kernel, its image and the accelerator; built when they are not there."""
         choice = accelerator.choose(self._accel, self._cache, self._progress)
-        prepared = pipeline.prepare(self._request, self._cache, self._progress, self._clock)
+        prepared = self._prepared
         image = images.assemble(self._cache, [prepared.module], self._progress)
         return Lab(prepared.kernel, image, choice, self._cache, self._progress)
+
+    @cached_property
+    def _prepared(self) -> pipeline.Prepared:
+        return pipeline.prepare(self._request, self._cache, self._progress, self._clock)
+
+    @property
+    def module(self) -> Path:
+        """The module that its guests have loaded."""
+        return self._prepared.module
 
     @cached_property
     def folder(self) -> Path:

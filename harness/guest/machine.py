@@ -179,6 +179,12 @@ class Machine:
         """Run a command through the agent."""
         return self.agent.run(argv, timeout_s, stdin)
 
+    def serve_gdb(self, socket: Path) -> None:
+        """Let gdb in through a unix socket; the guest stops when it comes."""
+        self.monitor.execute("human-monitor-command", command_line=f"gdbserver unix:{socket},server=on,wait=off")
+        if not socket.exists():
+            raise MachineError(f"{socket}: QEMU does not listen for gdb there: {self.stderr()}")
+
     def interact(self) -> None:
         """Hand the user's terminal over to the shell on hvc0, until Ctrl-] or the end of the machine."""
         size = shutil.get_terminal_size()

@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
+import shlex
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
 import pexpect
 import pytest
 
@@ -54,3 +60,38 @@ def test_a_terminal_gets_no_control_characters_of_a_command() -> None:
     shell.expect_exact(r"\x1b[31mred")
     shell.expect(pexpect.EOF)
     assert harness(*words).stdout == "\x1b[31mred"
+
+
+@pytest.mark.guest
+@pytest.mark.kernel_build
+def test_a_scenario_of_a_run_is_done_again_up_to_where_it_stopped(tmp_path: Path) -> None:
+    """One that went to its end stops before its memory is unmapped and its subscribers go."""
+    assert harness("run", "--out", tmp_path / "run", "memcg-accept").status == 0
+
+    ended = harness("shell", tmp_path / "run", "sh", "-c", "pidof drive >&2; cat /sys/fs/cgroup/work/memory.max")
+
+    assert (ended.status, ended.stdout) == (0, f"{32 << 20}\n"), ended.stderr
+    assert "memcg-accept was done again up to step " in ended.stderr
+
+
+@pytest.mark.guest
+@pytest.mark.kernel_build
+@pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")
+def test_gdb_comes_to_a_living_guest_by_the_line_that_is_printed() -> None:
+    """The kernel's and the module's functions have names there."""
+    with subprocess.Popen(
+        argv("shell", "--gdb", "sleep", "1000"), env=environment(), cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as shell:
+        assert shell.stderr is not None
+        line = next(line for line in shell.stderr if line.startswith("gdb "))
+        look = ["-nx", "-batch", "-ex", "info address nh_log_open", "-ex", "print $rip != 0"]
+        debugger = subprocess.run(
+            [*shlex.split(line), *look], capture_output=True, text=True, timeout=LIMIT_S, check=False
+        )
+        shell.send_signal(signal.SIGINT)
+        said = shell.stderr.read()
+
+    assert debugger.returncode == 0, debugger.stderr
+    assert "nh_log_open" in debugger.stdout
+    assert "= 1" in debugger.stdout
+    assert (shell.returncode, said) == (130, "harness: interrupted; no process is left\n")

@@ -44,7 +44,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     (folder / tapes.RECORD).write_text(json.dumps(asdict(facts)), encoding="utf-8")
     (folder / tapes.TAPE).write_bytes(gzip.compress(b"tape"))
-    document = {"scenarios": [{"name": "scenario", "verdict": "pass"}, {"name": "other", "verdict": "fail"}]}
+    scenarios = [{"name": "scenario", "verdict": "pass"}, {"name": "other", "verdict": "fail"}]
+    built = {"build_id": "00"}
+    document = {"source": "none", "patches": [], "configs": ["base"], "kernel": built, "scenarios": scenarios}
     (run / "verdict.json").write_text(json.dumps(document), encoding="utf-8")
     return folder
 
