@@ -12,7 +12,20 @@ from pathlib import Path
 
 # Folders of the cache, the cheapest to have again first. Old runs cannot be had
 # again at all, but were written to be read soon. ccache bounds itself.
-KINDS = ("snapshots", "tmp", "runs", "logs", "tests", "benchmarks", "images", "trees", "sources", "modules", "kernels")
+KINDS = (
+    "snapshots",
+    "tmp",
+    "runs",
+    "logs",
+    "tests",
+    "benchmarks",
+    "images",
+    "selftests",
+    "trees",
+    "sources",
+    "modules",
+    "kernels",
+)
 # What was used within this time may belong to a run that is under way.
 FRESH_S = 3600.0
 
