@@ -55,19 +55,16 @@ static void run_pages(void)
 	const struct buffer *buffer = find_buffer(find_argument("name"));
 	const struct subscriber *subscriber;
 	struct nh_pages argument = {};
-	size_t present;
 
 	if (buffer) {
 		reply_pagemap(buffer->addr, buffer->size);
 		return;
 	}
 	subscriber = subscriber_argument();
-	present = reply_pagemap(subscriber->addr, subscriber->size);
+	reply_pagemap(subscriber->addr, subscriber->size);
 	must_ioctl(subscriber, NH_GET_PAGES, &argument);
 	reply("held", argument.held);
 	reply("mapped", argument.mapped);
-	/* Of held pages that nobody else maps: what page table and struct page disagree on. */
-	reply_signed("miscounted", (int64_t)argument.mapped - (int64_t)present);
 	reply("swapcache", argument.swapcache);
 	reply("dirty", argument.dirty);
 	reply("writeback", argument.writeback);

@@ -125,7 +125,7 @@ struct faults read_faults(void);
 void reply_faults(struct faults before);
 
 /* pagemap.c */
-size_t reply_pagemap(const char *addr, size_t size);
+void reply_pagemap(const char *addr, size_t size);
 
 /* subscribers.c */
 struct subscriber {

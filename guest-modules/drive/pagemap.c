@@ -11,8 +11,8 @@
 #define PAGEMAP_PRESENT 0x8000000000000000ULL
 #define PAGEMAP_SWAPPED 0x4000000000000000ULL
 
-/* Replies how many pages are present, swapped, or neither; returns the first. */
-size_t reply_pagemap(const char *addr, size_t size)
+/* Replies how many pages are present, swapped, or neither. */
+void reply_pagemap(const char *addr, size_t size)
 {
 	size_t pages = size / PAGE_BYTES;
 	size_t present = 0, swapped = 0;
@@ -44,5 +44,4 @@ size_t reply_pagemap(const char *addr, size_t size)
 	reply("present", present);
 	reply("swapped", swapped);
 	reply("empty", pages - present - swapped);
-	return present;
 }
