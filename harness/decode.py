@@ -22,6 +22,8 @@ from harness.postmortem.kdump import TEXT
 DECODED = "decoded.txt"
 
 _FRAME = re.compile(r"\b(?P<function>[A-Za-z_][\w.]*)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)")
+# Registers, and WARN(), name the instruction itself.
+_INSTRUCTION = re.compile(r"\s*(?:RIP: |CPU |WARNING: )")
 
 
 def decode(run: Path, compiler: str, cache: Path, progress: Progress) -> list[Path]:
@@ -56,7 +58,7 @@ def _reports(place: Path) -> str:
 
 def _spots(line: str) -> Iterator[Spot]:
     """The places that a line names. What a call returns to is behind the call, so one byte before it is asked for."""
-    back = 0 if "RIP:" in line or line.startswith("CPU ") else 1
+    back = 0 if _INSTRUCTION.match(line) else 1
     for match in _FRAME.finditer(line):
         yield Spot(match["function"], max(0, int(match["offset"], 16) - back), int(match["size"], 16))
 

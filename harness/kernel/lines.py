@@ -33,8 +33,9 @@ _LIMIT_S = 300.0
 _EXECUTABLE = 4  # SHF_EXECINSTR
 # Functions begin at multiples of 16, and the size that a stack trace prints is up to the next one.
 _ALIGNMENT = 16
-_SYMBOL = re.compile(r"^(?P<path>.*?):(?P<value>[0-9a-f]+) (?P<size>[0-9a-f]+) [tTwW] (?P<name>\S+)$")
-_FILE = re.compile(r"\S+:\d+")
+# What assembly defines often has no size.
+_SYMBOL = re.compile(r"^(?P<path>.*?):(?P<value>[0-9a-f]+) (?:(?P<size>[0-9a-f]+) )?[tTwW] (?P<name>\S+)$")
+_FILE = re.compile(r"[^\s?]+:\d+")
 
 
 @dataclass(frozen=True)
@@ -68,23 +69,25 @@ def find(
                 for number, ((path, inside), again) in enumerate(zip(holders.items(), made, strict=True), 1):
                     progress.advance("lines", number, len(holders))
                     if again is not None and _code(again) == _code(path):
-                        found |= _lines(again, inside, objects.tree)
+                        found |= _lines(again, inside, (objects.tree, objects.obj, objects.folder / "modules"))
     return found
 
 
 def _fits(size: int, spot: Spot) -> bool:
-    return not spot.size or -(-size // _ALIGNMENT) * _ALIGNMENT == spot.size or size == spot.size
+    return not spot.size or not size or -(-size // _ALIGNMENT) * _ALIGNMENT == spot.size or size == spot.size
 
 
 def _where(objects: ObjectTree) -> dict[str, list[tuple[Path, int]]]:
     """Function → the objects that hold one of that name, and its size there."""
-    modules = [path for path in objects.folder.glob("modules/*/*.o") if not path.name.endswith(".mod.o")]
+    # kbuild lists what it compiled for a module; beside them lies their sum, NAME.o, with every function again.
+    lists = objects.folder.glob("modules/*/*.mod")
+    modules = [objects.obj / name for path in lists for name in path.read_text(encoding="utf-8").split()]
     done = process.run(["nm", "-A", "-S", objects.obj / "vmlinux.a", *modules], timeout_s=_LIMIT_S)
     found: dict[str, list[tuple[Path, int]]] = {}
     for line in done.stdout.splitlines():
         if match := _SYMBOL.match(line):
             path = Path(match["path"].rpartition(":")[2])
-            found.setdefault(match["name"], []).append((path, int(match["size"], 16)))
+            found.setdefault(match["name"], []).append((path, int(match["size"] or "0", 16)))
     return found
 
 
@@ -155,8 +158,8 @@ def _symbols(elf: ELFFile) -> SymbolTableSection:
     return table
 
 
-def _lines(path: Path, spots: Sequence[Spot], tree: Path) -> dict[Spot, tuple[str, ...]]:
-    """What addr2line says of places in an object."""
+def _lines(path: Path, spots: Sequence[Spot], tops: Sequence[Path]) -> dict[Spot, tuple[str, ...]]:
+    """What addr2line says of places in an object. tops: the folders below which sources are named."""
     with path.open("rb") as stream:
         elf = ELFFile(stream)
         symbols = {symbol.name: symbol for symbol in _symbols(elf).iter_symbols()}
@@ -169,14 +172,18 @@ def _lines(path: Path, spots: Sequence[Spot], tree: Path) -> dict[Spot, tuple[st
         argv: list[str | Path] = ["addr2line", "-i", "-f", "-e", path, "-j", section, f"{start + spot.offset:#x}"]
         said = process.run(argv, timeout_s=_LIMIT_S).stdout.splitlines()
         pairs = zip(said[::2], said[1::2], strict=False)
-        texts = [f"{_short(place, tree)} ({function})" for function, place in pairs if _FILE.match(place)]
+        texts = [f"{_short(place, tops)} ({function})" for function, place in pairs if _FILE.match(place)]
         if texts:
             found[spot] = tuple(texts)
     return found
 
 
-def _short(place: str, tree: Path) -> str:
-    """file:line below the top of the source."""
-    place = place.partition(" (discriminator")[0]
-    head, mark, tail = place.rpartition(f"{tree.name}/")
-    return tail if mark and head else place
+def _short(place: str, tops: Sequence[Path]) -> str:
+    """file:line below the top of the sources, of what was generated, or of the modules."""
+    place = os.path.normpath(place.partition(" (discriminator")[0])
+    for top in tops:
+        # A compiler that was told to map prefixes may have made the path relative.
+        for prefix in (f"{top}/", f"../{top.name}/"):
+            if place.startswith(prefix):
+                return place.removeprefix(prefix)
+    return place

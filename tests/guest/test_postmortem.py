@@ -3,11 +3,22 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from harness import decode, pipeline
+from harness.host import process
+from harness.host.progress import QUIET
+from harness.host.workspace import cache_dir
+from harness.kernel import build as builds
+from harness.kernel import lines
+from harness.kernel.build import KernelBuild
+from harness.kernel.lines import Spot
+from harness.pipeline import Clock, KernelRequest
 from tests.guest.command import PATCHES, harness
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
@@ -92,7 +103,10 @@ def test_nobody_looks_at_a_guest_that_is_well(tmp_path: Path):
 
 
 def test_a_run_is_decoded_to_file_and_line_without_debug_info_in_its_kernel(tmp_path: Path):
-    """Inlines too: the planted mutex is taken in mn_hlist_invalidate_range_start, which no symbol names."""
+    """Inlines too: the planted mutex is taken in mn_hlist_invalidate_range_start, which no symbol names.
+
+    And as by the kernel's own script, for every function of the reports, and for the module at every 64th byte.
+    """
     planted("deadlocks", tmp_path)
 
     ended = harness("decode", tmp_path / "run")
@@ -101,3 +115,55 @@ def test_a_run_is_decoded_to_file_and_line_without_debug_info_in_its_kernel(tmp_
     decoded = Path(ended.stdout.strip()).read_text()
     assert re.search(r"^ +mm/mmu_notifier\.c:\d+ \(mn_hlist_invalidate_range_start\)$", decoded, re.MULTILINE)
     assert re.search(r"^ +mm/rmap\.c:\d+ \(try_to_unmap_one\)$", decoded, re.MULTILINE)
+
+    patches = ["mayfail", str(PATCHES / "deadlocks.patch")]
+    kernel = pipeline.prepare(KernelRequest("debian:6.12", patches, [], "gcc"), cache_dir(), QUIET, Clock()).kernel
+    reported = {spot for line in decoded.splitlines() for spot in decode._spots(line)}
+    ours = lines.find(kernel, reported | in_the_module(kernel), cache_dir())
+    script = by_the_kernels_script(kernel, ours, tmp_path)
+    assert {spot: tuple(text.partition(" ")[0] for text in texts) for spot, texts in ours.items()} == script
+    # What is only a guess of the unwinder may lie in the gap behind a function.
+    assert {spot for spot in reported if spot.offset + 1 < spot.size} <= ours.keys()
+
+
+def in_the_module(kernel: KernelBuild) -> set[Spot]:
+    """Places in every function of the module."""
+    with builds.objects_of(kernel.recipe, cache_dir(), QUIET) as (_, objects, _):
+        held = lines._where(objects)
+    ours = {name: size for name, [(path, size), *_] in held.items() if path.parent.name == "notifier_hold"}
+    return {Spot(name, offset, 0) for name, size in ours.items() for offset in range(0, size, 64)}
+
+
+def by_the_kernels_script(kernel: KernelBuild, spots: Iterable[Spot], folder: Path) -> dict[Spot, tuple[str, ...]]:
+    """What the tree's scripts/decode_stacktrace.sh says of places in its objects, made with debug info."""
+    spots = list(spots)
+    with builds.objects_of(kernel.recipe, cache_dir(), QUIET) as (_, objects, _):
+        held = lines._where(objects)
+        holders = {path for spot in spots for path, _ in held[spot.function]}
+        made = [lines._compiled_again(path, objects, folder, cache_dir()) for path in holders]
+        # Functions keep their code, and find new addresses; the script looks these up.
+        linked = folder / "vmlinux"
+        link: list[str | Path] = [
+            "ld",
+            "-e",
+            "0",
+            "--unresolved-symbols=ignore-all",
+            "-z",
+            "muldefs",
+            "-o",
+            linked,
+            *filter(None, made),
+        ]
+        process.run(link, timeout_s=60)
+        asked = "".join(f" {spot.function}+{spot.offset:#x}/{spot.size or 1:#x}\n" for spot in spots)
+        script = objects.tree / "scripts" / "decode_stacktrace.sh"
+        done = process.run([script, linked, objects.tree], timeout_s=600, cwd=folder, stdin=asked.encode())
+        tops = [f"{objects.tree}/", f"{objects.obj}/", f"{objects.folder}/modules/"]
+    answers = [re.findall(r"[^\s(]+:\d+", line) for line in done.stdout.splitlines()]
+    return {spot: tuple(below(place, tops) for place in answer) for spot, answer in zip(spots, answers, strict=True)}
+
+
+def below(place: str, tops: Iterable[str]) -> str:
+    """A path within the sources, or within what was made of them."""
+    place = os.path.normpath(place)
+    return next((place.removeprefix(top) for top in tops if place.startswith(top)), place)

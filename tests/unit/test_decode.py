@@ -18,6 +18,9 @@ def test_a_call_is_looked_for_before_where_it_returns_to_and_an_instruction_wher
 
     assert returned == Spot("try_to_unmap_one", 0x73B, 0x7C0)
     assert at == Spot("nh_wait.isra.0", 0x10, 0x40)
+    [warned] = decode._spots("WARNING: CPU: 0 PID: 9 at mm/rmap.c:1 try_to_unmap_one+0x10/0x40")
+
+    assert warned == Spot("try_to_unmap_one", 0x10, 0x40)
     assert list(decode._spots("RIP: 0033:0x405490")) == []
 
 

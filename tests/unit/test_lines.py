@@ -41,7 +41,7 @@ def test_an_inlined_function_comes_before_the_one_that_it_is_in(tmp_path: Path):
     path = compiled(tmp_path, "same", SOURCE, "-gdwarf-5")
     spots = [Spot("outer", offset, 0) for offset in range(20)]
 
-    found = lines._lines(path, spots, tmp_path)
+    found = lines._lines(path, spots, [tmp_path])
 
     assert ("same.c:5 (twice)", "same.c:9 (outer)") in found.values()
 
@@ -49,4 +49,16 @@ def test_an_inlined_function_comes_before_the_one_that_it_is_in(tmp_path: Path):
 def test_a_name_that_several_objects_have_is_told_apart_by_size():
     assert lines._fits(0x7B4, Spot("f", 0, 0x7C0))
     assert lines._fits(0x7B4, Spot("f", 0, 0))
+    assert lines._fits(0, Spot("f", 0, 0x7C0)), "assembly gives no size"
     assert not lines._fits(0x7A0, Spot("f", 0, 0x7C0))
+
+
+def test_a_place_is_named_below_the_sources_or_the_objects(tmp_path: Path):
+    tops = (tmp_path / "tree", tmp_path / "obj", tmp_path / "modules")
+
+    assert lines._short(f"{tmp_path}/tree/mm/rmap.c:12 (discriminator 3)", tops) == "mm/rmap.c:12"
+    assert lines._short(f"{tmp_path}/obj/../tree/mm/rmap.c:12", tops) == "mm/rmap.c:12"
+    assert lines._short(f"{tmp_path}/obj/../modules/hold/main.c:70", tops) == "hold/main.c:70"
+    assert lines._short(f"{tmp_path}/obj/./arch/x86/include/generated/asm/syscalls_64.h:1", tops) == (
+        "arch/x86/include/generated/asm/syscalls_64.h:1"
+    )
