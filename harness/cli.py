@@ -149,6 +149,14 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument(
         "scenarios", nargs="*", metavar="SCENARIO", help="some of it (default: what did not pass, or else all)"
     )
+    replay.add_argument("--gdb", action="store_true", help="let gdb in, and print the line that starts it")
+    replay.add_argument(
+        "--at",
+        type=_instruction,
+        default=0,
+        metavar="N",
+        help="with --gdb: stop at the Nth instruction (default 0)",
+    )
     replay.add_argument("--json", action="store_true", help="one object a line for each scenario")
     replay.set_defaults(command=_replay)
 
@@ -218,6 +226,12 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
 def _positive(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 100_000:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to 100000")
+    return int(text)
+
+
+def _instruction(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 1 << 63:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {(1 << 63) - 1}")
     return int(text)
 
 
@@ -417,9 +431,16 @@ def _replay(arguments: argparse.Namespace) -> int:
     from harness import replay
     from harness.terminal import Terminal
 
+    names = replay.choose(arguments.run, arguments.scenarios)
+    if arguments.gdb:
+        if len(names) > 1:
+            raise UsageError(f"--gdb takes one scenario, not {len(names)}", f"name one of {', '.join(names)}")
+        with Terminal() as terminal:
+            replay.debug(arguments.run, names[0], arguments.at, terminal)
+        return 0
     exact = True
     with Terminal() as terminal:
-        for name in replay.choose(arguments.run, arguments.scenarios):
+        for name in names:
             done = replay.repeat(arguments.run, name, terminal)
             terminal.say(done.line())
             if arguments.json:

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from harness.guest.machine import Machine
 
-SECTION = "/sys/module/{}/sections/.text"
-
 
 @contextlib.contextmanager
 def attached(machine: Machine, kernel: Path, module: Path | None = None, text: str = "") -> Iterator[str]:

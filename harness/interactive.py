@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import debugger, drive, rejudge
+from harness.guest import tape as tapes
 from harness.guest.agent import GuestProcess, GuestResult, GuestTimeout
 from harness.guest.machine import Condition, Machine
 from harness.host.clock import Deadline, scaled
@@ -66,7 +67,7 @@ class Visit:
         with self.session.machine(shape) as machine, contextlib.ExitStack() as stack:
             if self.gdb:
                 module = self.session.module
-                text = machine.agent.read_file(debugger.SECTION.format(module.stem)).decode("ascii").strip()
+                text = machine.agent.read_file(tapes.MODULE_TEXT).decode("ascii").strip()
                 line = stack.enter_context(debugger.attached(machine, self.session.lab.kernel.vmlinux, module, text))
                 self.progress.say(line)
             # The driver holds the pages and the subscribers, so it must not end before.

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import earlier
+from harness import debugger, earlier
 from harness.guest import tape as tapes
 from harness.host.progress import Progress
 from harness.model.errors import UsageError
@@ -53,6 +53,27 @@ def choose(run: Path, names: Sequence[str]) -> list[str]:
         if name not in recorded:
             raise UsageError(f"{run}: no recording of {name!r}", f"there is {', '.join(recorded)}")
     return list(names) or [name for name, verdict in recorded.items() if verdict != "pass"] or list(recorded)
+
+
+def debug(run: Path, name: str, instruction: int, progress: Progress) -> None:
+    """Let gdb into a repetition that stands at an instruction, until QEMU ends or the user interrupts."""
+    place = run / name
+    tape = tapes.load(place)
+    kernel = run / tapes.KERNEL
+    module = next(iter(sorted((run / tapes.MODULES).glob("*.ko"))), None)
+    with (
+        tempfile.TemporaryDirectory(dir=place, prefix=".replay.") as folder,
+        tapes.replay(place, tape, kernel, run / tapes.INITRD, Path(folder), stopped=True) as machine,
+    ):
+        if instruction:
+            tapes.seek(machine, tape, instruction, lambda done: progress.advance(name, done, instruction))
+        with debugger.attached(machine, kernel, module, tape.module) as line:
+            progress.say(f"{name} stands at instruction {instruction:,} of {tape.instructions:,}; Ctrl-C ends it")
+            # QEMU 7.2 hangs in a reverse-stepi of this machine: going back is a repetition, too.
+            progress.say("in gdb, `monitor info replay` says at which one; to go back, start again with a smaller --at")
+            progress.say(line)
+            while machine.wait(1.0) is None:
+                pass
 
 
 def repeat(run: Path, name: str, progress: Progress) -> Repetition:

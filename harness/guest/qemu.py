@@ -24,12 +24,14 @@ class Tape:
     """QEMU's record/replay: all that comes to the guest from outside is written to a file, or read back from it.
 
     It takes TCG, one CPU (QEMU 7.2 refuses more), and a machine that boots.
-    answers: a file that gets what the guest says to the harness.
+    answers: a file that gets what the guest says to the harness. stopped: the
+    first instruction waits for a word of the monitor.
     """
 
     path: Path
     answers: Path
     replay: bool = False
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,8 @@ def _tape(tape: Tape | None) -> Sequence[str]:
     """Time is a count of instructions; what they do not determine is on the tape."""
     if tape is None:
         return []
-    return ["-icount", f"shift=auto,rr={'replay' if tape.replay else 'record'},rrfile={_escaped(tape.path)}"]
+    mode = "replay" if tape.replay else "record"
+    return ["-icount", f"shift=auto,rr={mode},rrfile={_escaped(tape.path)}", *(["-S"] if tape.stopped else [])]
 
 
 def _escaped(path: Path) -> str:

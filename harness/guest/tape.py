@@ -17,6 +17,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.guest import qemu
+from harness.guest.agent import GuestTimeout
 from harness.guest.image import GuestImage
 from harness.guest.machine import BOOT_LIMIT_S, Machine, Parts, boot, started
 from harness.host import process, workspace
@@ -32,6 +34,8 @@ from harness.model.errors import LaunchError, MachineError, UsageError
 from harness.model.shape import Board, MachineShape
 
 TAPE, RECORD = "tape.gz", "tape.json"
+# Where a guest tells the address of the module.
+MODULE_TEXT = "/sys/module/notifier_hold/sections/.text"
 # In a run's folder.
 KERNEL, INITRD, MODULES = "kernel/vmlinux", "kernel/initrd.cpio", "kernel/modules"
 # Compressed. A second takes 30 KB of it, a flood on the console more (QEMU 7.2).
@@ -49,7 +53,7 @@ class Tape:
     differs from one start to the next. instructions: how many were run, 0 when
     QEMU had ended before it could be asked. seconds: of wall time. kernel,
     initrd: digests of the files. answers: digest of all that the guest said to
-    the harness.
+    the harness. module: where the guest's kernel put notifier_hold's code.
     """
 
     qemu: str
@@ -58,6 +62,7 @@ class Tape:
     kernel: str
     initrd: str
     answers: str
+    module: str
     instructions: int
     seconds: float
 
@@ -86,7 +91,7 @@ def record(
     (run_dir / TAPE).unlink(missing_ok=True)
     run_dir.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    instructions = 0
+    instructions, module = 0, ""
     with workspace.space(run_dir), tempfile.TemporaryDirectory(dir=run_dir, prefix=".tape.") as scratch:
         tape = qemu.Tape(Path(scratch, "tape"), Path(scratch, "answers"))
         try:
@@ -96,12 +101,14 @@ def record(
                 # A CPU that sleeps is told of a finished disk request when its next timer is due: 176 ms for a page
                 # from swap (QEMU 7.2), 95 s for memcg-eagain instead of 3 s.
                 machine.agent.start(["/init", "spin"])
+                with contextlib.suppress(OSError, GuestTimeout):
+                    module = machine.agent.read_file(MODULE_TEXT).decode("ascii").strip()
                 try:
                     yield machine
                 finally:
                     instructions = executed(machine)
         finally:
-            _keep(tape, parts, shape, run_dir, instructions, time.monotonic() - began)
+            _keep(tape, parts, shape, run_dir, (module, instructions, time.monotonic() - began))
 
 
 def executed(machine: Machine) -> int:
@@ -111,7 +118,7 @@ def executed(machine: Machine) -> int:
     return 0
 
 
-def _keep(tape: qemu.Tape, parts: Parts, shape: MachineShape, folder: Path, instructions: int, seconds: float) -> None:
+def _keep(tape: qemu.Tape, parts: Parts, shape: MachineShape, folder: Path, seen: tuple[str, int, float]) -> None:
     """Compress the tape and write down what belongs to it; a tape that QEMU did not end is useless."""
     try:
         with tape.path.open("rb") as raw:
@@ -133,8 +140,7 @@ def _keep(tape: qemu.Tape, parts: Parts, shape: MachineShape, folder: Path, inst
         workspace.digest_file(parts.kernel),
         workspace.digest_file(parts.image.path),
         _digest(tape.answers),
-        instructions,
-        round(seconds, 2),
+        *seen,
     )
     workspace.write_atomic(folder / RECORD, json.dumps(asdict(facts), indent=1))
 
@@ -170,14 +176,17 @@ def load(folder: Path) -> Tape:
 
 
 @contextlib.contextmanager
-def replay(folder: Path, tape: Tape, kernel: Path, initrd: Path, scratch: Path) -> Iterator[Machine]:
+def replay(
+    folder: Path, tape: Tape, kernel: Path, initrd: Path, scratch: Path, *, stopped: bool = False
+) -> Iterator[Machine]:
     """The machine of a tape, running through it again; nothing can be asked of its guest.
 
-    Its console is scratch/console.log. Raises UsageError and LaunchError for
+    Its console is scratch/console.log. stopped: it waits before its first
+    instruction, and stops after its last one instead of ending. Raises UsageError and LaunchError for
     what is not as it was when it was recorded.
     """
     _same(tape, kernel, initrd)
-    reel = qemu.Tape(scratch / "tape", scratch / "answers", replay=True)
+    reel = qemu.Tape(scratch / "tape", scratch / "answers", replay=True, stopped=stopped)
     with workspace.space(scratch), gzip.open(folder / TAPE) as packed, reel.path.open("wb") as raw:
         try:
             shutil.copyfileobj(packed, raw, 1 << 20)
@@ -186,6 +195,8 @@ def replay(folder: Path, tape: Tape, kernel: Path, initrd: Path, scratch: Path) 
     parts = Parts(GuestImage(initrd, initrd, tape.initrd, 0.0), kernel, "tcg")
     limit = Deadline(scaled(BOOT_LIMIT_S * _SLOWER, parts.scale))
     with started(parts, tape.shape, scratch, _ignore, _ignore, None, limit, reel) as (machine, _):
+        if stopped:
+            machine.look_at_the_end(threading.Event().wait)
         yield machine
 
 
@@ -220,6 +231,22 @@ def wait(machine: Machine, tape: Tape, advance: Callable[[int], None]) -> int:
         if deadline.expired:
             raise MachineError(f"the repetition is not done after {deadline}: {count} instructions were run")
     return count
+
+
+def seek(machine: Machine, tape: Tape, instruction: int, advance: Callable[[int], None]) -> None:
+    """Run a stopped repetition up to an instruction. Raises UsageError when the tape ends before, MachineError late."""
+    deadline = Deadline(60.0 + tape.seconds * _REPEATED_SLOWER)
+    machine.monitor.execute("replay-break", icount=instruction)
+    machine.monitor.execute("cont")
+    while machine.wait(0.1) is None and not deadline.expired:
+        status = machine.monitor.execute("query-status")["status"]
+        count = executed(machine)
+        advance(count)
+        if count >= instruction and status != "running":
+            return
+        if status in ("shutdown", "paused", "internal-error"):
+            raise UsageError(f"the tape ends at instruction {count}, before {instruction}")
+    raise MachineError(f"instruction {instruction} was not reached after {deadline}: {machine.stderr()}")
 
 
 def difference(folder: Path, tape: Tape, scratch: Path) -> str:

@@ -4,41 +4,98 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from harness.guest import tape as tapes
-from tests.guest.command import harness
+from tests.guest.command import LIMIT_S, ROOT, Ended, argv, environment, harness
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
+FIRST, SECOND = "memcg-eagain.1", "memcg-eagain.2"
 
-def test_a_failure_that_was_recorded_is_there_for_good(tmp_path: Path) -> None:
-    """Its console and all its answers come again to the byte; another recording of it has other times in its log."""
-    run = tmp_path / "run"
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that failed twice."""
+    return tmp_path_factory.mktemp("recorded") / "run"
+
+
+@pytest.fixture(scope="module")
+def recorded(run: Path) -> Ended:
+    """What it came to."""
     words = ("run", "--record", "--patch", "none", "--json", "--repeat", "2", "--out", run, "memcg-eagain")
+    return harness(*words)
 
-    recorded = harness(*words)
 
+def test_a_failure_that_was_recorded_is_there_for_good(run: Path, recorded: Ended) -> None:
+    """Its console and all its answers come again to the byte; another recording of it has other times in its log."""
     assert recorded.status == 1, recorded.stderr
     assert [entry["tape"] for entry in recorded.document["scenarios"]] == [tapes.TAPE] * 2
     assert {finding["oracle"] for finding in recorded.findings()} == {"mayfail-gate"}
-    first, second = ((run / f"memcg-eagain.{number}" / "console.log").read_bytes() for number in (1, 2))
+    first, second = ((run / name / "console.log").read_bytes() for name in (FIRST, SECOND))
     assert b"WARNING: " in first
     assert first != second
 
-    repeated = harness("replay", "--json", run, "memcg-eagain.1")
+    repeated = harness("replay", "--json", run, FIRST)
 
     assert repeated.status == 0, repeated.stderr
     done = json.loads(repeated.stdout)
     assert (done["difference"], done["console_bytes"]) == ("", len(first))
     assert done["instructions"] > 1e8
-    assert list((run / "memcg-eagain.1").glob(".*")) == []
+    assert list((run / FIRST).glob(".*")) == []
 
-    # What the repetition is held against is the recording, and nothing else.
-    (run / "memcg-eagain.1" / "console.log").write_bytes(first.replace(b"WARNING", b"warning", 1))
-    other = harness("replay", run, "memcg-eagain.1")
 
-    assert other.status == 128
-    assert f"the console differs from byte {first.index(b'WARNING')} on" in other.stderr
+def test_a_repetition_is_held_against_its_recording(run: Path, recorded: Ended) -> None:
+    console = run / SECOND / "console.log"
+    text = console.read_bytes()
+    console.write_bytes(text.replace(b"WARNING", b"warning", 1))
+
+    ended = harness("replay", run, SECOND)
+
+    assert recorded.status == 1
+    assert ended.status == 128
+    assert f"the console differs from byte {text.index(b'WARNING')} on" in ended.stderr
+
+
+@pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")
+def test_gdb_steps_to_where_an_earlier_repetition_stood(run: Path, recorded: Ended) -> None:
+    """So going back an instruction is to start again one before."""
+    instruction = tapes.load(run / FIRST).instructions // 10
+
+    before = debugged(run, instruction - 1, "stepi")
+    there = debugged(run, instruction)
+
+    assert recorded.status == 1
+    assert f"instruction count = {instruction}" in before
+    assert f"instruction count = {instruction}" in there
+    registers = ("rip", "rsp", "rax")
+    assert [line for line in before.splitlines() if line.startswith(registers)] == [
+        line for line in there.splitlines() if line.startswith(registers)
+    ]
+
+
+def debugged(run: Path, instruction: int, *commands: str) -> str:
+    """What gdb says in a repetition that stands at an instruction, after some commands."""
+    with subprocess.Popen(
+        argv("replay", "--gdb", "--at", str(instruction), run, FIRST),
+        env=environment(),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as replay:
+        assert replay.stderr is not None
+        line = next(line for line in replay.stderr if line.startswith("gdb "))
+        look = [word for command in (*commands, "info registers", "monitor info replay") for word in ("-ex", command)]
+        debugger = subprocess.run(
+            [*shlex.split(line), "-nx", "-batch", *look], capture_output=True, text=True, timeout=LIMIT_S, check=False
+        )
+        replay.send_signal(signal.SIGINT)
+        replay.stderr.read()
+    assert debugger.returncode == 0, debugger.stderr
+    return debugger.stdout + debugger.stderr

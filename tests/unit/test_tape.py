@@ -39,6 +39,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         workspace.digest_file(kernel),
         workspace.digest_file(initrd),
         tapes._digest(tmp_path / "answers"),
+        "0xffffffffa0000000",
         1000,
         1.0,
     )

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs that ended, and where a shell takes a scenario of theirs up again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness import catalogue, drive, earlier, interactive
+from harness.cli import main
+from harness.guest import tape as tapes
+from harness.model import recording as recordings
+from harness.model.errors import UsageError
+from harness.model.event import EMPTY
+from harness.model.recording import Answer, Ended, Recording
+from harness.pipeline import KernelRequest
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of three scenarios, of which the second failed."""
+    verdicts = {"one": "pass", "two": "fail", "three": "fail"}
+    document = {
+        "source": "debian:6.12",
+        "patches": ["mayfail"],
+        "configs": ["base", "lockdep"],
+        "kernel": {"build_id": "aa" * 20},
+        "scenarios": [{"name": name, "verdict": verdict} for name, verdict in verdicts.items()],
+    }
+    (tmp_path / "verdict.json").write_text(json.dumps(document), encoding="utf-8")
+    for name in verdicts:
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def test_a_run_tells_what_it_ran_on_and_what_failed_first(run: Path):
+    told = earlier.read(run)
+
+    assert told.request == KernelRequest("debian:6.12", ("mayfail",), ("lockdep",))
+    assert told.scenario() == "two"
+
+
+def test_a_word_names_a_run_one_of_its_scenarios_or_neither(run: Path):
+    assert earlier.named(str(run)) == (run, "")
+    assert earlier.named(str(run / "three")) == (run, "three")
+    assert earlier.named(str(run / "four")) is None
+    assert earlier.named("dmesg") is None
+
+
+@pytest.mark.parametrize(
+    ("ended", "answered", "more", "unanswered"),
+    [
+        (Ended.NO_PROGRESS, 8, 1, True),
+        (Ended.PANIC, 0, 1, True),
+        (Ended.STEP_FAILED, 8, 0, False),
+    ],
+)
+def test_a_scenario_is_done_again_up_to_where_it_stopped(tmp_path: Path, ended, answered, more, unanswered):
+    scene = kept(tmp_path, ended, answered)
+
+    assert scene.unanswered is unanswered
+    assert scene.commands == drive.plan(scene.scenario)[: answered + more]
+
+
+def test_one_that_went_to_its_end_stops_before_anything_is_taken_down(tmp_path: Path):
+    scene = kept(tmp_path, Ended.COMPLETE, 28)
+
+    assert scene.commands[-1].text.startswith("user-check ")
+    assert not scene.unanswered
+
+
+def kept(folder: Path, ended: Ended, answered: int) -> interactive.Scene:
+    """The scene of memcg-eagain, recorded as it ended after some answers."""
+    [scenario] = catalogue.choose(["memcg-eagain"])
+    answers = [Answer(command.step, command.text, {"ok": True}, {}, 0.0) for command in drive.plan(scenario)[:answered]]
+    recording = Recording(scenario, ended, "", 1.0, answers, {}, {}, {}, EMPTY, b"")
+    place = folder / scenario.name
+    place.mkdir()
+    (place / "scenario.yaml").write_bytes(scenario.path.read_bytes())
+    (place / "record.json").write_text(recordings.document(recording), encoding="utf-8")
+    return interactive.scene(place, scenario.name)
+
+
+def test_gdb_is_let_into_one_scenario_at_a_time(run: Path, capsys: pytest.CaptureFixture[str]):
+    for name in ("two", "three"):
+        (run / name / tapes.RECORD).write_text("{}", encoding="utf-8")
+
+    assert main(["replay", "--gdb", str(run)]) == 129
+    assert "--gdb takes one scenario, not 2\n  try: name one of two, three\n" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_is_bad_input(tmp_path: Path):
+    with pytest.raises(UsageError, match="no run directory"):
+        earlier.read(tmp_path)
