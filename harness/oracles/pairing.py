@@ -70,15 +70,24 @@ _BESIDE = {
 
 @dataclass(slots=True)
 class _Group:
+    """doubtful: the last starts, of subscribers on their way in, that may be the first of a group of their own."""
+
     first: Event
     starts: dict[int, Event] = field(default_factory=dict)
     ends: list[int] = field(default_factory=list)
-    failed: bool = False
+    doubtful: list[Event] = field(default_factory=list)
 
     @property
     def last(self) -> Event:
         """The last start so far."""
         return next(reversed(self.starts.values()))
+
+    @property
+    def failed(self) -> bool:
+        """A start failed, and that was not to be tolerated."""
+        return any(
+            start.result and not (start.mayfail and start.result == -errno.EAGAIN) for start in self.starts.values()
+        )
 
     @property
     def with_end(self) -> list[int]:
@@ -150,18 +159,23 @@ class _Automaton:
     def _start(self, groups: list[_Group], entry: Event, before: int) -> None:
         for depth, group in enumerate(groups):
             if group.first.range == entry.range:
-                if group is not groups[-1] or not self._continues(group, entry, before):
-                    self._unwind(groups, depth, entry.seq)
+                if group is groups[-1] and self._continues(group, entry, before):
+                    break
+                renewed = _renewed(group, entry, before) if group is groups[-1] else None
+                self._unwind(groups, depth, entry.seq)
+                if renewed:
+                    groups.append(renewed)
                 break
         if groups and groups[-1].first.range != entry.range:
             self._drop_full(groups, entry.seq)
         if not groups or groups[-1].first.range != entry.range:
             groups.append(_Group(entry))
         group = groups[-1]
+        life = self._life(entry)
+        moving = life is not None and life.began > group.first.seq and bool(group.starts)
+        group.doubtful = [*group.doubtful, entry] if moving else []
         group.starts[entry.subscriber] = entry
         self._same(group, entry)
-        if entry.result and not (entry.mayfail and entry.result == -errno.EAGAIN):
-            group.failed = True
 
     def _continues(self, group: _Group, entry: Event, before: int) -> bool:
         """A start of the same range right behind the last start is one more of the same group.
@@ -311,6 +325,21 @@ class _Automaton:
             f"[{entry.start:#x}, {entry.end:#x}), flags {entry.flags:#x}, result {entry.result}"
         )
         self._wrong[what] = (count + 1, evidence)
+
+
+def _renewed(group: _Group, entry: Event, before: int) -> _Group | None:
+    """The second of two groups at one address, when a start shows that the last ones of the first were the second's.
+
+    Nobody is called twice in a group: behind starts that may have been a new
+    group's, of subscribers on their way in, the next one says that they were.
+    """
+    starts = {start.subscriber: start for start in group.doubtful}
+    again = entry.subscriber in group.starts.keys() - starts.keys()
+    if not starts or not again or group.ends or before != group.last.seq:
+        return None
+    for number in starts:
+        del group.starts[number]
+    return _Group(group.doubtful[0], starts)
 
 
 def _is_same(one: Event, other: Event) -> bool:
