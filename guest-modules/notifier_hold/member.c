@@ -13,7 +13,8 @@
 #include <linux/pid.h>
 #include <linux/rcupdate.h>
 
-static DEFINE_MUTEX(nh_members_lock);	/* guards the next two */
+/* Guards the next two, but for an entry that becomes free. */
+static DEFINE_MUTEX(nh_members_lock);
 static struct nh_subscriber *nh_members[NH_MEMBERS];
 static struct {
 	const struct mm_struct *mm;
@@ -114,7 +115,8 @@ void nh_pairing_join(struct nh_subscriber *sub)
 	mutex_lock(&nh_members_lock);
 	for (i = 0; i < NH_MEMBERS; i++) {
 		nh_member_last = (nh_member_last + 1) % NH_MEMBERS;
-		if (!nh_members[nh_member_last])
+		/* Pairs with whoever left, and is done with the entry. */
+		if (!smp_load_acquire(&nh_members[nh_member_last]))
 			break;
 	}
 	if (i < NH_MEMBERS) {
@@ -216,9 +218,8 @@ void nh_pairing_left(struct nh_subscriber *sub)
 		}
 		raw_spin_unlock(&nh_buckets[bucket].lock);
 	}
-	mutex_lock(&nh_members_lock);
-	nh_members[sub->member] = NULL;
-	mutex_unlock(&nh_members_lock);
+	/* Not by the mutex: mmu_notifier_put() ends in an SRCU callback, which may not sleep. */
+	smp_store_release(&nh_members[sub->member], NULL);
 	sub->member = -1;
 }
 
