@@ -98,9 +98,11 @@ def explore(
             hunt._over.set()
             pool.shutdown(wait=False, cancel_futures=True)
             process.end_all()
+            if hunt.failing is not None:
+                progress.say(f"what was found, as small as it is by now: {_kept(hunt)}")
             raise
     if hunt.failing is not None:
-        _keep(hunt, run)
+        _run_again(hunt, _kept(hunt), run)
     hunt.seconds = time.monotonic() - began
     return hunt
 
@@ -125,7 +127,8 @@ def _search(
     @hypothesis.given(generation.scenarios())
     def example(document: Document) -> None:
         nonlocal found
-        if deadline[0].expired or (hunt._over.is_set() and not found):
+        # Whatever the time, one example is judged: none would be no search.
+        if (deadline[0].expired and hunt.examples) or (hunt._over.is_set() and not found):
             raise _TimeUp
         result = _judged(hunt, document, run, progress)
         if result.outcome is not Outcome.FAIL:
@@ -207,15 +210,20 @@ def _judged(
     return result
 
 
-def _keep(hunt: Hunt, run: Callable[[scenario.Scenario], ScenarioResult]) -> None:
-    """Write the smallest failing scenario as one to commit, and say how often it fails when it is run again."""
+def _kept(hunt: Hunt) -> Path:
+    """Write the smallest failing scenario as one to commit."""
     assert hunt.failing is not None
     oracles = sorted({finding.oracle for finding in hunt.findings})
     summary = "; ".join(dict.fromkeys(f"{finding.oracle}: {finding.summary}" for finding in hunt.findings))
     document = hunt.failing | {"summary": f"Found by harness explore --seed {hunt.seed}. {summary}"}
     hunt.path = hunt.folder / "found" / f"found-{'-'.join(oracles)}-{digest(strict_yaml.dump(hunt.failing))[:6]}.yaml"
     write_atomic(hunt.path, "# SPDX-License-Identifier: GPL-2.0-only\n" + strict_yaml.dump(document))
-    (item,) = scenario.load(hunt.path, _keys())
+    return hunt.path
+
+
+def _run_again(hunt: Hunt, path: Path, run: Callable[[scenario.Scenario], ScenarioResult]) -> None:
+    """Learn how often what was found fails."""
+    (item,) = scenario.load(path, _keys())
     rounds = 3
     failed = sum(
         run(scenario.renamed(item, f"{item.name}.{number}")).outcome is Outcome.FAIL for number in range(1, rounds + 1)

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 
 from harness import exploration, generation, pressures
@@ -113,6 +114,19 @@ def test_two_search_at_once_and_the_seed_that_is_told_finds_it_alone(tmp_path):
 
     assert hunt.seed in (7, 8)
     assert verbs_of(hunt) == verbs_of(alone)
+
+
+def test_an_interrupt_loses_nothing_that_was_found(tmp_path):
+    def judge(item: Scenario) -> ScenarioResult:
+        if list((tmp_path / "examples").glob("example-5.yaml")):
+            raise KeyboardInterrupt
+        return fails(item)
+
+    with pytest.raises(KeyboardInterrupt):
+        hunted(tmp_path, judge)
+
+    (kept,) = (tmp_path / "found").iterdir()
+    assert scenario.load(kept, KEYS)
 
 
 def test_time_ends_a_search_that_finds_nothing(tmp_path):
