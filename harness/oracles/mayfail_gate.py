@@ -138,7 +138,8 @@ class _Seen:
         result = chunk["result"]
         huge = chunk["end"] - chunk["start"] == _HUGE_BYTES
         reclaims = (chunk["pf_flags"] & PF_MEMALLOC).astype(bool)
-        below = starts & (observed & chunk.unmap_one & reclaims | ~observed & direct & (~huge | mayfail))
+        told = starts | chunk.of(Kind.INVALIDATE)
+        below = told & (observed & chunk.unmap_one & reclaims | ~observed & direct & (~huge | mayfail))
         self.must_be_marked += int(below.sum())
         self.huge.add(chunk, below & mayfail & huge)
         self.bare_huge.add(chunk, below & ~mayfail & huge)
@@ -146,12 +147,12 @@ class _Seen:
         self.bare.add(chunk, bare)
         self.bare_direct.add(chunk, bare & direct)
         self.bare_failed.add(chunk, bare & (result != 0))
-        self.half.add(chunk, starts & mayfail & ~chunk.blockable)
+        self.half.add(chunk, told & mayfail & ~chunk.blockable)
         self.denied.add(chunk, starts & observed & chunk.below_direct & ~direct)
         polite = np.isin(chunk["policy"], _RUDE, invert=True)
         self.rude.add(chunk, starts & polite & (result == -errno.EAGAIN) & ~chunk.mayfail & chunk.blockable)
         outside = observed & ~chunk.unmap_one | ~observed & ~(reclaims & (chunk["event"] == RangeEvent.CLEAR))
-        wrong = starts & mayfail & outside
+        wrong = told & mayfail & outside
         for number in set(chunk["event"][wrong].tolist()):
             self.wrong[number].add(chunk, wrong & (chunk["event"] == number))
         failed = starts & (result != 0)

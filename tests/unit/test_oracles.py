@@ -179,6 +179,16 @@ def test_gate_speaks_of_an_unmarked_page_out_that_only_probes_show() -> None:
     assert "event 1" in found.evidence
 
 
+def test_gate_looks_at_the_ranges_of_intervals() -> None:
+    """They may be the only ones that are told."""
+    log = Log()
+    log.add(Kind.INVALIDATE)
+    assert summaries(mayfail_gate.judge(recording(log))) == []
+
+    log.add(Kind.INVALIDATE, flags=BLOCKABLE)
+    assert summaries(mayfail_gate.judge(recording(log))) == ["direct reclaim came without MMU_NOTIFIER_RANGE_MAYFAIL"]
+
+
 def test_gate_knows_nothing_of_a_huge_range_without_probes() -> None:
     """Direct reclaim splits a huge page through try_to_migrate_one()."""
     log = Log()
