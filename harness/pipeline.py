@@ -181,7 +181,7 @@ class _State:
             if kernel
             else KernelFacts("", "", False),
             accel=self.accel,
-            machines=MachineFacts(self.lab.refused) if self.lab else MachineFacts(),
+            machines=MachineFacts(self.lab.refused, self.lab.came) if self.lab else MachineFacts(),
             scenarios=tuple(self.results),
             skipped=self.skipped,
             seconds=clock.seconds,

@@ -3,12 +3,20 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "drive.h"
 
+/* More than the largest record of /dev/kmsg (CONSOLE_EXT_LOG_MAX). */
+#define KMSG_BYTES 8192
+/* What a scenario may log and still be counted; a flood ends it long before. */
+#define KMSG_RECORDS 200000
+
 static int log_fd = -1;
+/* At the record behind the last that was counted. */
+static int kmsg_fd = -1;
 
 static void open_log(void)
 {
@@ -16,6 +24,43 @@ static void open_log(void)
 		log_fd = open("/dev/notifier_hold_log", O_RDONLY | O_CLOEXEC);
 	if (log_fd < 0)
 		fail_errno("/dev/notifier_hold_log");
+}
+
+static void open_kmsg(void)
+{
+	if (kmsg_fd >= 0)
+		return;
+	kmsg_fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (kmsg_fd < 0 || lseek(kmsg_fd, 0, SEEK_END) < 0)
+		fail_errno("/dev/kmsg");
+}
+
+/* Records since the first mark that are gone: gaps in the numbers, the first of unknown size. */
+static uint64_t count_lost_records(void)
+{
+	char text[KMSG_BYTES];
+	uint64_t next = 0, lost = 0;
+	int i;
+
+	for (i = 0; kmsg_fd >= 0 && i < KMSG_RECORDS; i++) {
+		ssize_t got = read(kmsg_fd, text, sizeof(text) - 1);
+		unsigned long long number;
+
+		/* EPIPE: the next record is gone, and this reader stands at the oldest again. */
+		if (got < 0 && errno == EPIPE) {
+			lost += !next;
+			continue;
+		}
+		if (got <= 0)
+			break;
+		text[got] = '\0';
+		if (sscanf(text, "%*u,%llu,", &number) != 1)
+			continue;
+		if (next && number > next)
+			lost += number - next - 1;
+		next = number + 1;
+	}
+	return lost;
 }
 
 static void run_log(void)
@@ -36,6 +81,7 @@ static void run_log(void)
 	reply("violations", counters.violations);
 	reply("saturated", counters.saturated);
 	reply("aborted", counters.aborted);
+	reply("kmsg_lost", count_lost_records());
 }
 
 static void run_log_reset(void)
@@ -61,6 +107,7 @@ static void run_mark(void)
 	char line[256];
 
 	open_log();
+	open_kmsg();
 	if (ioctl(log_fd, NH_LOG_MARK, &number))
 		fail_errno("mark");
 	snprintf(line, sizeof(line), "<6>drive: mark %lu %s\n", command->step,

@@ -55,6 +55,8 @@ class Lab:
         self.choice = choice
         self.parts = Parts(image, kernel.vmlinux, choice.used, choice.slowdown)
         # Why machines are booted and not cloned; empty while they are cloned.
+        # How the latest machine came to be: "clone" or "boot"; "none" before there was one.
+        self.came = "none"
         self.refused = "a recording begins with the boot" if record else ""
         self.cache = cache
         self._record = record
@@ -85,6 +87,7 @@ class Lab:
             machine = self._cloned(stack, shape, folder, on_line)
             if machine is None:
                 machine = stack.enter_context(self.boot(shape, folder, on_line))
+            self.came = "clone" if machine.cloned else "boot"
             yield machine
 
     def slowdown(self, machine: Machine) -> float:

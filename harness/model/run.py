@@ -32,13 +32,14 @@ class AccelFacts:
 
 @dataclass(frozen=True)
 class MachineFacts:
-    """Where the machines came from: clones of one boot a shape, unless `refused` says why each was booted."""
+    """Where the machines came from: "clone" of one boot a shape, "boot" for what `refused` says, "none" came at all."""
 
     refused: str = ""
+    came: str = "none"
 
     def document(self) -> dict[str, str]:
         """As verdict.json holds it."""
-        return {"from": "boot" if self.refused else "clone", "reason": self.refused}
+        return {"from": self.came, "reason": self.refused}
 
 
 @dataclass(frozen=True)

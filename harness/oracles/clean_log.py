@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -15,6 +16,9 @@ NAME = "clean-log"
 
 # A finding shows this many reports in full; the rest are counted.
 SHOWN = 3
+
+# kernel/printk/printk.c: the console was slower than what was logged, and the ring went round.
+_DROPPED = re.compile(rb"\*\* (\d{1,9}) printk messages dropped \*\*")
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
@@ -39,7 +43,16 @@ def _heard(recording: Recording) -> Iterator[Finding]:
     console = recording.console_head
     if b"Linux version" not in console:
         yield Finding(NAME, "the kernel's log never reached us", "no 'Linux version' line on the console")
-    elif recording.ended is Ended.COMPLETE and len(recording.console) == len(console):
+        return
+    dropped = sum(int(match[1]) for match in _DROPPED.finditer(console))
+    lost = recording.module.get("kmsg_lost", 0)
+    if dropped or lost:
+        yield Finding(
+            NAME,
+            "the kernel's log lost records",
+            f"{dropped} by the console's word, {lost} numbers missing in /dev/kmsg: what they said is not known",
+        )
+    if recording.ended is Ended.COMPLETE and len(recording.console) == len(console):
         for mark in ("begin", "end"):
             if f"{mark}:{recording.scenario.name}".encode() not in console:
                 yield Finding(

@@ -38,7 +38,7 @@ from harness.oracles import (
     references,
 )
 from harness.oracles._intervals import untold
-from tests.unit.recordings import MUNMAP, RANGE, TASK, Log, complaint, recording, scenario
+from tests.unit.recordings import BANNER, MUNMAP, RANGE, TASK, Log, complaint, recording, scenario
 
 EAGAIN = -errno.EAGAIN
 EBUSY = -errno.EBUSY
@@ -767,6 +767,21 @@ def test_clean_log_notices_that_it_heard_nothing() -> None:
     object.__setattr__(silent, "console", b"")
 
     assert summaries(clean_log.judge(silent)) == ["the kernel's log never reached us"]
+
+
+@pytest.mark.parametrize(
+    ("console", "module", "found"),
+    [
+        ([], {"kmsg_lost": 0}, []),
+        ([], {"kmsg_lost": 17}, ["the kernel's log lost records"]),
+        (["** 17 printk messages dropped **"], {}, ["the kernel's log lost records"]),
+        (["[    9.0][  T1] drive: 17 messages dropped"], {}, []),
+        (["[    9.0][  T1] ready", BANNER], {}, ["unexpected kernel reboot"]),
+    ],
+)
+def test_clean_log_misses_what_was_lost_and_a_machine_that_began_again(console, module, found) -> None:
+    """A gap in the numbers of /dev/kmsg, the console's own word for it, and a second banner."""
+    assert summaries(clean_log.judge(recording(console=console, module=module))) == found
 
 
 # --- latency and the state at the end -----------------------------------------------------------------------------
