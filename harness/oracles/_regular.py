@@ -144,8 +144,8 @@ class Sieve:
 
     def __init__(self, roll: Roll) -> None:
         self._table = _Table(roll)
-        # By task and pid, the number of its last event.
-        self._last: dict[tuple[int, int], int] = {}
+        # By task and pid, the number of its last event, and when that returned.
+        self._last: dict[tuple[int, int], tuple[int, int]] = {}
 
     def irregular(self, chunk: Chunk, pending: Sequence[tuple[int, int, int]] = ()) -> Iterator[tuple[Event, int]]:
         """Those of a chunk, for each task in order, each with the number of the event before it of its task.
@@ -157,6 +157,7 @@ class Sieve:
         if not chunk.of(*_PAIRING).any():
             return
         runs = _Runs(chunk, self._table)
+        before = self._before(runs)
         begins = runs.is_start[runs.first]
         # By run: the other one of its group, itself if it has no other, -1 if it is in no regular group.
         partner = np.full(len(runs.first), -1)
@@ -179,19 +180,27 @@ class Sieve:
             partner[partner[back]] = -1
             partner[back] = -1
         odd = np.repeat(partner < 0, runs.size)
-        yield from zip(Chunk(runs.records[odd]), self._before(runs)[odd].tolist(), strict=True)
+        yield from zip(Chunk(runs.records[odd]), before[odd].tolist(), strict=True)
 
     def _before(self, runs: _Runs) -> Column:
-        """For each event the number of the one before it of the same task, 0 if there is none."""
+        """For each event the number of the one before it of the same task, 0 if there is none.
+
+        What may overlap an event of another chunk is in no good run.
+        """
         import numpy as np
 
-        task, pid, seq = (runs.column[name] for name in ("task", "pid", "seq"))
+        task, pid, seq, back = (runs.column[name] for name in ("task", "pid", "seq", "seq_exit"))
         before = np.concatenate([[np.uint64(0)], seq[:-1]])
         first = np.flatnonzero(_first(~(_same(task) & _same(pid))))
         last = np.append(first[1:], len(seq)) - 1
         whose = list(zip(task[first].tolist(), pid[first].tolist(), strict=True))
-        before[first] = [self._last.get(key, 0) for key in whose]
-        self._last.update(zip(whose, seq[last].tolist(), strict=True))
+        ahead = np.array([self._last.get(key, (0, 0)) for key in whose], np.uint64)
+        before[first] = ahead[:, 0]
+        late = (ahead[:, 0] > 0) & ((ahead[:, 1] == 0) | (ahead[:, 1] >= seq[first]))
+        away = (back[last] == 0) | (back[last] > seq.max())
+        for odd in (first[late], last[away]):
+            runs.good[np.searchsorted(runs.first, odd, "right") - 1] = False
+        self._last.update(zip(whose, zip(seq[last].tolist(), back[last].tolist(), strict=True), strict=True))
         return before
 
 

@@ -180,6 +180,15 @@ def test_what_is_taken_out_beforehand_changes_no_finding(seed: int, chunk: int, 
         assert found(events) == by_automaton_alone(events)
 
 
+def test_a_callback_that_returns_late_is_seen_where_a_chunk_ends() -> None:
+    """The task's next event, with which it overlaps, is in another chunk, and both groups are regular."""
+    events = [entry._replace(seq=entry.seq * 2, seq_exit=entry.seq_exit * 2) for entry in Guest(1586).run(30)]
+    events[37] = events[37]._replace(seq_exit=events[37].seq + 21)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(event, "CHUNK_RECORDS", 8)
+        assert found(events) == {"a callback began before the task's last one had returned": "1"}
+
+
 def test_regular_groups_never_reach_the_automaton() -> None:
     """That is what makes a million events cheap."""
     log = Log()
