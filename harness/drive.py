@@ -225,7 +225,7 @@ def drive(
         if drive.ended is Ended.SILENT:
             drive.look()
     drive.mind_the_host()
-    if drive.ended is Ended.SILENT:
+    if drive.ended in (Ended.SILENT, Ended.SPINNING):
         drive.interrupt()
     return drive.recording()
 
@@ -301,10 +301,12 @@ class _Drive:
             self.detail += f"; then {late}"
             return
         self.look()
-        try:
-            self._machine.agent.ping(self._grace_s)
-        except GuestTimeout:
-            self.ended, self.detail = Ended.SILENT, f"{late}; PID 1 does not answer either"
+        pulse = self._machine.pulse(self._grace_s)
+        if self._machine.told_panic:
+            self.ended, self.detail = Ended.PANIC, self._machine.state().evidence
+        elif not pulse.answers:
+            self.ended = Ended.SPINNING if pulse.spins else Ended.SILENT
+            self.detail = f"{late}; PID 1 does not answer either, and QEMU wants {pulse.busy:.1f} CPUs for the guest"
         else:
             self.ended, self.detail = Ended.NO_PROGRESS, str(late)
             with contextlib.suppress(GuestTimeout):
@@ -324,7 +326,11 @@ class _Drive:
 
     def mind_the_host(self) -> None:
         """A guest that the host did not let run has not hung, whatever its watchdogs say: GuestLost."""
-        if self.ended not in (Ended.NO_PROGRESS, Ended.SILENT) or self._listener.reports > self._listener.hangs:
+        if self.ended not in (Ended.NO_PROGRESS, Ended.SILENT, Ended.SPINNING):
+            return
+        if stopped := self._machine.stopped_by_qemu():
+            raise GuestLost(f"{self.detail}; {stopped}", "free space on the host's disk, and run it again")
+        if self._listener.reports > self._listener.hangs:
             return
         if "deadlock: " in self._postmortem:  # A circle of waiters is proof, however slow the host.
             return
@@ -441,7 +447,8 @@ def _why(machine: Machine, lost: GuestLost) -> tuple[Ended, str]:
             return Ended.PANIC, state.evidence
         case Condition.SILENT:
             return Ended.SILENT, f"{lost.message}; {state.evidence}"
-    raise GuestLost(f"{lost.message}; {state.evidence or 'QEMU still runs'}") from lost
+    broke = "our connection to the guest broke: QEMU still runs, and PID 1 was heard a moment ago"
+    raise GuestLost(f"{lost.message}; {state.evidence or broke}") from lost
 
 
 def _counters(replies: Sequence[Mapping[str, Any]]) -> dict[str, int]:

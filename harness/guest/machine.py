@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from harness.guest import qemu, swap
-from harness.guest.agent import Agent, GuestResult
+from harness.guest.agent import Agent, GuestResult, GuestTimeout
 from harness.guest.channels import Channels
 from harness.guest.console import Console, Terminal, clean
 from harness.guest.image import GuestImage
@@ -64,6 +64,19 @@ class MachineState:
     exit_status: int | None = None
 
 
+@dataclass(frozen=True)
+class Pulse:
+    """PID 1 answered or not; busy: CPUs of the host that QEMU wanted meanwhile. One vCPU that spins wants one."""
+
+    answers: bool
+    busy: float
+
+    @property
+    def spins(self) -> bool:
+        """No answer, and a CPU that never rests. A guest that is idle wants 0.05."""
+        return not self.answers and self.busy > 0.5
+
+
 class BootFailed(Exception):
     """The kernel did not reach PID 1. That is something seen, hence no HarnessError: it becomes a verdict.
 
@@ -85,6 +98,7 @@ class Watchdogs:
     softlockup_s: int
     rcu_stall_s: int
     hung_task_s: int
+    workqueue_s: int
 
     @classmethod
     def within(cls, limit_s: float) -> Watchdogs:
@@ -95,6 +109,7 @@ class Watchdogs:
             rcu_stall_s=max(3, int(limit_s * 0.2)),
             # khungtaskd looks once in this time, so it speaks after one to two of it.
             hung_task_s=max(4, int(limit_s * 0.25)),
+            workqueue_s=max(5, int(limit_s * 0.3)),
         )
 
 
@@ -127,6 +142,8 @@ class Machine:
         self._channels = channels
         self._stderr = stderr
         self._terminal: Terminal | None = None
+        # The guest's own word for a panic, by its pvpanic device: it needs no console.
+        self.told_panic = False
         self._last_look: Callable[[], object] | None = None
         self._began_s = time.monotonic()
 
@@ -217,6 +234,7 @@ class Machine:
             ("/proc/sys/kernel/watchdog_thresh", watchdogs.softlockup_s // 2),
             ("/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", watchdogs.rcu_stall_s),
             ("/proc/sys/kernel/hung_task_timeout_secs", watchdogs.hung_task_s),
+            ("/sys/module/workqueue/parameters/watchdog_thresh", watchdogs.workqueue_s),
             # For interrupt(); and every panic shows all CPUs (bit 6, since v5.18).
             ("/proc/sys/kernel/unknown_nmi_panic", 1),
             ("/proc/sys/kernel/panic_print", 1 << 6),
@@ -225,6 +243,27 @@ class Machine:
             with contextlib.suppress(FileNotFoundError):
                 self.agent.keep_file(path)
                 self.agent.write_file(path, str(seconds))
+
+    def pulse(self, timeout_s: float) -> Pulse:
+        """Whether PID 1 answers, and how busy the guest's CPUs are while we wait for it."""
+        before, deadline = share(self.pid), Deadline(timeout_s)
+        answers = True
+        try:
+            self.agent.ping(timeout_s)
+        except GuestTimeout:
+            answers = False
+        after = share(self.pid)
+        # What a CPU of the host was wanted for counts, whether it came or not.
+        wanted_s = after.ran_s + after.waited_s - before.ran_s - before.waited_s
+        return Pulse(answers, wanted_s / max(deadline.elapsed_s, 1e-3))
+
+    def stopped_by_qemu(self) -> str:
+        """Why QEMU stopped the guest for a trouble of its own or the host's; empty when it did not."""
+        with contextlib.suppress(MachineError):
+            status = str(self.monitor.execute("query-status")["status"])
+            if status in ("io-error", "internal-error"):
+                return f"QEMU stopped the guest: {status}{self._complaint()}"
+        return ""
 
     def interrupt(self, timeout_s: float) -> None:
         """Get all CPUs' backtraces from a guest that answers nothing, by an NMI; the guest ends with it.
@@ -261,6 +300,8 @@ class Machine:
             self.console.settle(2.0)
         if self.console.panic:
             return MachineState(Condition.PANICKED, self.console.panic, status)
+        if self.told_panic:
+            return MachineState(Condition.PANICKED, "the guest told QEMU that it panicked (pvpanic)", status)
         if status is not None:
             return MachineState(Condition.EXITED, f"QEMU ended with status {status}{self._complaint()}", status)
         beat = self.agent.beat
@@ -388,6 +429,8 @@ def started(
         def hear(event: Event) -> None:
             if event.name == "VSERPORT_CHANGE" and event.data == {"id": qemu.SSH_DEVICE, "open": False}:
                 machine.session_ended()
+            if event.name == "GUEST_PANICKED":
+                machine.told_panic = True
             if event.name == "SHUTDOWN" and event.data.get("guest"):
                 machine.guest_ended()
             on_event(event)

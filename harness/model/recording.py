@@ -32,6 +32,7 @@ class Ended(StrEnum):
     STEP_FAILED = "step-failed"  # a step could not be done; the rest was not tried
     NO_PROGRESS = "no-progress"  # the guest is alive, a step never answered
     SILENT = "silent"  # the guest no longer answers at all
+    SPINNING = "spinning"  # nor does it, and its CPUs never rest
     PANIC = "panic"  # the kernel said so
     NO_BOOT = "no-boot"  # the kernel never reached init
 

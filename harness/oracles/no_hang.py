@@ -23,6 +23,7 @@ NAME = "no-hang"
 _ENDINGS = {
     Ended.NO_PROGRESS: "the guest is alive, but a step never ended",
     Ended.SILENT: "the guest no longer answers",
+    Ended.SPINNING: "the guest spins: it no longer answers, and its CPUs never rest",
     Ended.PANIC: "the kernel panicked",
     Ended.NO_BOOT: "the kernel did not boot",
 }

@@ -206,7 +206,7 @@ def test_clock_and_entropy_are_the_hosts_to_set(machine: Machine):
 
 
 def test_watchdogs_are_set_where_the_kernel_has_them(machine: Machine):
-    machine.set_watchdogs(Watchdogs(softlockup_s=4, rcu_stall_s=5, hung_task_s=6))
+    machine.set_watchdogs(Watchdogs(softlockup_s=4, rcu_stall_s=5, hung_task_s=6, workqueue_s=30))
 
     for path, value in (
         ("/proc/sys/kernel/watchdog_thresh", b"2\n"),
