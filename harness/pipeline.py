@@ -137,6 +137,7 @@ def run(
             tapes.keep(folder, prepared.kernel.vmlinux, image.path, [prepared.module])
         with clock.phase("wall"):
             state.lab = Lab(prepared.kernel, image, choice, cache, progress, record=request.record)
+            state.lab.look = functools.partial(_look_at_boot, prepared.kernel, cache)
             if request.scenarios:
                 _run_all(request, state.lab, state, folder, clock, tell)
     except (CannotTest, MachineError) as error:
@@ -233,6 +234,10 @@ def _run_all(
             raise
 
 
+def _look_at_boot(kernel: builds.KernelBuild, cache: Path, machine: machines.Machine, folder: Path) -> None:
+    examine.examine(machine, kernel, cache, folder)
+
+
 def missing(scenario: Scenario, kernel: builds.KernelBuild, cache: Path, progress: Progress) -> str:
     """Why a scenario does not apply to a kernel; empty when it does. Builds what it needs of the kernel's tree."""
     lacking = scenario.needs.missing(kconfig.values(kernel.config.read_text(encoding="utf-8")), kernel.release)
@@ -308,6 +313,7 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
         ready = {"boot": time.monotonic() - began}
         console = (place / "console.log").read_bytes()
         recording = recordings.no_boot(scenario, str(failed), console, ready["boot"])
+        recording = dataclasses.replace(recording, postmortem=examine.cause(place))
     with workspace.space(place):
         workspace.write_atomic(place / "scenario.yaml", scenario.path.read_bytes())
         workspace.write_atomic(place / "record.json", recordings.document(recording))

@@ -54,9 +54,11 @@ class Lab:
         self.image = image
         self.choice = choice
         self.parts = Parts(image, kernel.vmlinux, choice.used, choice.slowdown)
-        # Why machines are booted and not cloned; empty while they are cloned.
+        # Called with a machine that panicked at boot and its folder, before QEMU ends.
+        self.look: Callable[[Machine, Path], object] | None = None
         # How the latest machine came to be: "clone" or "boot"; "none" before there was one.
         self.came = "none"
+        # Why machines are booted and not cloned; empty while they are cloned.
         self.refused = "a recording begins with the boot" if record else ""
         self.cache = cache
         self._record = record
@@ -73,7 +75,7 @@ class Lab:
         """A machine that booted; its console goes to folder/console.log and to on_line."""
         if self._record:
             return tapes.record(self.parts, shape, run_dir=folder, on_line=on_line)
-        return boot(self.parts, shape, run_dir=folder, on_line=on_line)
+        return boot(self.parts, shape, run_dir=folder, on_line=on_line, look=self.look)
 
     @contextlib.contextmanager
     def machine(
@@ -122,7 +124,9 @@ class Lab:
                 raise origin.failed
             if origin.snapshot is None:
                 try:
-                    origin.snapshot = snapshots.have(self.parts, shape, self.cache, folder, progress=self._progress)
+                    origin.snapshot = snapshots.have(
+                        self.parts, shape, self.cache, folder, progress=self._progress, look=self.look
+                    )
                 except BootFailed as failed:
                     origin.failed = failed
                     origin.console = (folder / "console.log").read_bytes()

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 # Seconds, on an ordinary machine. Booting takes 0.7 s under TCG, which is 10 times slower; a debug kernel needs more.
 BOOT_LIMIT_S = 12.0
 SSH_LIMIT_S = 15.0
+# A look at a guest that panicked at boot takes 1 s, more on a busy host; then QEMU ends.
+_LAST_LOOK_S = 30.0
 # PID 1 sends a heartbeat a second.
 _SILENCE_S = 5.0
 # What calibrate.c takes on an ordinary machine with KVM, in nanoseconds (3 GHz x86-64 of the 2020s).
@@ -216,6 +218,10 @@ class Machine:
         self._last_look = look
         self.monitor.execute("set-action", shutdown="pause")
 
+    def look_no_more(self) -> None:
+        """What look_at_the_end() was told is done with."""
+        self._last_look = None
+
     def guest_ended(self) -> None:
         """QEMU told that the guest panicked or reset itself."""
 
@@ -366,13 +372,15 @@ def boot(
     on_event: Callable[[Event], None] = lambda _: None,
     limit_s: float = BOOT_LIMIT_S,
     memory: Memory | None = None,
+    look: Callable[[Machine, Path], object] | None = None,
     tape: qemu.Tape | None = None,
 ) -> Iterator[Machine]:
     """A machine that answers, until the block ends; then nothing of it is left but run_dir/console.log.
 
     on_line gets every line of the kernel log as it comes, on_event every event
     of QEMU; both from threads of their own. limit_s: until it answers, scaled.
-    tape: what the machine is recorded on.
+    tape: what the machine is recorded on. look: called with the machine and run_dir
+    when the guest panics before it answers, while QEMU still has it.
     The machine dies with the calling thread.
 
     Raises LaunchError when QEMU is missing or refuses, BootFailed when the
@@ -380,7 +388,10 @@ def boot(
     """
     deadline = Deadline(scaled(limit_s, parts.scale))
     with started(parts, shape, run_dir, on_line, on_event, memory, deadline, tape) as (machine, news):
+        if look is not None:
+            machine.look_at_the_end(functools.partial(look, machine, run_dir))
         _await_hello(machine, news, deadline)
+        machine.look_no_more()
         machine.ready_s = deadline.elapsed_s
         yield machine
 
@@ -496,7 +507,7 @@ def _await_hello(machine: Machine, news: threading.Event, deadline: Deadline) ->
             raise GuestLost(machine.agent.lost)
         if machine.console.panic:
             # What the panic prints behind its first line is what a reader wants.
-            machine.console.settle(5.0)
+            machine.console.settle(_LAST_LOOK_S)
             raise _failed("panic", machine, f"the kernel panicked at boot: {machine.console.panic}", deadline)
         if deadline.expired:
             host = starved(Share(), share(machine.pid))

@@ -66,10 +66,11 @@ def have(
     run_dir: Path,
     on_line: Callable[[str], None] = lambda _: None,
     progress: Progress = QUIET,
+    look: Callable[[Machine, Path], object] | None = None,
 ) -> Snapshot:
     """The snapshot of a kernel, image, shape and accelerator: found and verified, or taken now.
 
-    run_dir, on_line: for the console of the boot, as in boot(). Raises
+    run_dir, on_line, look: for the boot, as in boot(). Raises
     BootFailed as it does, and MachineError when no snapshot can be taken.
     """
     folder = cache / "snapshots" / _key(parts, shape)
@@ -80,7 +81,7 @@ def have(
             except MachineError as error:
                 progress.say(f"{error}; it is taken anew")
                 shutil.rmtree(folder)
-        return _take(parts, shape, folder, run_dir, on_line)
+        return _take(parts, shape, folder, run_dir, on_line, look)
 
 
 @contextlib.contextmanager
@@ -128,7 +129,14 @@ def _renew(machine: Machine, deadline: Deadline) -> None:
         raise GuestLost(f"the clone's clock is {off_s:.1f} s off after it was set (limit {_CLOCK_LIMIT_S:g} s)")
 
 
-def _take(parts: Parts, shape: MachineShape, folder: Path, run_dir: Path, on_line: Callable[[str], None]) -> Snapshot:
+def _take(
+    parts: Parts,
+    shape: MachineShape,
+    folder: Path,
+    run_dir: Path,
+    on_line: Callable[[str], None],
+    look: Callable[[Machine, Path], object] | None,
+) -> Snapshot:
     need = shape.memory_mib << 20
     folder.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder.parent).free
@@ -146,7 +154,7 @@ def _take(parts: Parts, shape: MachineShape, folder: Path, run_dir: Path, on_lin
 
     with workspace.publishing(folder) as fresh:
         memory = Memory(fresh / _MEMORY)
-        with boot(parts, shape, run_dir=run_dir, on_line=on_line, on_event=hear, memory=memory) as machine:
+        with boot(parts, shape, run_dir=run_dir, on_line=on_line, on_event=hear, memory=memory, look=look) as machine:
             machine.monitor.execute(
                 "migrate-set-capabilities", capabilities=[*_NO_RAM, {"capability": "events", "state": True}]
             )

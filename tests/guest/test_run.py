@@ -130,6 +130,7 @@ def test_a_kernel_that_does_not_boot_fails_once() -> None:
 
     assert ended.status == 1, ended.stderr
     assert [f["summary"] for f in ended.findings() if f["oracle"] == "no-hang"] == ["the kernel did not boot"]
+    assert " blocked task" in ended.findings()[-1]["evidence"], "looked at from outside before QEMU ended"
     assert ended.document["machines"] == {"from": "none", "reason": ""}
     assert [entry["name"] for entry in ended.document["skipped"]] == ["memcg-accept"]
 
