@@ -60,14 +60,23 @@ _HUGE_BYTES = 2 << 20  # a PMD of x86_64
 _FILE = "mm/mmu_notifier.c"
 
 
-def complaints(recording: Recording) -> list[tuple[int, int]]:
-    """Line and errno of each "callback failed with … in blockable context" on the console."""
+@dataclass(frozen=True)
+class Complaint:
+    """A "callback failed with … in blockable context" on the console. caller: "T123", empty where no record says."""
+
+    line: int
+    errno: int
+    caller: str
+
+
+def complaints(recording: Recording) -> list[Complaint]:
+    """All of them, in order."""
     found = []
     for number, line in enumerate(recording.console_lines, 1):
         for record in records(line, 0) if "callback failed with" in line else ():
             match = _COMPLAINT.match(record.text)
             if match is not None and not match["non"]:
-                found.append((number, int(match["errno"])))
+                found.append(Complaint(number, int(match["errno"]), record.caller))
     return found
 
 
@@ -76,17 +85,21 @@ def owned(recording: Recording) -> list[Report]:
 
     mn_hlist_invalidate_range_start() warns once behind its line, and once more
     for a subscriber with an invalidate_range_end. Any other WARN there is news.
+    Two tasks that complain at once do so in each other's midst.
     """
-    lines = [number for number, _ in complaints(recording)]
-    seen: set[tuple[int, str]] = set()
+    lines: defaultdict[str, list[int]] = defaultdict(list)
+    for complaint in complaints(recording):
+        lines[complaint.caller].append(complaint.line)
+    seen: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
     own = []
     for report in find(recording.console_head):
-        after = bisect.bisect_left(lines, report.line)
+        caller = f"T{report.pid}" if f"T{report.pid}" in lines else ""
+        after = bisect.bisect_left(lines[caller], report.line)
         if report.type != "WARNING" or report.site.partition(":")[0] != _FILE or not after:
             continue
-        key = (after, report.site)
-        if key not in seen and sum(before == after for before, _ in seen) < _WARNS_A_COMPLAINT:
-            seen.add(key)
+        sites = seen[caller, after]
+        if report.site not in sites and len(sites) < _WARNS_A_COMPLAINT:
+            sites.add(report.site)
             own.append(report)
     return own
 
@@ -234,7 +247,7 @@ def _complaints(recording: Recording, seen: _Seen, warns: Sequence[Report]) -> I
     Exact on a scenario that ran to its end; one that was stopped early because
     of a flood is judged by presence alone.
     """
-    said = Counter(result for _, result in complaints(recording))
+    said = Counter(complaint.errno for complaint in complaints(recording))
     exact = recording.ended is Ended.COMPLETE and not recording.events.lost
     for result in sorted({*seen.must, *seen.tolerated, *said}):
         must, got = seen.must[result], said[result]

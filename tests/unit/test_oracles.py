@@ -761,6 +761,14 @@ def test_a_warn_without_a_complaint_is_not_the_gate_s() -> None:
     assert not list(clean_log.judge(recording(console=complaint() + complaint(site="mm/mmu_notifier.c:497")[1:])))
 
 
+def test_two_tasks_complain_in_each_others_midst():
+    """Found by explore: the line of one, line and WARN of the other, then the WARN of the first."""
+    other = [line.replace("T100", "T101").replace("PID: 100", "PID: 101") for line in complaint()]
+    console = [other[0], *complaint(), *other[1:]]
+    assert list(clean_log.judge(recording(console=console))) == []
+    assert len(list(clean_log.judge(recording(console=[*complaint(), *other[1:]])))) == 1
+
+
 def test_clean_log_notices_that_it_heard_nothing() -> None:
     """An empty console is no clean one."""
     silent = recording()
