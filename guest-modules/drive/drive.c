@@ -28,6 +28,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "drive.h"
 
@@ -184,6 +185,15 @@ int main(int argc, char **argv)
 	}
 	if (pin_to_cpu(cpu)) {
 		fprintf(stderr, "drive: cpu=%s: %s\n", cpu, strerror(errno));
+		return 2;
+	}
+	/*
+	 * What there is of us now stays in memory: a page of ours that was swapped out
+	 * is charged to the cgroup that it came from, and who faults on it reclaims
+	 * there, wherever it moved, and meets callbacks that wait for its next step.
+	 */
+	if (mlockall(MCL_CURRENT)) {
+		fprintf(stderr, "drive: mlockall: %s\n", strerror(errno));
 		return 2;
 	}
 	/* A child process that ended is an answer and not a death. */
