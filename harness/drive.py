@@ -43,6 +43,10 @@ SYSRQ = "/proc/sysrq-trigger"
 SELFTESTS = "/tmp/selftests"  # noqa: S108 - of the guest
 # What is kept of their output.
 OUTPUT_LIMIT_BYTES = 4 << 20
+# A line in the kernel's log: what it said before is on the console when this is.
+_DRIVER_ENDED = "harness: the guest driver ended"
+# The status of a process that a signal killed, less the signal.
+_SIGNALLED = 256
 # What must work in a guest without memory: opened before the trouble begins.
 _LIFELINES = (QUENCH, PRINTK, SYSRQ)
 
@@ -393,7 +397,7 @@ class _Drive:
             except GuestTimeout:
                 continue
             if line is None:
-                raise GuestLost(f"the guest driver ended at {command.text!r}: {driver.stderr[-200:]!r}")
+                return self._killed(driver, command)
             try:
                 reply = json.loads(line)
             except ValueError:
@@ -404,6 +408,17 @@ class _Drive:
                 return reply
         return None
 
+    def _killed(self, driver: GuestProcess, command: Command) -> Mapping[str, Any]:
+        """The reply of a driver that ended: the kernel kills the task that an oops happens to, and says so before."""
+        status = driver.wait(self._grace_s)
+        self._machine.agent.write_file("/dev/kmsg", f"<5>{_DRIVER_ENDED}\n", self._grace_s)
+        with contextlib.suppress(TimeoutError):
+            self._machine.console.wait_for(_DRIVER_ENDED, Deadline(self._grace_s))
+        if status < _SIGNALLED or not self._listener.reports:
+            raise GuestLost(f"the guest driver ended at {command.text!r}: {driver.stderr[-200:]!r}")
+        error = f"the guest driver was killed by signal {status - _SIGNALLED}, after a report of the kernel"
+        return {"ok": False, "error": error}
+
     def _results(self, reply: Mapping[str, Any]) -> dict[str, Any]:
         """What a selftest said, kept whole beside the console, and counted for the reply."""
         name = reply["program"]
@@ -411,7 +426,7 @@ class _Drive:
         said = self._machine.agent.run(argv, self._grace_s)
         workspace.write_atomic(self._machine.console.log.with_name(f"{name}.tap"), said.stdout)
         signal = reply.get("signal")
-        status = 256 + signal if isinstance(signal, int) else reply.get("status", -1)
+        status = _SIGNALLED + signal if isinstance(signal, int) else reply.get("status", -1)
         return ktap.read(said.text, status).document()
 
     def _quench(self) -> None:
