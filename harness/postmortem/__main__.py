@@ -58,9 +58,14 @@ def main() -> int:
 
 
 def _cause(looks: Looks, core: Core) -> Iterator[str]:
-    """Blocked tasks, what each waits for, and whether they wait for each other; without any, who runs."""
+    """CPUs that do something in the kernel; blocked tasks, what each waits for, whether for each other.
+
+    Without a blocked task, every CPU.
+    """
     stuck = [task for task in core.tasks if blocked(task)]
     yield f"{len(stuck)} blocked tasks of {len(core.tasks)}" if len(stuck) != 1 else "1 blocked task"
+    # A CPU that spins or panicked is more than a worker that sleeps its few milliseconds beside it.
+    yield from _cpus(looks, core, busy=bool(stuck))
     holders: dict[int, drgn.Object] = {}
     for task in stuck:
         frames = core.stack(task)
@@ -73,8 +78,6 @@ def _cause(looks: Looks, core: Core) -> Iterator[str]:
                 yield f"  {title(wait.holder)}, the holder:"
                 yield from _stack(core.stack(wait.holder))
     yield from _circles(stuck, holders)
-    if not stuck:
-        yield from _cpus(looks, core)
 
 
 def _circles(stuck: list[drgn.Object], holders: dict[int, drgn.Object]) -> Iterator[str]:
@@ -89,13 +92,18 @@ def _circles(stuck: list[drgn.Object], holders: dict[int, drgn.Object]) -> Itera
             yield f"deadlock: {' waits for '.join(title(one) for one in [*chain, task])}"
 
 
-def _cpus(looks: Looks, core: Core) -> Iterator[str]:
-    """What runs on each CPU, where it stood before and after the dump, and its stack at the dump."""
+def _cpus(looks: Looks, core: Core, *, busy: bool = False) -> Iterator[str]:
+    """What runs on each CPU, where it stood before and after the dump, and its stack at the dump.
+
+    busy: without those that are idle or in user space.
+    """
     seen = [{one.cpu: one for one in look} for look in looks]
     for cpu, task in core.running():
         here = [look[cpu] for look in seen if cpu in look]
         # The idle task may be in an interrupt that never ends.
         idle = task.pid.value_() == 0 and all(one.halted for one in here)
+        if busy and (idle or (here and all(one.user for one in here))):
+            continue
         places = ", then ".join(_standing(core, one) for one in here)
         yield f"CPU {cpu}: {title(task)}{', idle' if idle else ''}: {places}"
         if not idle:
