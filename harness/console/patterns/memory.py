@@ -18,7 +18,7 @@ _LEAK = "*kmemleak* *mmap* *kmem* *slab* *alloc* *create_object* *idr_get* *list
 # Nor is it whoever took the page from the allocator, or gave it back.
 _PAGE = (
     "*free_page* *put_page* *get_page* *update_page* *release_page* *free_unref* folio* *page_frag_free* "
-    "*alloc* *vmap* *page_owner*"
+    "*alloc* *vmap* *page_owner* bad_page"
 )
 
 PATTERNS = (
