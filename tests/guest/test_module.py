@@ -21,7 +21,9 @@ pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
 C = ROOT / "guest-modules"
 MODULE = C / pipeline.MODULE
-KERNEL_C = sorted([*MODULE.glob("*.[ch]"), *(C / "types").glob("*.c")])
+PLANTED = C / "planted"
+PLANTED_C = sorted(PLANTED.glob("*.c"))
+KERNEL_C = sorted([*MODULE.glob("*.[ch]"), *(C / "types").glob("*.c"), *PLANTED_C])
 USER_C = sorted({*C.glob("*/*.[ch]")} - {*KERNEL_C})
 COMPAT = MODULE / "compat.h"
 # Advice against what compat.h is for.
@@ -30,6 +32,8 @@ COMPAT_ONLY = {
     "CONSTANT_COMPARISON": "the comparison with KERNEL_VERSION() is taken for a constant on the left",
     "DEPRECATED_API": "a kernel without kmap_local_page() has kmap_atomic()",
 }
+# Advice against what planted.c is for.
+PLANTED_ONLY = {"AVOID_BUG": "a BUG is one of them"}
 # Advice that a program in user space cannot follow: the C library has none of these.
 KERNEL_ONLY = {
     "PREFER_KERNEL_TYPES": "u64 is the kernel's",
@@ -75,7 +79,7 @@ def complaints(checkpatch: Path, files: list[Path], ignored: list[str]) -> str:
 def test_checkpatch_has_nothing_to_say_about_the_module(checkpatch: Path):
     """--strict, every type of message, all but the block of differences between kernels."""
     assert COMPAT in KERNEL_C
-    assert complaints(checkpatch, [path for path in KERNEL_C if path != COMPAT], []) == ""
+    assert complaints(checkpatch, [path for path in KERNEL_C if path not in (COMPAT, *PLANTED_C)], []) == ""
 
 
 def test_checkpatch_has_only_to_say_of_compat_that_there_is_one(checkpatch: Path):
@@ -83,6 +87,13 @@ def test_checkpatch_has_only_to_say_of_compat_that_there_is_one(checkpatch: Path
     assert complaints(checkpatch, [COMPAT], list(COMPAT_ONLY)) == ""
     said = complaints(checkpatch, [COMPAT], [])
     assert [kind for kind in COMPAT_ONLY if f":{kind}:" not in said] == []
+
+
+def test_checkpatch_has_only_to_say_of_the_planted_faults_that_they_are_some(checkpatch: Path):
+    """Each type that is left out would say something, or it leaves the list."""
+    assert complaints(checkpatch, PLANTED_C, list(PLANTED_ONLY)) == ""
+    said = complaints(checkpatch, PLANTED_C, [])
+    assert [kind for kind in PLANTED_ONLY if f":{kind}:" not in said] == []
 
 
 def test_checkpatch_has_nothing_to_say_about_the_guests_programs(checkpatch: Path):
@@ -99,9 +110,10 @@ def test_checkpatch_speaks(checkpatch: Path, tmp_path: Path):
     assert "ERROR" in complaints(checkpatch, [tmp_path / "bad.c"], [])
 
 
-def test_compiler_and_sparse_are_silent_about_the_module(kernel: KernelBuild):
+@pytest.mark.parametrize("folder", [MODULE, PLANTED], ids=lambda folder: folder.name)
+def test_compiler_and_sparse_are_silent_about_the_modules(kernel: KernelBuild, folder: Path):
     """W=1 and C=2, everything compiled anew."""
-    assert modules.complaints(MODULE, kernel, cache_dir()) == []
+    assert modules.complaints(folder, kernel, cache_dir()) == []
 
 
 def test_compiler_and_sparse_speak(kernel: KernelBuild, tmp_path: Path):

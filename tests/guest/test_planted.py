@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Proof that we are listening: a fault of each class that a kernel can report is planted, and is heard.
+
+guest-modules/planted does it in the driver's task, on a clone of its own for each
+fault; what is asserted went through the console, the parser and the oracles.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import pytest
+
+from harness import catalogue, console, judging
+from harness.drive import Listener, drive
+from harness.host.clock import scaled
+from harness.host.workspace import cache_dir, data
+from harness.kernel import modules
+from harness.model.recording import Ended, Recording
+from harness.model.verdict import Outcome, ScenarioResult
+from harness.pipeline import KernelRequest
+from harness.postmortem import examine
+from harness.session import Session
+
+pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
+
+MODULE = "planted"
+# Seconds, unscaled: the limits of the kernel's own detectors are parts of it.
+LIMIT_S = 1.0
+DEBUG = ("lockdep", "debug-vm", "kasan")
+
+SCENARIO = """\
+# SPDX-License-Identifier: GPL-2.0-only
+summary: A planted fault.
+shape: {{memory: {memory}}}
+steps:
+{before}  - {{insmod: {module}}}
+  - {{write: /dev/{module}, value: '{fault}'}}
+exercised: {{callbacks: 1}}
+"""
+
+# Fault → type and title of its report. A stall is blamed on whom the dispatcher called, as syzbot does.
+OOPSES = {
+    "bug": ("BUG", "kernel BUG in planted_bug"),
+    "null": ("NULL-POINTER-DEREFERENCE", "BUG: unable to handle kernel NULL pointer dereference in planted_read"),
+    "paging": ("MEMORY_SAFETY_BUG", "BUG: unable to handle kernel paging request in planted_read"),
+    "gpf": ("DoS", "general protection fault in planted_read"),
+    "divide": ("DoS", "divide error in planted_divide"),
+}
+REPORTS = {
+    "warning": ("WARNING", "WARNING in planted_warning"),
+    "count": ("REFCOUNT_WARNING", "WARNING: refcount bug in planted_count"),
+}
+PANICS = {
+    "panic": ("DoS", "kernel panic: planted"),
+    "overflow": ("DoS", "BUG: stack guard page was hit in planted_write"),
+}
+CHECKED = {
+    "list": ("WARNING", "WARNING in planted_list"),
+    "page": ("MEMORY_SAFETY_BUG", "BUG: Bad page state in planted_page"),
+    "freed": ("KASAN-USE-AFTER-FREE-READ", "KASAN: slab-use-after-free Read in planted_read"),
+    "beyond": ("KASAN-READ", "KASAN: slab-out-of-bounds Read in planted_read"),
+    "circle": ("LOCKDEP", "possible deadlock in planted_circle"),
+    "unread": ("LOCKDEP", "WARNING: suspicious RCU usage in planted_unread"),
+    "atomic": ("ATOMIC_SLEEP", "BUG: sleeping function called from invalid context in planted_atomic"),
+    "nap": ("ATOMIC_SLEEP", "BUG: scheduling while atomic in planted_nap"),
+}
+# Detectors that a test is not for are off, or told to wait: before the module, whose init makes RCU's clock run.
+_NO_LOCKUP = "  - {write: /proc/sys/kernel/watchdog, value: 0}\n"
+_NO_STALL = "  - {write: /sys/module/rcupdate/parameters/rcu_cpu_stall_timeout, value: 300}\n"
+
+# Fault, what is done before, title, and what of the module the post-mortem's cause names.
+HANGS = [
+    ("sleep", "", "INFO: task hung in planted_sleep", "planted_sleep"),
+    ("loop", _NO_STALL, "BUG: soft lockup in planted_write", "planted_busy"),
+    ("irqs", _NO_STALL, "BUG: hard lockup in planted_write", "planted_busy"),
+    ("stall", _NO_LOCKUP, "INFO: rcu detected stall in planted_write", "planted_busy"),
+    ("work", _NO_LOCKUP + _NO_STALL, "BUG: workqueue lockup", "planted_busy"),
+]
+
+Plant = Callable[..., tuple[Recording, ScenarioResult]]
+
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Plant:
+    """A function that plants a fault in a fresh guest; what was recorded, and how it is judged."""
+
+    @functools.cache
+    def session(source: str, configs: tuple[str, ...]) -> Session:
+        return Session(KernelRequest(source, configs=configs), "auto", out=tmp_path_factory.mktemp("run"))
+
+    def planted(fault: str, *configs: str, source: str = "debian:6.12", before: str = "") -> object:
+        made = session(source, configs)
+        lab, place = made.lab, made.folder / fault
+        place.mkdir()
+        # KASAN wants as much as debug-kernel.yaml has.
+        memory = "1G" if configs else "512M"
+        path = place / f"{place.name}.yaml"
+        path.write_text(SCENARIO.format(memory=memory, module=MODULE, before=before, fault=fault))
+        (scenario,) = catalogue.choose([str(path)])
+        module = modules.build_module(data("guest-modules") / MODULE, lab.kernel, cache_dir())
+        listener = Listener()
+        with lab.machine(scenario.shape, place, listener) as machine:
+            recording = drive(
+                scenario,
+                machine,
+                listener,
+                scaled(LIMIT_S, lab.slowdown(machine)),
+                made.folder / "events" / f"{fault}.bin",
+                functools.partial(examine.examine, machine, lab.kernel, cache_dir(), place),
+                {f"{MODULE}.ko": module},
+            )
+        return recording, judging.judge(recording)
+
+    return planted  # type: ignore[return-value]
+
+
+def heard(recording: Recording, result: ScenarioResult, oracle: str, expected: tuple[str, str]) -> None:
+    """The report is there, whole, by type and title; the oracle made a finding of it; the scenario failed."""
+    reports = {(report.type, report.title): report for report in console.find(recording.console)}
+    assert expected in reports, list(reports)
+    assert not reports[expected].torn
+    assert (oracle, expected[1]) in [(finding.oracle, finding.summary) for finding in result.findings]
+    assert result.outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize("source", ["debian:6.12", "debian:6.1"])
+@pytest.mark.parametrize("fault", [*OOPSES, *REPORTS])
+def test_what_a_kernel_survives_is_a_finding(plant: Plant, fault: str, source: str) -> None:
+    """An oops kills the guest's driver: the kernel's fault, not the machine's."""
+    recording, result = plant(fault, source=source)
+
+    heard(recording, result, "clean-log", {**OOPSES, **REPORTS}[fault])
+    assert recording.ended is (Ended.STEP_FAILED if fault in OOPSES else Ended.COMPLETE)
+
+
+@pytest.mark.parametrize("fault", PANICS)
+def test_what_a_kernel_does_not_survive_is_a_finding(plant: Plant, fault: str) -> None:
+    """And its last state was read from outside."""
+    recording, result = plant(fault)
+
+    heard(recording, result, "clean-log", PANICS[fault])
+    assert recording.ended is Ended.PANIC
+    assert "    planted_" in recording.postmortem
+
+
+@pytest.mark.parametrize(("fault", "before", "title", "where"), HANGS, ids=[hang[0] for hang in HANGS])
+def test_what_does_not_go_on_is_told_by_the_detector_that_is_for_it(
+    plant: Plant, fault: str, before: str, title: str, where: str
+) -> None:
+    """The kernel's own report, and the cause as read from outside."""
+    recording, result = plant(fault, before=before)
+
+    heard(recording, result, "no-hang", ("HANG", title))
+    assert f"    {where}+" in recording.postmortem
+
+
+@pytest.mark.parametrize("fault", CHECKED)
+def test_what_only_a_debugging_kernel_sees_is_a_finding(plant: Plant, fault: str) -> None:
+    """lockdep, kasan and debug-vm in one kernel."""
+    recording, result = plant(fault, *DEBUG)
+
+    heard(recording, result, "clean-log", CHECKED[fault])
+
+
+def test_the_module_alone_is_not_heard(plant: Plant) -> None:
+    """Without a fault there is no report: what is heard is what was planted."""
+    recording, _ = plant("nothing")
+
+    assert recording.ended is Ended.STEP_FAILED
+    assert list(console.find(recording.console)) == []
