@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from harness import oracles
+from harness.console import noise, scan
 from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding, Outcome, ScenarioResult
 from harness.oracles import exercised, latency
@@ -39,6 +41,24 @@ def judge(recording: Recording) -> ScenarioResult:
         latency_us=latency.measure(recording),
         selftests=recording.selftests,
     )
+
+
+def known_noise(folder: Path, scenarios: Iterable[str]) -> tuple[str, ...]:
+    """What the list of known noise excused in a run, and which of its entries have expired or matched nothing.
+
+    No entry excuses a hang, which is no-hang's to judge.
+    """
+    entries = noise.load()
+    if not entries:
+        return ()
+    excuses = noise.Excuses(entries)
+    for console in (folder / name / "console.log" for name in scenarios):
+        if console.exists():
+            with console.open("rb") as stream:
+                for report in scan(stream):
+                    if report.type != "HANG":
+                        excuses.excuse(report)
+    return (*excuses.excused(), *excuses.complaints())
 
 
 def _set_off(recording: Recording, findings: Sequence[Finding]) -> tuple[list[Finding], list[Finding]]:

@@ -144,6 +144,8 @@ def run(
         state.error = error
     clock.add("total", time.monotonic() - began)
     verdict = state.verdict(clock)
+    noise = judging.known_noise(folder, [result.name for result in verdict.scenarios])
+    verdict = dataclasses.replace(verdict, noise=noise)
     _join_consoles(folder, verdict)
     write(verdict, folder)
     return verdict, folder

@@ -35,6 +35,7 @@ def judge(folder: Path) -> RunVerdict:
             machines=MachineFacts(document.get("machines", {}).get("reason", "")),
             skipped={entry["name"]: entry["reason"] for entry in document.get("skipped", [])},
             seconds=document["seconds"],
+            noise=judging.known_noise(folder, [result.name for result in results]),
             error=error,
             forced=Outcome(document["verdict"]) if error else None,
         )

@@ -123,6 +123,8 @@ class Terminal:
         said = ", ".join(f"{number} {word}" for word, number in counts.items()) or "no scenario judged"
         for name, reason in verdict.skipped.items():
             self.line(f"{'skipped':12} {name}: {one_line(reason)}")
+        for line in verdict.noise:
+            self.line(f"{'known noise':12} {one_line(line)}")
         spent = ", ".join(f"{name} {value:.1f}" for name, value in verdict.seconds.items() if value >= 0.05)
         self.line(f"accelerator  {verdict.accel.used or 'none'}: {one_line(verdict.accel.reason)}")
         self.line(f"seconds      {spent}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,9 +38,9 @@ class Entry:
         return re.fullmatch(self.title, report.title) is not None
 
 
-def load(path: Path = DEFAULT) -> tuple[Entry, ...]:
-    """Read a list of known noise; every fault is a UsageError with its line."""
-    content = strict_yaml.load(path)
+def load(path: Path | None = None) -> tuple[Entry, ...]:
+    """Read a list of known noise, ours if no other is named; every fault is a UsageError with its line."""
+    content = strict_yaml.load(path or DEFAULT)
     content.only(("entries",), "a list of known noise")
     raw = content.need("entries", "a list of known noise")
     if not isinstance(raw, list) or not all(isinstance(item, strict_yaml.Mapping) for item in raw):
@@ -68,18 +69,24 @@ class Excuses:
     def __init__(self, entries: Sequence[Entry], today: datetime.date | None = None) -> None:
         self._entries = entries
         self._today = today or datetime.datetime.now(tz=datetime.UTC).date()
-        self._used: set[Entry] = set()
+        self._used: Counter[Entry] = Counter()
 
     def excuse(self, report: Report) -> Entry | None:
         """The entry that excuses a report, or None; an entry that has expired excuses none."""
         for entry in self._entries:
             if entry.matches(report):
-                self._used.add(entry)
+                self._used[entry] += 1
                 if not entry.expired(self._today):
                     return entry
         return None
 
-    def complaints(self) -> Iterable[str]:
+    def excused(self) -> Iterator[str]:
+        """What was excused, and why: a pass that rests on it must say so."""
+        for entry, count in self._used.items():
+            if not entry.expired(self._today):
+                yield f"{entry.where}: {entry.title!r} excused {count} reports until {entry.expires}: {entry.reason}"
+
+    def complaints(self) -> Iterator[str]:
         """What is wrong with the list, after all reports have been shown to it."""
         for entry in self._entries:
             if entry.expired(self._today):

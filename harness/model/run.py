@@ -55,6 +55,8 @@ class RunVerdict:
     machines: MachineFacts = field(default_factory=MachineFacts)
     skipped: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    # Of the list of known noise: what it excused, and what is wrong with it.
+    noise: Sequence[str] = ()
     error: str = ""
     forced: Outcome | None = None
 
@@ -85,6 +87,7 @@ class RunVerdict:
             "machines": self.machines.document(),
             "scenarios": [result.document() for result in self.scenarios],
             "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped.items()],
+            "noise": list(self.noise),
             "seconds": {
                 name: round(self.seconds.get(name, 0.0), 2) for name in {**dict.fromkeys(phases), **self.seconds}
             },

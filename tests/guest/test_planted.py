@@ -8,11 +8,14 @@ fault; what is asserted went through the console, the parser and the oracles.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from harness import catalogue, console, judging
+from harness.console import noise
 from harness.drive import Listener, drive
 from harness.host.clock import scaled
 from harness.host.workspace import cache_dir, data
@@ -90,6 +93,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Plant:
     def session(source: str, configs: tuple[str, ...]) -> Session:
         return Session(KernelRequest(source, configs=configs), "auto", out=tmp_path_factory.mktemp("run"))
 
+    @functools.cache
     def planted(fault: str, *configs: str, source: str = "debian:6.12", before: str = "") -> object:
         made = session(source, configs)
         lab, place = made.lab, made.folder / fault
@@ -170,3 +174,17 @@ def test_the_module_alone_is_not_heard(plant: Plant) -> None:
 
     assert recording.ended is Ended.STEP_FAILED
     assert list(console.find(recording.console)) == []
+
+
+@pytest.mark.parametrize(("expires", "failed"), [("9999-12-31", False), ("2020-01-01", True)])
+def test_known_noise_excuses_a_report_until_it_expires(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, expires: str, failed: bool
+) -> None:
+    """What is left is a scenario that proved too little."""
+    recording, _ = plant("warning")
+    listed = tmp_path / "noise.yaml"
+    words = {"title": "WARNING in planted_warning", "reason": "planted", "link": "none", "owner": "nobody"}
+    listed.write_text(json.dumps({"entries": [words]})[:-3] + f', "expires": {expires}' + "}]}\n")
+    monkeypatch.setattr(noise, "DEFAULT", listed)
+
+    assert (judging.judge(recording).outcome is Outcome.FAIL) is failed

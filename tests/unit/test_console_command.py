@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli
+from harness import cli, judging
 from harness.console import Report, noise
 from harness.model.errors import UsageError
 
@@ -129,5 +129,33 @@ def test_a_faulty_entry_is_named_with_its_line(tmp_path: Path, wrong: str) -> No
         noise.load(path)
 
 
-def test_the_list_that_ships_is_valid() -> None:
-    noise.load()
+def test_no_entry_of_the_list_that_ships_has_expired() -> None:
+    """It is mended or its owner is asked: from the day after, it excuses nothing."""
+    today = datetime.datetime.now(tz=datetime.UTC).date()
+    assert [entry.where for entry in noise.load() if entry.expired(today)] == []
+
+
+@pytest.mark.parametrize(
+    ("title", "expires", "told"),
+    [
+        ("WARNING in try_to_unmap_.*", "9999-12-31", "excused 1 reports until 9999-12-31: "),
+        ("WARNING in try_to_unmap_.*", "2020-01-01", "expired on 2020-01-01; ask "),
+        ("INFO: task hung in .*", "9999-12-31", "matched no report; ask "),
+    ],
+)
+def test_a_run_says_what_was_excused_and_what_is_wrong_with_the_list(
+    log: Path, monkeypatch: pytest.MonkeyPatch, title: str, expires: str, told: str
+) -> None:
+    """A pass that rests on an excuse is no silent one; an entry for a hang excuses none."""
+    listed = log.with_name("noise.yaml")
+    listed.write_text(ENTRY.format(expires=expires).replace("WARNING in try_to_unmap_.*", title))
+    monkeypatch.setattr(noise, "DEFAULT", listed)
+    place = log.parent / "run" / "sample"
+    place.mkdir(parents=True)
+    hung = b"[ 9.0][ T1] INFO: task drive:33 blocked for more than 122 seconds.\n"
+    (place / "console.log").write_bytes(log.read_bytes() + hung)
+
+    (line,) = judging.known_noise(log.parent / "run", ["sample", "never-ran"])
+
+    assert "noise.yaml:2" in line
+    assert told in line
