@@ -156,15 +156,16 @@ void expect_interruptions(void)
 static void run_interrupt(void)
 {
 	struct thread *thread = thread_argument();
-	pid_t tid = __atomic_load_n(&thread->tid, __ATOMIC_ACQUIRE);
 	uint64_t noticed = number_argument("noticed", 0, 0, 1000000);
 	double end_s = now_s() + AWAIT_LIMIT_MS / 1000.0;
 	int before = thread->command->signals;
 
 	for (;;) {
-		if (!tid || syscall(SYS_tgkill, getpid(), tid, SIGUSR1))
-			fail(ESRCH, "thread %s has not begun, or is gone", thread->name);
-		if ((uint64_t)(thread->command->signals - before) >= noticed)
+		pid_t tid = __atomic_load_n(&thread->tid, __ATOMIC_ACQUIRE);
+
+		if (tid && syscall(SYS_tgkill, getpid(), tid, SIGUSR1))
+			fail(ESRCH, "thread %s is gone", thread->name);
+		if (tid && (uint64_t)(thread->command->signals - before) >= noticed)
 			break;
 		if (now_s() > end_s)
 			fail(ETIMEDOUT, "thread %s noticed %d signals in %d ms", thread->name,
