@@ -60,24 +60,26 @@ def main() -> int:
 def _cause(looks: Looks, core: Core) -> Iterator[str]:
     """CPUs that do something in the kernel; blocked tasks, what each waits for, whether for each other.
 
-    Without a blocked task, every CPU.
+    Without a blocked task, every CPU; with tasks that wait for each other, these alone.
     """
     stuck = [task for task in core.tasks if blocked(task)]
     yield f"{len(stuck)} blocked tasks of {len(core.tasks)}" if len(stuck) != 1 else "1 blocked task"
-    # A CPU that spins or panicked is more than a worker that sleeps its few milliseconds beside it.
-    yield from _cpus(looks, core, busy=bool(stuck))
+    told: list[str] = []
     holders: dict[int, drgn.Object] = {}
     for task in stuck:
         frames = core.stack(task)
         wait = waits.find(core, task, frames)
-        yield f"{title(task)} (D) waits for {wait.text}"
-        yield from _stack(frames)
+        told += [f"{title(task)} (D) waits for {wait.text}", *_stack(frames)]
         if wait.holder is not None:
             holders[task.value_()] = wait.holder
             if not blocked(wait.holder):
-                yield f"  {title(wait.holder)}, the holder:"
-                yield from _stack(core.stack(wait.holder))
-    yield from _circles(stuck, holders)
+                told += [f"  {title(wait.holder)}, the holder:", *_stack(core.stack(wait.holder))]
+    circles = list(_circles(stuck, holders))
+    if not circles:
+        # One that spins or panicked is more than a worker that sleeps its few milliseconds beside it.
+        yield from _cpus(looks, core, busy=bool(stuck))
+    yield from told
+    yield from circles
 
 
 def _circles(stuck: list[drgn.Object], holders: dict[int, drgn.Object]) -> Iterator[str]:
@@ -95,14 +97,14 @@ def _circles(stuck: list[drgn.Object], holders: dict[int, drgn.Object]) -> Itera
 def _cpus(looks: Looks, core: Core, *, busy: bool = False) -> Iterator[str]:
     """What runs on each CPU, where it stood before and after the dump, and its stack at the dump.
 
-    busy: without those that are idle or in user space.
+    busy: without those that are idle, in user space, or in the detector that tells of the others.
     """
     seen = [{one.cpu: one for one in look} for look in looks]
     for cpu, task in core.running():
         here = [look[cpu] for look in seen if cpu in look]
         # The idle task may be in an interrupt that never ends.
         idle = task.pid.value_() == 0 and all(one.halted for one in here)
-        if busy and (idle or (here and all(one.user for one in here))):
+        if busy and (idle or task.comm.string_() == b"khungtaskd" or (here and all(one.user for one in here))):
             continue
         places = ", then ".join(_standing(core, one) for one in here)
         yield f"CPU {cpu}: {title(task)}{', idle' if idle else ''}: {places}"
