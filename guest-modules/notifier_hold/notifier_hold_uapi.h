@@ -29,7 +29,7 @@ enum nh_kind {
 	NH_UNREGISTER,		/* mmu_notifier_unregister, or from _put to free_notifier */
 	NH_WAIT,		/* inside a START: it had to wait; result 0 or -ETIMEDOUT */
 	NH_MARK,		/* user space put a mark; start is its number */
-	NH_HOLD,		/* references taken; result is pages, or -errno */
+	NH_HOLD,		/* references taken; result is pages, or -errno if none */
 	NH_PUT,			/* references dropped; result is pages */
 	NH_VIOLATION,		/* the module's own pairing broke: result is enum nh_broken */
 	NH_INVALIDATE,		/* an interval's invalidate(): result 0 is true, all else false */

@@ -78,7 +78,8 @@ int nh_hold_pages(struct nh_subscriber *sub, struct nh_hold *arg)
 	} while (ret > 0 && sub->held < sub->capacity && !fatal_signal_pending(current));
 	if (ret > 0 && sub->held < sub->capacity)
 		ret = -EINTR;
-	nh_log_close(event, ret > 0 ? sub->held : ret);
+	/* Those that were taken before it failed, too: they are put below. */
+	nh_log_close(event, sub->held ?: ret);
 	if (ret < 0) {
 		nh_put_pages(sub);
 		return ret;

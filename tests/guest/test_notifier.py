@@ -121,6 +121,25 @@ def test_the_log_is_as_large_as_it_was_made(notifier: Notifier):
     assert not notifier.set("capacity", "16777217")
 
 
+def test_pages_that_were_taken_before_it_failed_are_told(notifier: Notifier):
+    """Half of the buffer is not there: what HOLD took is what PUT gives back. Found by explore, by a signal."""
+    steps = (
+        "map name=b kind=anon size=64K",
+        "touch name=b seed=1",
+        "subscribe name=d buffer=b policy=accept",
+        "unmap name=b offset=32K size=32K",
+        "hold name=d how=get",
+        "quit",
+    )
+    done = notifier.machine.run("/bin/drive", stdin="\n".join(steps).encode() + b"\n", timeout_s=LIMIT_S)
+
+    assert json.loads(done.text.splitlines()[4])["errno"] == errno.EFAULT
+    assert [(entry.kind, entry.result) for entry in notifier.log().of(Kind.HOLD, Kind.PUT)] == [
+        (Kind.HOLD, 8),
+        (Kind.PUT, 8),
+    ]
+
+
 @pytest.mark.parametrize("how", ["put", "unregister"])
 def test_who_leaves_between_start_and_end_loses_its_end_legally(notifier: Notifier, how: str):
     """The other subscriber's start waits until it has left; its end comes, the leaver's does not, and nothing broke."""
