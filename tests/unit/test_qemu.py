@@ -43,8 +43,8 @@ def test_a_guest_can_tell_of_its_end_without_its_console(board):
     """Through PCI devices, which a microvm has none of; and QEMU decides nothing by itself."""
     argv = command(QEMU, MachineShape(board=board), "tcg", FILES)
 
-    assert ({"pvpanic-pci", "i6300esb"} <= set(values(argv, "-device"))) is (board is not Board.MICROVM)
-    assert values(argv, "-action") == ([] if board is Board.MICROVM else ["panic=none,watchdog=none"])
+    assert ("pvpanic-pci" in values(argv, "-device")) is (board is not Board.MICROVM)
+    assert values(argv, "-action") == ([] if board is Board.MICROVM else ["panic=none"])
 
 
 def test_a_shape_without_swap_has_no_disk():
