@@ -86,11 +86,17 @@ static bool nh_is_over(const struct nh_group *group, const struct mmu_notifier_r
 	       object_is_on_stack((const void *)group->address);
 }
 
+/*
+ * One more start of a group that is open?  Not of a subscriber that came later:
+ * the group's caller holds locks that registering takes.  A group without ends
+ * looks open after its range is over.
+ */
 static bool nh_joins(const struct nh_group *group, const struct nh_subscriber *sub,
 		     const struct mmu_notifier_range *range)
 {
 	return group->address == (unsigned long)range && group->range.mm == range->mm &&
-	       !group->ended && !group->rounds && !(group->started & BIT_ULL(sub->member));
+	       !group->ended && !group->rounds &&
+	       (group->present & ~group->started) & BIT_ULL(sub->member);
 }
 
 static bool nh_is_same(const struct mmu_notifier_range *a, const struct mmu_notifier_range *b)
@@ -164,6 +170,7 @@ static struct nh_group *nh_push(struct nh_task *task, struct nh_subscriber *sub,
 		.range = *range,
 		.address = (unsigned long)range,
 		.expected = nh_members_of(range->mm),
+		.present = atomic64_read(&nh_present),
 	};
 	if (++task->depth < NH_NESTING)
 		task->groups[task->depth].address = 0;

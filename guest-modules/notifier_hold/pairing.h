@@ -19,6 +19,7 @@ struct nh_group {
 	struct mmu_notifier_range range;	/* as it was at the first start */
 	unsigned long address;		/* of the caller's own */
 	u64 expected;			/* were registered before the first start */
+	u64 present;			/* had begun to register by then */
 	u64 started;
 	u64 ending;			/* of those that started: have an invalidate_range_end */
 	u64 ended;			/* in this round of ends */
