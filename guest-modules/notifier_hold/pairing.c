@@ -86,23 +86,28 @@ static bool nh_is_over(const struct nh_group *group, const struct mmu_notifier_r
 	       object_is_on_stack((const void *)group->address);
 }
 
-/*
- * One more start of a group that is open?  Not of a subscriber that came later:
- * the group's caller holds locks that registering takes.  A group without ends
- * looks open after its range is over.
- */
-static bool nh_joins(const struct nh_group *group, const struct nh_subscriber *sub,
-		     const struct mmu_notifier_range *range)
-{
-	return group->address == (unsigned long)range && group->range.mm == range->mm &&
-	       !group->ended && !group->rounds &&
-	       (group->present & ~group->started) & BIT_ULL(sub->member);
-}
-
 static bool nh_is_same(const struct mmu_notifier_range *a, const struct mmu_notifier_range *b)
 {
 	return a->mm == b->mm && a->start == b->start && a->end == b->end &&
 	       a->flags == b->flags && a->event == b->event;
+}
+
+/*
+ * One more start of a group that is open?  A group without ends looks open after
+ * its range is over.  Not of a subscriber that came later: the group's caller
+ * holds locks that registering takes.  Nor, behind others, of one that was on its
+ * way in: the newest is the first of the list.
+ */
+static bool nh_joins(const struct nh_group *group, const struct nh_subscriber *sub,
+		     const struct mmu_notifier_range *range)
+{
+	const u64 bit = BIT_ULL(sub->member);
+
+	if (group->address != (unsigned long)range || group->range.mm != range->mm ||
+	    group->ended || group->rounds || !(group->present & ~group->started & bit))
+		return false;
+	return group->expected & bit ||
+	       (!(group->started & group->expected) && nh_is_same(&group->range, range));
 }
 
 bool nh_is_current(const struct nh_task *task)
