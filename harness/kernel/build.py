@@ -29,7 +29,7 @@ from harness.kernel.objects import ObjectTree
 from harness.kernel.patches import Patched, PatchSeries
 from harness.kernel.source import KernelSource
 from harness.kernel.toolchain import Toolchain
-from harness.model.errors import BuildError
+from harness.model.errors import BuildError, MachineError
 
 # Part of every key: raise it when the way of building changes what is built.
 RECIPE = "3"
@@ -118,6 +118,20 @@ def objects_of(recipe: Recipe, cache: Path, progress: Progress) -> Iterator[tupl
                 _publish(recipe, objects, key, log, cache, 0.0)
             workspace.write_atomic(_memo(recipe, patched, cache), key)
         yield recipe, objects, key
+
+
+@contextlib.contextmanager
+def objects_again(kernel: KernelBuild, cache: Path, progress: Progress) -> Iterator[ObjectTree]:
+    """The object tree of a kernel that was built before, locked.
+
+    Raises MachineError when its source, a user's directory, now makes another kernel.
+    """
+    with objects_of(kernel.recipe, cache, progress) as (_, objects, key):
+        if key != kernel.key:
+            raise MachineError(
+                f"--source {kernel.recipe.source.spec}: was edited since its kernel was built", "run it again"
+            )
+        yield objects
 
 
 def _memo(recipe: Recipe, patched: Patched, cache: Path) -> Path:

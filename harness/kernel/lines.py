@@ -51,9 +51,7 @@ def find(
     kernel: KernelBuild, spots: Iterable[Spot], cache: Path, progress: Progress = QUIET
 ) -> dict[Spot, tuple[str, ...]]:
     """Spot → "file:line (function)", innermost inline first; a spot that cannot be told for certain is left out."""
-    with builds.objects_of(kernel.recipe, cache, progress) as (_, objects, key):
-        if key != kernel.key:
-            raise MachineError(f"--source {kernel.recipe.source.spec}: was edited since its kernel was built")
+    with builds.objects_again(kernel, cache, progress) as objects:
         holders: dict[Path, list[Spot]] = {}
         where = _where(objects)
         for spot in sorted(set(spots), key=lambda spot: (spot.function, spot.offset)):

@@ -13,7 +13,7 @@ from harness.host.progress import QUIET, Progress
 from harness.kernel import build as builds
 from harness.kernel import toolchain
 from harness.kernel.build import KernelBuild
-from harness.model.errors import BuildError, CannotTest, MachineError, UsageError
+from harness.model.errors import BuildError, CannotTest, UsageError
 
 _SOURCES = ("*.c", "*.h", "*.S", "Makefile", "Kbuild")
 _COMPLAINT = re.compile(r"\S+:\d+(?::\d+)?: (?:warning|error): .+|WARNING: modpost: .+")
@@ -35,11 +35,7 @@ def build_module(
     module = target / f"{folder.name}{suffix}"
     if module.exists():
         return module
-    with builds.objects_of(kernel.recipe, cache, progress) as (_, objects, found):
-        if found != kernel.key:
-            raise MachineError(
-                f"--source {kernel.recipe.source.spec}: was edited since its kernel was built", "run it again"
-            )
+    with builds.objects_again(kernel, cache, progress) as objects:
         if module.exists():
             return module
         copy = objects.folder / "modules" / folder.name
@@ -69,11 +65,7 @@ def in_tree(name: str, kernel: KernelBuild, cache: Path, progress: Progress = QU
     module = target / f"{name.rpartition('/')[2]}.ko"
     if module.exists():
         return module
-    with builds.objects_of(kernel.recipe, cache, progress) as (_, objects, found):
-        if found != kernel.key:
-            raise MachineError(
-                f"--source {kernel.recipe.source.spec}: was edited since its kernel was built", "run it again"
-            )
+    with builds.objects_again(kernel, cache, progress) as objects:
         made = objects.obj / f"{name}.ko"
         if not made.exists():
             raise CannotTest(f"module {name}: this kernel is built without it")

@@ -20,7 +20,7 @@ from harness.kernel import patches, toolchain, worktree
 from harness.kernel.build import KernelBuild, Recipe
 from harness.kernel.manifest import Manifest
 from harness.kernel.objects import ObjectTree
-from harness.model.errors import CannotTest, MachineError
+from harness.model.errors import CannotTest
 
 # The second until v6.2.
 _FOLDERS = ("tools/testing/selftests/mm", "tools/testing/selftests/vm")
@@ -58,11 +58,7 @@ def program(name: str, kernel: KernelBuild, cache: Path, progress: Progress = QU
     made = cache / "selftests" / key / name
     if made.exists():
         return made
-    with builds.objects_of(kernel.recipe, cache, progress) as (_, objects, found):
-        if found != kernel.key:
-            raise MachineError(
-                f"--source {kernel.recipe.source.spec}: was edited since its kernel was built", "run it again"
-            )
+    with builds.objects_again(kernel, cache, progress) as objects:
         if not made.exists():
             _compile(name, folder, kernel, objects.tree, cache / "selftests" / key, cache, progress)
     return made
