@@ -32,7 +32,7 @@ def judge(folder: Path) -> RunVerdict:
             kernel=KernelFacts(kernel["release"], kernel["build_id"], kernel["cached"]),
             accel=AccelFacts(accel["requested"], accel["used"], accel["reason"]),
             scenarios=results,
-            machines=MachineFacts(document.get("machines", {}).get("reason", "")),
+            machines=_machines(document.get("machines", {})),
             skipped={entry["name"]: entry["reason"] for entry in document.get("skipped", [])},
             seconds=document["seconds"],
             noise=judging.known_noise(folder, [result.name for result in results]),
@@ -43,6 +43,10 @@ def judge(folder: Path) -> RunVerdict:
         raise UsageError(f"{folder}: no run directory: {fault}", "name a folder that harness run wrote") from None
     write(verdict, folder)
     return verdict
+
+
+def _machines(held: dict[str, str]) -> MachineFacts:
+    return MachineFacts(held.get("reason", ""), held.get("from", "none"))
 
 
 def _result(folder: Path, entry: dict[str, Any]) -> ScenarioResult:

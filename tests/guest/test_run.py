@@ -157,6 +157,7 @@ def test_a_run_is_judged_again_from_its_files_alone(tmp_path: Path) -> None:
 
     assert again.status == first.status == 0, again.stderr
     assert again.document["scenarios"][0]["exercised"] == first.document["scenarios"][0]["exercised"]
+    assert again.document == first.document
 
 
 @pytest.mark.parametrize("source", ["debian:6.12"])
