@@ -232,20 +232,12 @@ def _replace(world: _World) -> None:
 
 
 def _discard(world: _World) -> None:
+    """MADV_DONTNEED, or MADV_FREE: reclaim may take the pages, or give back what was written; a held one must stay."""
     name = world.a_buffer()
     buffer = world.buffers[name]
     if buffer.kind == "anon" and not buffer.locked:
         buffer.seed, buffer.coherent = None, False
-        world.steps.append({"advise": name, "advice": "dontneed"})
-
-
-def _give_up(world: _World) -> None:
-    """MADV_FREE: reclaim may take the pages, or give back what was written; a held one must stay."""
-    name = world.a_buffer()
-    buffer = world.buffers[name]
-    if buffer.kind == "anon" and not buffer.locked:
-        buffer.seed, buffer.coherent = None, False
-        world.steps.append({"advise": name, "advice": "free"})
+        world.steps.append({"advise": name, "advice": world.pick(("dontneed", "free"))})
 
 
 def _move(world: _World) -> None:
@@ -316,7 +308,6 @@ _MOVES: tuple[Callable[[_World], None], ...] = (
     _replace,
     _fork,
     _move,
-    _give_up,
     _begin,
     _forget,
     _lock,
