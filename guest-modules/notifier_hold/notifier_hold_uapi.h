@@ -14,7 +14,7 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define NH_ABI			2
+#define NH_ABI			3
 #define NH_LOG_MAGIC		0x474c484e	/* "NHLG" */
 #define NH_BUFFER_MAX		0x40000000ULL	/* bytes a subscriber may cover: 1 GiB */
 #define NH_WAIT_MS_MAX		10000		/* longest wait in a callback */

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The event log of guest-modules/notifier_hold: its binary records, read on the host.
 
-Mirrors struct nh_event in notifier_hold_uapi.h, ABI 2, little endian.
+Mirrors struct nh_event in notifier_hold_uapi.h, ABI 3, little endian.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # numpy takes 0.1 s to import, which `harness list` has no us
     Column = npt.NDArray[Any]
     Mask = npt.NDArray[np.bool_]
 
-ABI = 2
+ABI = 3
 MAGIC = 0x474C484E
 HEADER = struct.Struct("<IIIIQQQ")
 RECORD = struct.Struct("<10QIIiIIIBBBBI")
