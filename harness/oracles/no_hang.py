@@ -76,6 +76,7 @@ def _waits(recording: Recording) -> Iterator[Finding]:
     yield Finding(
         NAME,
         f"subscriber {recording.subscriber(worst.subscriber)} waited in {where} for a {what} {holder}, until its bound",
-        f"{len(late)} waits ran out ({len(own)} of them for the waiter itself); the longest is event {worst.seq}: "
+        f"{len(late)} waits ran out ({len(own)} of them for the waiter itself); "
+        f"the longest{' of those' if own else ''} is event {worst.seq}: "
         f"{worst.duration_ns / 1e6:.0f} ms in pid {worst.pid}",
     )
