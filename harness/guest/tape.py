@@ -131,8 +131,8 @@ def _keep(tape: qemu.Tape, parts: Parts, shape: MachineShape, folder: Path, seen
     except FileNotFoundError:  # QEMU never started
         return
     if (folder / TAPE).stat().st_size > _LIMIT_BYTES:
+        # What is written down of it all the same has load() say so.
         (folder / TAPE).unlink()
-        return
     facts = Tape(
         version(),
         _command(shape),
@@ -171,7 +171,10 @@ def load(folder: Path) -> Tape:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
         raise UsageError(f"{folder / RECORD}: no recording: {fault}", "harness run --record records") from None
     if not (folder / TAPE).exists():
-        raise UsageError(f"{folder / TAPE}: is missing", "harness run --record records")
+        raise UsageError(
+            f"{folder / TAPE}: is missing; one larger than {_LIMIT_BYTES >> 20} MiB is not kept",
+            "harness run --record with a smaller scenario",
+        )
     return tape
 
 
