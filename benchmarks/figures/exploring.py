@@ -14,7 +14,7 @@ from harness.host import workspace
 from harness.model.errors import MachineError
 from harness.model.verdict import Outcome
 
-MUTANTS_FOLDER = workspace.ROOT / "mutants"
+MUTANTS_FOLDER = workspace.data("mutants")
 # One of each kind: the flag, the tolerance, the ends, what the refused page keeps, and rare ones.
 MUTANTS = (
     "unmarked",

@@ -33,7 +33,7 @@ class Needs:
         lacking = [f"CONFIG_{name}" for name in self.options if options.get(name, "n") == "n"]
         if lacking:
             return f"needs {', '.join(lacking)}, which this kernel is built without"
-        # BASE_SMALL was a number until 6.8.
+        # BASE_SMALL is a number on 6.1, and 0 is no.
         present = [f"CONFIG_{name}" for name in self.without if options.get(name, "n") not in ("n", "0")]
         if present:
             return f"is for kernels without {', '.join(present)}, and this one has it"
