@@ -73,7 +73,7 @@ def test_gdb_steps_to_where_an_earlier_repetition_stood(run: Path, recorded: End
     there = debugged(run, stepped)
 
     assert recorded.status == 1
-    assert stepped >= instruction
+    assert stepped in (instruction, instruction + 1)
     assert f"instruction count = {stepped}" in there
     registers = ("rip", "rsp", "rax")
     assert [line for line in before.splitlines() if line.startswith(registers)] == [
