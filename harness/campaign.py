@@ -63,17 +63,12 @@ def run(
     A scenario in which too little happens even then is left out, and said.
     request: its kernel is what is mutated, its scenarios do not count; jobs:
     mutants at once. whole: each on the whole default set as well, to see that no
-    oracle speaks that its file does not name. Raises CannotTest when the patch
-    itself fails.
+    oracle speaks that its file does not name, and equivalents on all scenarios.
+    Raises CannotTest when the patch itself fails.
     """
     version = source.fetch(request.kernel.source, cache, progress).version
     chosen, skipped = mutation.choose(names, version)
-    default = catalogue.choose(()) if whole else []
-    plans = {
-        mutant.name: dict.fromkeys(scenario.name for scenario in [*catalogue.choose(mutant.scenarios), *default])
-        for mutant in chosen
-        if not mutant.in_module
-    }
+    plans = {mutant.name: _plan(mutant, version, whole=whole) for mutant in chosen if not mutant.in_module}
     folder = pipeline.run_folder(request.out, cache)
     # One more than there are CPUs: a guest that hangs asleep, and a link, leave theirs to others.
     jobs = request.jobs or len(os.sched_getaffinity(0)) + 1
@@ -105,6 +100,21 @@ def run(
     campaign = Campaign(trials, skipped, folder)
     workspace.write_atomic(folder / "mutants.json", json.dumps(campaign.document(), indent=1) + "\n")
     return campaign
+
+
+def _plan(mutant: Mutant, version: str, *, whole: bool) -> list[str]:
+    """The scenarios for a mutant, by name, each once.
+
+    An equivalent that names none gets the default set and all that any mutant is
+    tried with, or with `whole` every scenario: minutes for each of them, of a
+    soak and of guests that hang.
+    """
+    everywhere = mutant.equivalent and not mutant.scenarios
+    names = mutant.scenarios
+    if everywhere:
+        names = ("all",) if whole else mutation.scenarios(version)
+    default = catalogue.choose(()) if whole or everywhere else []
+    return list(dict.fromkeys(scenario.name for scenario in [*catalogue.choose(names), *default]))
 
 
 def _run(

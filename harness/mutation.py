@@ -31,7 +31,8 @@ class Mutant:
 
     expected: the oracle that must find it; empty for an equivalent rewrite,
     which none may find. also: oracles that may speak beside it. scenarios: those
-    that should see it, all for an equivalent rewrite. kernels: the versions that
+    that should see it; an equivalent rewrite names none where it is to be tried
+    with those of all others. kernels: the versions that
     the file is written for; it serves each and later ones, up to the next port.
     timeout_s: as of `harness run`, for what hangs; 0 leaves it to the scenarios.
     """
@@ -202,6 +203,13 @@ def choose(names: Sequence[str], version: str) -> tuple[list[Mutant], list[str]]
     return sorted(chosen, key=lambda mutant: mutant.costs_headers), [name for name in ports if ports[name] is None]
 
 
+def scenarios(version: str) -> list[str]:
+    """What the faults of the patch are tried with on a kernel, by name."""
+    ports = [port(files, version) for files in catalogue().values()]
+    faults = [mutant for mutant in ports if mutant is not None and not mutant.equivalent and not mutant.in_module]
+    return sorted({name for mutant in faults for name in mutant.scenarios})
+
+
 def load(path: Path) -> Mutant:
     """Read the head of a mutant's file: `Key: value` lines up to the first empty one, in a scenario behind a '#'."""
     if not path.is_file():
@@ -234,7 +242,7 @@ def load(path: Path) -> Mutant:
         summary=said["Subject"],
         expected=expected,
         also=also,
-        scenarios=(str(path),) if module else _words(said.get("Scenarios", "all")),
+        scenarios=(str(path),) if module else _words(said.get("Scenarios", "")),
         kernels=_words(said["Kernels"]),
         timeout_s=_seconds(path, said.get("Timeout", "0")),
     )

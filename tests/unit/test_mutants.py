@@ -247,7 +247,8 @@ def test_the_unbroken_patch_goes_first_with_all_that_the_mutants_are_tried_with(
     unbroken, *others = ran
     assert unbroken[:4] == [sys.executable, "-m", "harness.cli", "run"]
     assert [word for word in unbroken if word.endswith(".patch")] == []
-    assert {scenario.name for scenario in catalogue.choose(["all"])} <= set(unbroken)
+    assert {"after-reclaim", "refused-and-failed", "lazyfree"} <= set(unbroken)
+    assert not any("soak" in word or "deadlock" in word for word in unbroken)
     broken, switch = sorted(others, key=len)
     assert len(switch) > len(broken)
     assert broken[broken.index("--patch") :][:4] == [
@@ -267,6 +268,17 @@ def test_the_whole_set_can_be_asked_for(ran: list[list[str]], tmp_path: Path) ->
 
     default = {scenario.name for scenario in catalogue.choose(())}
     assert all(default <= set(words) for words in ran)
+
+
+def test_right_rewrites_get_every_scenario_when_the_whole_set_is_asked_for(
+    ran: list[list[str]], tmp_path: Path
+) -> None:
+    request = RunRequest(KernelRequest(), (), out=tmp_path / "out")
+
+    campaign.run(request, ["switch"], tmp_path, QUIET, lambda _: None, whole=True)
+
+    every = {scenario.name for scenario in catalogue.choose(["all"])}
+    assert all(every <= set(words) for words in ran)
 
 
 @pytest.mark.parametrize(
