@@ -311,8 +311,9 @@ class _Drive:
         elif not pulse.answers:
             self.ended = Ended.SPINNING if pulse.spins else Ended.SILENT
             self.detail = f"{late}; PID 1 does not answer either, and QEMU wants {pulse.busy:.1f} CPUs for the guest"
+            self.detail += f"; {self._machine.signs()}"
         else:
-            self.ended, self.detail = Ended.NO_PROGRESS, str(late)
+            self.ended, self.detail = Ended.NO_PROGRESS, f"{late}; PID 1 answers; {self._machine.signs()}"
             with contextlib.suppress(GuestTimeout):
                 self._show_blocked()
 
@@ -379,6 +380,8 @@ class _Drive:
             flood = self._listener.enough.is_set() and not self._listener.hangs
             self.ended = Ended.EARLY if flood else Ended.NO_PROGRESS
             self.detail = f"step {command.step}, {command.text!r}: no answer after {self._deadline}"
+            if not flood:
+                self.detail += f"; {self._machine.signs()}"
             return False
         if reply.get("program") in self._given:
             reply = {**reply, **self._results(reply)}
@@ -461,8 +464,8 @@ def _why(machine: Machine, lost: GuestLost) -> tuple[Ended, str]:
         case Condition.PANICKED:
             return Ended.PANIC, state.evidence
         case Condition.SILENT:
-            return Ended.SILENT, f"{lost.message}; {state.evidence}"
-    broke = "our connection to the guest broke: QEMU still runs, and PID 1 was heard a moment ago"
+            return Ended.SILENT, f"{lost.message}; {state.evidence}; {machine.signs()}"
+    broke = f"our connection to the guest broke: QEMU still runs; {machine.signs()}"
     raise GuestLost(f"{lost.message}; {state.evidence or broke}") from lost
 
 

@@ -15,6 +15,7 @@ import socket
 import sys
 import termios
 import threading
+import time
 import tty
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -81,6 +82,7 @@ class Console:
         self._aside = False
         self._news = threading.Condition()
         self._size = 0  # bytes that the guest printed
+        self._heard_s = time.monotonic()
         self._kept = 0  # bytes of them in the file
         self._tail: deque[bytes] = deque(maxlen=_TAIL_LINES)
         self._partial = b""
@@ -107,6 +109,11 @@ class Console:
     def size(self) -> int:
         """Bytes that the guest printed so far, those beyond the file's limit too."""
         return self._size
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the guest last printed something, or since it began."""
+        return time.monotonic() - self._heard_s
 
     @property
     def ended(self) -> bool:
@@ -207,6 +214,7 @@ class Console:
         except Exception as error:  # noqa: BLE001 - as above
             self._failure = self._failure or error
         with self._news:
+            self._heard_s = time.monotonic()
             self._size += len(data)
             self._news.notify_all()
 

@@ -263,6 +263,17 @@ class Machine:
         wanted_s = after.ran_s + after.waited_s - before.ran_s - before.waited_s
         return Pulse(answers, wanted_s / max(deadline.elapsed_s, 1e-3))
 
+    def signs(self) -> str:
+        """What each way to hear of the guest last told, as a clause: none of them needs another."""
+        beat = self.agent.beat
+        heard = f"{time.monotonic() - beat.host_s:.1f} s ago" if beat else "never"
+        try:
+            status = str(self.monitor.execute("query-status")["status"])
+        except MachineError:
+            status = "nothing"
+        silent_s = self.console.silent_s
+        return f"PID 1's heartbeat came {heard}, the console spoke {silent_s:.1f} s ago, QEMU says {status}"
+
     def stopped_by_qemu(self) -> str:
         """Why QEMU stopped the guest for a trouble of its own or the host's; empty when it did not."""
         with contextlib.suppress(MachineError):

@@ -114,7 +114,7 @@ class _Nesting:
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
-    """One finding for each counter that fell short, and one for a log that lost events."""
+    """One finding for each counter that fell short, and one for each place where something was not kept."""
     counted = count(recording)
     for counter, least in recording.scenario.exercised.items():
         if counted[counter] < least:
@@ -133,4 +133,10 @@ def judge(recording: Recording) -> Iterator[Finding]:
             NAME,
             "the event log overflowed",
             f"{recording.events.lost} events lost, its capacity is {recording.events.capacity}",
+        )
+    if unfollowed := recording.module.get("saturated", 0):
+        yield Finding(
+            NAME,
+            "the module had no room to follow the pairing of every callback",
+            f"{unfollowed} callbacks or subscribers not followed in the module; the event log has them",
         )

@@ -68,3 +68,5 @@ def test_a_guest_that_spins_is_told_from_one_that_is_dead(guest: Machine, spins:
         pass
 
     assert (pulse.answers, pulse.spins) == (False, spins), pulse
+    assert "QEMU says running" in guest.signs()
+    assert guest.console.silent_s > 1

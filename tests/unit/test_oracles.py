@@ -711,12 +711,16 @@ def test_exercised_counts_only_callbacks_for_own_pages() -> None:
 
 
 def test_exercised_says_what_is_short_and_what_was_lost() -> None:
-    """Too little, or an overflow: both make the run prove nothing."""
+    """Too little, an overflow, a module that lost track: each makes the run prove nothing."""
     plan = scenario({"callbacks": 5})
 
-    found = summaries(exercised.judge(recording(Log(), plan=plan, lost=3)))
+    found = summaries(exercised.judge(recording(Log(), plan=plan, lost=3, module={"saturated": 2})))
 
-    assert found == ["too little callbacks to judge", "the event log overflowed"]
+    assert found == [
+        "too little callbacks to judge",
+        "the event log overflowed",
+        "the module had no room to follow the pairing of every callback",
+    ]
 
 
 def test_clean_log_shows_the_first_reports_and_counts_the_rest() -> None:
