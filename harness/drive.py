@@ -174,6 +174,16 @@ def files(scenario: Scenario, kernel: KernelBuild, cache: Path, progress: Progre
     return programs | loaded
 
 
+def give(machine: Machine, given: Mapping[str, Path], deadline: Deadline) -> None:
+    """Put what files() says where the driver looks for it; on demand, because a program is a megabyte."""
+    if given:
+        machine.agent.run(["mkdir", SELFTESTS], deadline.remaining_s)
+    for name, path in given.items():
+        there = f"{SELFTESTS}/{name}"
+        machine.agent.write_file(there, path.read_bytes(), deadline.remaining_s)
+        machine.agent.run(["chmod", "755", there], deadline.remaining_s)
+
+
 class Listener:
     """Counts the reports on a console as they come, and says when it is enough."""
 
@@ -270,7 +280,7 @@ class _Drive:
         self._machine.look_at_the_end(self.look)
         for path in _LIFELINES:
             self._machine.agent.keep_file(path)
-        self._give()
+        give(self._machine, self._given, self._deadline)
         driver = self._machine.agent.start(["/bin/drive"])
         for command in plan(self._scenario):
             if not self._step(driver, command):
@@ -289,15 +299,6 @@ class _Drive:
             driver.signal(9)
             driver.wait(self._grace_s)
         self._keep_events()
-
-    def _give(self) -> None:
-        """Put programs and modules where the driver looks for them; on demand, because a program is a megabyte."""
-        if self._given:
-            self._machine.agent.run(["mkdir", SELFTESTS], self._deadline.remaining_s)
-        for name, path in self._given.items():
-            there = f"{SELFTESTS}/{name}"
-            self._machine.agent.write_file(there, path.read_bytes(), self._deadline.remaining_s)
-            self._machine.agent.run(["chmod", "755", there], self._deadline.remaining_s)
 
     def give_up(self, late: GuestTimeout) -> None:
         """The guest did not do what it always can: it hangs, if it was not already caught at something worse."""

@@ -77,8 +77,10 @@ class Visit:
 
     def _set(self, machine: Machine, scene: Scene) -> GuestProcess:
         """Give a scenario's commands again."""
+        lab = self.session.lab
+        deadline = Deadline(scaled(scene.scenario.timeout_s, lab.slowdown(machine)))
+        drive.give(machine, drive.files(scene.scenario, lab.kernel, lab.cache, self.progress), deadline)
         driver = machine.agent.start(["/bin/drive"])
-        deadline = Deadline(scaled(scene.scenario.timeout_s, self.session.lab.slowdown(machine)))
         try:
             for number, command in enumerate(scene.commands, 1):
                 driver.send(command.text + "\n", deadline)
