@@ -15,7 +15,7 @@ from benchmarks import environment, results, table
 from benchmarks.bench import Bench
 from benchmarks.figure import Figure, catalogue
 from benchmarks.results import Result
-from harness.guest.machine import BootFailed
+from harness.guest.boot import BootFailed
 from harness.host import accelerator, process, workspace
 from harness.host.workspace import cache_dir
 from harness.model.errors import HarnessError

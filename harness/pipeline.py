@@ -18,9 +18,10 @@ from pathlib import Path
 from harness import judging
 from harness.drive import Listener, drive, files
 from harness.guest import image as images
-from harness.guest import machine as machines
 from harness.guest import tape as tapes
+from harness.guest.boot import BootFailed
 from harness.guest.lab import Lab
+from harness.guest.machine import Machine
 from harness.host import accelerator, process, workspace
 from harness.host.clock import scaled
 from harness.host.progress import Progress
@@ -236,7 +237,7 @@ def _run_all(
             raise
 
 
-def _look_at_boot(kernel: builds.KernelBuild, cache: Path, machine: machines.Machine, folder: Path) -> None:
+def _look_at_boot(kernel: builds.KernelBuild, cache: Path, machine: Machine, folder: Path) -> None:
     examine.examine(machine, kernel, cache, folder)
 
 
@@ -311,7 +312,7 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
                 given,
             )
             recording = dataclasses.replace(recording, slowdown=slowdown)
-    except machines.BootFailed as failed:
+    except BootFailed as failed:
         ready = {"boot": time.monotonic() - began}
         console = (place / "console.log").read_bytes()
         recording = recordings.no_boot(scenario, str(failed), console, ready["boot"])

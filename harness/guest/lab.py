@@ -13,8 +13,9 @@ from pathlib import Path
 
 from harness.guest import snapshot as snapshots
 from harness.guest import tape as tapes
+from harness.guest.boot import BootFailed, Parts, boot
 from harness.guest.image import GuestImage
-from harness.guest.machine import BootFailed, Machine, Parts, boot
+from harness.guest.machine import Machine
 from harness.guest.snapshot import Snapshot
 from harness.host.accelerator import Choice
 from harness.host.progress import QUIET, Progress

@@ -1,51 +1,36 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A machine that answers: from an image and a kernel to commands, files, console and state."""
+"""A machine that answers: commands, files, console, state. harness/guest/boot.py makes one."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import shlex
 import shutil
 import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from harness.guest import qemu, swap
 from harness.guest.agent import Agent, GuestResult, GuestTimeout
 from harness.guest.channels import Channels
 from harness.guest.console import Console, Terminal, clean
-from harness.guest.image import GuestImage
-from harness.guest.monitor import Event, Monitor
-from harness.host import process
-from harness.host.accelerator import usual_slowdown
-from harness.host.clock import Deadline, scaled
-from harness.host.starvation import Share, share, starved
-from harness.model.errors import GuestLost, LaunchError, MachineError
-from harness.model.shape import MachineShape
+from harness.guest.monitor import Monitor
+from harness.host.clock import Deadline
+from harness.host.starvation import share
+from harness.model.errors import GuestLost, MachineError
 
 if TYPE_CHECKING:
     from harness.guest.keys import KeyPair
     from harness.guest.shell import Shell
 
-# Seconds, on an ordinary machine. Booting takes 0.7 s under TCG, which is 10 times slower; a debug kernel needs more.
-BOOT_LIMIT_S = 12.0
-SSH_LIMIT_S = 15.0
-# A look at a guest that panicked at boot takes 1 s, more on a busy host; then QEMU ends.
-_LAST_LOOK_S = 30.0
 # PID 1 sends a heartbeat a second.
 _SILENCE_S = 5.0
 # What calibrate.c takes on an ordinary machine with KVM, in nanoseconds (3 GHz x86-64 of the 2020s).
 _REFERENCE_NS = 4_500_000
 _STDERR_KEPT_BYTES = 4096
-# Until QEMU has ended its recording: at once, as a rule.
-_TAPE_LIMIT_S = 3.0
 
 
 class Condition(StrEnum):
@@ -77,20 +62,6 @@ class Pulse:
     def spins(self) -> bool:
         """No answer, and a CPU that never rests. A guest that is idle wants 0.05."""
         return not self.answers and self.busy > 0.5
-
-
-class BootFailed(Exception):
-    """The kernel did not reach PID 1. That is something seen, hence no HarnessError: it becomes a verdict.
-
-    reason: "panic", "exited" (QEMU ended without a word: a triple fault) or
-    "silent" (no heartbeat before the limit). console: the last lines, cleaned.
-    """
-
-    def __init__(self, reason: str, message: str, console: str, elapsed_s: float) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.console = console
-        self.elapsed_s = elapsed_s
 
 
 @dataclass(frozen=True)
@@ -279,7 +250,7 @@ class Machine:
         with contextlib.suppress(MachineError):
             status = str(self.monitor.execute("query-status")["status"])
             if status in ("io-error", "internal-error"):
-                return f"QEMU stopped the guest: {status}{self._complaint()}"
+                return f"QEMU stopped the guest: {status}{self.complaint()}"
         return ""
 
     def interrupt(self, timeout_s: float) -> None:
@@ -320,7 +291,7 @@ class Machine:
         if self.told_panic:
             return MachineState(Condition.PANICKED, "the guest told QEMU that it panicked (pvpanic)", status)
         if status is not None:
-            return MachineState(Condition.EXITED, f"QEMU ended with status {status}{self._complaint()}", status)
+            return MachineState(Condition.EXITED, f"QEMU ended with status {status}{self.complaint()}", status)
         beat = self.agent.beat
         silent_s = time.monotonic() - (beat.host_s if beat else self._began_s)
         if silent_s > silence_s:
@@ -340,207 +311,7 @@ class Machine:
         self._stderr.seek(max(0, self._stderr.tell() - _STDERR_KEPT_BYTES))
         return clean(self._stderr.read()).strip()
 
-    def _complaint(self) -> str:
+    def complaint(self) -> str:
+        """The last line of it behind a colon; empty when there was none."""
         said = self.stderr().splitlines()
         return f": {said[-1]}" if said else ""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What machines are started from: an image, a vmlinux, an accelerator ("tcg" or "kvm").
-
-    slowdown scales the limits; by default it is what the accelerator usually comes to.
-    """
-
-    image: GuestImage
-    kernel: Path
-    accel: str = "tcg"
-    slowdown: float = 0.0
-    program: str = qemu.PROGRAM
-
-    @property
-    def scale(self) -> float:
-        """How many times longer than on an ordinary machine things may take."""
-        return self.slowdown or usual_slowdown(self.accel)
-
-
-@dataclass(frozen=True)
-class Memory:
-    """RAM that is a file. hello and console: what was said until the snapshot; None: the machine boots into it."""
-
-    path: Path
-    hello: Mapping[str, str] | None = None
-    console: bytes = b""
-
-
-@contextlib.contextmanager
-def boot(
-    parts: Parts,
-    shape: MachineShape = MachineShape(),  # noqa: B008 - frozen
-    *,
-    run_dir: Path,
-    on_line: Callable[[str], None] = lambda _: None,
-    on_event: Callable[[Event], None] = lambda _: None,
-    limit_s: float = BOOT_LIMIT_S,
-    memory: Memory | None = None,
-    look: Callable[[Machine, Path], object] | None = None,
-    tape: qemu.Tape | None = None,
-) -> Iterator[Machine]:
-    """A machine that answers, until the block ends; then nothing of it is left but run_dir/console.log.
-
-    on_line gets every line of the kernel log as it comes, on_event every event
-    of QEMU; both from threads of their own. limit_s: until it answers, scaled.
-    tape: what the machine is recorded on. look: called with the machine and run_dir
-    when the guest panics before it answers, while QEMU still has it.
-    The machine dies with the calling thread.
-
-    Raises LaunchError when QEMU is missing or refuses, BootFailed when the
-    kernel does not reach PID 1.
-    """
-    deadline = Deadline(scaled(limit_s, parts.scale))
-    with started(parts, shape, run_dir, on_line, on_event, memory, deadline, tape) as (machine, news):
-        if look is not None:
-            machine.look_at_the_end(functools.partial(look, machine, run_dir))
-        _await_hello(machine, news, deadline)
-        machine.look_no_more()
-        machine.ready_s = deadline.elapsed_s
-        yield machine
-
-
-@contextlib.contextmanager
-def started(
-    parts: Parts,
-    shape: MachineShape,
-    run_dir: Path,
-    on_line: Callable[[str], None],
-    on_event: Callable[[Event], None],
-    memory: Memory | None,
-    deadline: Deadline,
-    tape: qemu.Tape | None = None,
-) -> Iterator[tuple[Machine, threading.Event]]:
-    """A QEMU with all its channels, whose guest has not spoken yet, and what is set when there is news of it."""
-    path = process.which(parts.program)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        channels = Channels()
-        stack.callback(channels.close)
-        disk = stack.enter_context(swap.disk(shape.swap_mib, run_dir)) if shape.swap_mib else None
-        stderr = stack.enter_context(tempfile.TemporaryFile(buffering=0))
-        files = _files(parts, channels, disk, memory, tape)
-        argv = qemu.command(path, shape, parts.accel, files)
-        child = stack.enter_context(
-            process.running(
-                process.spawn(
-                    argv,
-                    stdout=stderr,
-                    stderr=stderr,
-                    pass_fds=files.descriptors(),
-                    wrap=process.tied,
-                )
-            )
-        )
-        blocking = stack.enter_context(channels.blocking()) if tape else contextlib.ExitStack()
-        channels.started()
-        news = threading.Event()
-        said = memory.console if memory else b""
-        console = Console(channels.console.ours, run_dir / "console.log", on_line, news.set, before=said)
-        stack.callback(console.close)
-        agent = Agent(channels.agent.ours, news.set, memory.hello if memory else None)
-        stack.callback(agent.close)
-
-        def hear(event: Event) -> None:
-            if event.name == "VSERPORT_CHANGE" and event.data == {"id": qemu.SSH_DEVICE, "open": False}:
-                machine.session_ended()
-            if event.name == "GUEST_PANICKED":
-                machine.told_panic = True
-            if event.name == "SHUTDOWN" and event.data.get("guest"):
-                machine.guest_ended()
-            on_event(event)
-
-        monitor = Monitor(channels.monitor.ours, hear)
-        stack.callback(monitor.close)
-        machine = Machine(child, argv, channels, stderr, console, agent, monitor, scaled(SSH_LIMIT_S, parts.scale))
-        machine.taped = tape is not None
-        stack.callback(machine.hang_up)
-        # Before the guest opens its ports: an event between our first command and
-        # QEMU's answer would be taken for the answer (qemu.qmp 0.0.6, _negotiate).
-        try:
-            monitor.connect(scaled(10.0, parts.scale))
-            blocking.close()
-        except MachineError:
-            _look_for_end(machine, deadline)
-            raise
-        try:
-            yield machine, news
-        finally:
-            if machine.state().condition is not Condition.EXITED:
-                monitor.quit()
-            if tape is not None:
-                # The tape's header is the last that QEMU writes.
-                machine.wait(scaled(_TAPE_LIMIT_S, parts.scale))
-
-
-def _files(
-    parts: Parts, channels: Channels, disk: IO[bytes] | None, memory: Memory | None, tape: qemu.Tape | None
-) -> qemu.Files:
-    return qemu.Files(
-        kernel=parts.kernel,
-        initrd=parts.image.path,
-        console=channels.console.theirs.fileno(),
-        terminal=channels.terminal.theirs.fileno(),
-        agent=channels.agent.theirs.fileno(),
-        ssh=channels.ssh.theirs.fileno(),
-        monitor=channels.monitor.theirs.fileno(),
-        swap=disk.fileno() if disk is not None else -1,
-        tsc_khz=tsc_khz(parts.image.init) if tape is None else 0,
-        memory=memory.path if memory else None,
-        clone=memory is not None and memory.hello is not None,
-        tape=tape,
-    )
-
-
-@functools.cache
-def tsc_khz(init: Path) -> int:
-    """The rate of this host's time stamp counter; 0 when it cannot be told."""
-    done = process.run([init, "tsc"], timeout_s=10)
-    return int(done.stdout) if done.status == 0 and done.stdout.strip().isdigit() else 0
-
-
-def _await_hello(machine: Machine, news: threading.Event, deadline: Deadline) -> None:
-    """Wait until PID 1 speaks, or say why it will not."""
-    while True:
-        if machine.agent.hello is not None:
-            return
-        news.wait(deadline.remaining_s)
-        news.clear()
-        if machine.agent.lost is not None:
-            _look_for_end(machine, deadline)
-            raise GuestLost(machine.agent.lost)
-        if machine.console.panic:
-            # What the panic prints behind its first line is what a reader wants.
-            machine.console.settle(_LAST_LOOK_S)
-            raise _failed("panic", machine, f"the kernel panicked at boot: {machine.console.panic}", deadline)
-        if deadline.expired:
-            host = starved(Share(), share(machine.pid))
-            if host:
-                raise GuestLost(f"the kernel did not reach PID 1 after {deadline}, but {host}")
-            oops = f"; the log has {machine.console.oops}" if machine.console.oops else ""
-            raise _failed("silent", machine, f"the kernel did not reach PID 1 after {deadline}{oops}", deadline)
-
-
-def _look_for_end(machine: Machine, deadline: Deadline) -> None:
-    """Return when QEMU still runs; else find out whose fault its end is, and raise."""
-    try:
-        status = machine._child.wait(timeout=2)
-    except subprocess.TimeoutExpired:
-        return
-    machine.console.settle(5.0)
-    if machine.console.panic:
-        raise _failed("panic", machine, f"the kernel panicked at boot: {machine.console.panic}", deadline)
-    if status:
-        raise LaunchError(f"QEMU ended with status {status}{machine._complaint()}", shlex.join(machine.argv))
-    raise _failed("exited", machine, "the machine was reset before the kernel reached PID 1", deadline)
-
-
-def _failed(reason: str, machine: Machine, message: str, deadline: Deadline) -> BootFailed:
-    return BootFailed(reason, message, machine.console.tail(), deadline.elapsed_s)

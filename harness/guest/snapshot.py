@@ -24,7 +24,8 @@ from pathlib import Path
 
 from harness.guest import qemu
 from harness.guest.agent import GuestTimeout
-from harness.guest.machine import Machine, Memory, Parts, boot, started, tsc_khz
+from harness.guest.boot import Memory, Parts, boot, started, tsc_khz
+from harness.guest.machine import Machine
 from harness.guest.monitor import Event
 from harness.host import process, workspace
 from harness.host.clock import Deadline, scaled

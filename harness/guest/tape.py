@@ -26,8 +26,9 @@ from typing import Any
 
 from harness.guest import qemu
 from harness.guest.agent import GuestTimeout
+from harness.guest.boot import BOOT_LIMIT_S, Parts, boot, started
 from harness.guest.image import GuestImage
-from harness.guest.machine import BOOT_LIMIT_S, Machine, Parts, boot, started
+from harness.guest.machine import Machine
 from harness.host import process, workspace
 from harness.host.clock import Deadline, scaled
 from harness.model.errors import LaunchError, MachineError, UsageError

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from harness.guest import image as images
-from harness.guest.machine import Machine, Parts, boot
+from harness.guest.boot import Parts, boot
+from harness.guest.machine import Machine
 from harness.host import accelerator
 from harness.host.workspace import cache_dir
 from harness.model.shape import MachineShape

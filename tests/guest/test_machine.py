@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from harness.guest.agent import GuestTimeout
-from harness.guest.machine import BootFailed, Condition, Machine, Watchdogs
+from harness.guest.boot import BootFailed
+from harness.guest.machine import Condition, Machine, Watchdogs
 from harness.host.clock import Deadline
 from harness.model.errors import GuestLost
 from harness.model.shape import MachineShape
@@ -301,7 +302,7 @@ def test_no_qemu_outlives_a_harness_that_is_killed(parts, tmp_path: Path):
         import sys
         from pathlib import Path
         from harness.guest import image
-        from harness.guest.machine import Parts, boot
+        from harness.guest.boot import Parts, boot
         from harness.host.workspace import cache_dir
         made = image.assemble(cache_dir())
         parts = Parts(made, Path({str(parts.kernel)!r}), {parts.accel!r})

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from harness.guest import snapshot as snapshots
+from harness.guest.boot import BootFailed, Parts
 from harness.guest.lab import Lab
-from harness.guest.machine import BootFailed, Machine, Parts, Watchdogs
+from harness.guest.machine import Machine, Watchdogs
 from harness.guest.snapshot import Snapshot
 from harness.host import process
 from harness.host.clock import Deadline

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.guest.boot import BootFailed, Parts, boot
 from harness.guest.image import GuestImage
-from harness.guest.machine import BootFailed, Condition, Parts, Watchdogs, boot
+from harness.guest.machine import Condition, Watchdogs
 from harness.model.errors import GuestLost, LaunchError
 from harness.model.shape import MachineShape
 from tests.fakes import qemu as fake

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.guest import image, qemu
-from harness.guest.machine import Machine, Parts, boot
+from harness.guest.boot import Parts, boot
+from harness.guest.machine import Machine
 from harness.host import process
 from harness.host.workspace import cache_dir
 from harness.model.shape import MachineShape
