@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import debugger, drive, rejudge
+from harness import debugger, drive, planning, rejudge
 from harness.guest import tape as tapes
 from harness.guest.agent import GuestProcess, GuestResult, GuestTimeout
 from harness.guest.machine import Condition, Machine
@@ -34,7 +34,7 @@ class Scene:
     """Where a scenario stopped: its commands until then. The last of them did not end when it is `unanswered`."""
 
     scenario: Scenario
-    commands: Sequence[drive.Command]
+    commands: Sequence[planning.Command]
     unanswered: bool
 
 
@@ -42,7 +42,7 @@ def scene(place: Path, name: str) -> Scene:
     """Read it from the folder of a scenario. One that went to its end stops before anything is taken down."""
     scenario = rejudge.scenario_of(place, name)
     recording = recordings.read(place, scenario)
-    commands = drive.plan(scenario)
+    commands = planning.plan(scenario)
     if recording.ended is Ended.COMPLETE:
         last = max((number for number, command in enumerate(commands, 1) if command.step), default=len(commands))
         return Scene(scenario, commands[:last], unanswered=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalogue, drive, earlier, interactive
+from harness import catalogue, earlier, interactive, planning
 from harness.cli import main
 from harness.guest import tape as tapes
 from harness.model import recording as recordings
@@ -61,7 +61,7 @@ def test_a_scenario_is_done_again_up_to_where_it_stopped(tmp_path: Path, ended, 
     scene = kept(tmp_path, ended, answered)
 
     assert scene.unanswered is unanswered
-    assert scene.commands == drive.plan(scene.scenario)[: answered + more]
+    assert scene.commands == planning.plan(scene.scenario)[: answered + more]
 
 
 def test_one_that_went_to_its_end_stops_before_anything_is_taken_down(tmp_path: Path):
@@ -74,7 +74,9 @@ def test_one_that_went_to_its_end_stops_before_anything_is_taken_down(tmp_path: 
 def kept(folder: Path, ended: Ended, answered: int) -> interactive.Scene:
     """The scene of memcg-eagain, recorded as it ended after some answers."""
     [scenario] = catalogue.choose(["memcg-eagain"])
-    answers = [Answer(command.step, command.text, {"ok": True}, {}, 0.0) for command in drive.plan(scenario)[:answered]]
+    answers = [
+        Answer(command.step, command.text, {"ok": True}, {}, 0.0) for command in planning.plan(scenario)[:answered]
+    ]
     recording = Recording(scenario, ended, "", 1.0, answers, {}, {}, {}, EMPTY, b"")
     place = folder / scenario.name
     place.mkdir()

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 
 from harness import exploration, generation, pressures
-from harness.drive import plan
 from harness.exploration import Hunt, explore
 from harness.host.progress import QUIET
 from harness.model import scenario, strict_yaml
 from harness.model.scenario import Scenario
 from harness.model.verdict import Finding, Outcome, ScenarioResult
+from harness.planning import plan
 
 KEYS = {name: pressure.keys for name, pressure in pressures.catalogue().items()}
 NO_LAB: Any = None

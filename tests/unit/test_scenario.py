@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from harness import catalogue
-from harness.drive import plan
 from harness.model import scenario
 from harness.model.errors import UsageError
+from harness.planning import plan
 
 GOOD = """\
 # a sample

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalogue, drive
+from harness import catalogue, planning
 from harness.kernel import build as builds
 from harness.kernel import config, patches, selftests
 from harness.kernel.build import KernelBuild
@@ -82,7 +82,7 @@ def test_the_projects_scenarios_with_selftests_demand_callbacks() -> None:
     assert found
     for entry in found:
         assert any(value > 0 for value in entry.exercised.values()), entry.name
-        texts = [command.text for command in drive.plan(entry)]
+        texts = [command.text for command in planning.plan(entry)]
         assert any(text.startswith("selftest name=") and "policy=accept" in text for text in texts)
 
 
