@@ -38,7 +38,7 @@ def decode(run: Path, compiler: str, cache: Path, progress: Progress) -> list[Pa
     kernel = pipeline.prepare(ran.request, cache, progress, Clock()).kernel
     ran.verify(kernel)
     spots = {spot for text in texts.values() for line in text.splitlines() for spot in _spots(line)}
-    found = lines.find(kernel, spots, cache, progress)
+    found = lines.find(kernel, spots, cache, earlier.module(run), progress)
     for place, text in texts.items():
         decoded = "\n".join(part for line in text.splitlines() for part in (line, *_places(line, found)))
         workspace.write_atomic(place / DECODED, decoded + "\n")

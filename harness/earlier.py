@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.kernel.build import KernelBuild
 from harness.model.errors import UsageError
-from harness.pipeline import KernelRequest
+from harness.pipeline import MODULES, KernelRequest
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ def read(folder: Path, compiler: str = "gcc") -> Earlier:
         )
     except (OSError, ValueError, KeyError, TypeError) as fault:
         raise UsageError(f"{folder}: no run directory: {fault}", "name a folder that harness run wrote") from None
+
+
+def module(folder: Path) -> Path | None:
+    """The module of a run as it was loaded; None for a run that came to none."""
+    return next((folder / MODULES).glob("*.ko"), None)
 
 
 def named(word: str) -> tuple[Path, str] | None:

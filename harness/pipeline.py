@@ -37,6 +37,8 @@ from harness.postmortem import examine
 from harness.report.write import write
 
 MODULE = "notifier_hold"
+# In a run's folder: the module as it was loaded.
+MODULES = "kernel/modules"
 
 
 @dataclass(frozen=True)
@@ -129,13 +131,13 @@ def run(
             state.accel = AccelFacts(request.accel, choice.used, choice.reason)
         prepared = prepare(request.kernel, cache, progress, clock)
         state.kernel = prepared.kernel
-        _keep_kernel(prepared.kernel, folder)
+        _keep_kernel(prepared, folder)
         with clock.phase("build"):
             request = state.applicable(prepared.kernel, cache, progress)
         with clock.phase("image"):
             image = images.assemble(cache, [prepared.module], progress)
         if request.record:
-            tapes.keep(folder, prepared.kernel.vmlinux, image.path, [prepared.module])
+            tapes.keep(folder, prepared.kernel.vmlinux, image.path)
         with clock.phase("wall"):
             state.lab = Lab(prepared.kernel, image, choice, cache, progress, record=request.record)
             state.lab.look = functools.partial(_look_at_boot, prepared.kernel, cache)
@@ -351,10 +353,12 @@ def run_folder(out: Path | None, cache: Path) -> Path:
     raise MachineError(f"{cache / 'runs'}: a thousand runs began in this second")
 
 
-def _keep_kernel(kernel: builds.KernelBuild, folder: Path) -> None:
+def _keep_kernel(prepared: Prepared, folder: Path) -> None:
+    kernel = prepared.kernel
     for name, path in (("config", kernel.config), ("build.log", kernel.log)):
         workspace.write_atomic(folder / "kernel" / name, path.read_bytes())
     workspace.write_atomic(folder / "kernel" / "build-id", kernel.build_id + "\n")
+    workspace.link(prepared.module, folder / MODULES / prepared.module.name)
 
 
 def _join_consoles(folder: Path, verdict: RunVerdict) -> None:

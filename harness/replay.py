@@ -60,7 +60,7 @@ def debug(run: Path, name: str, instruction: int, progress: Progress) -> None:
     place = run / name
     tape = tapes.load(place)
     kernel = run / tapes.KERNEL
-    module = next(iter(sorted((run / tapes.MODULES).glob("*.ko"))), None)
+    module = earlier.module(run)
     with (
         tempfile.TemporaryDirectory(dir=place, prefix=".replay.") as folder,
         tapes.replay(place, tape, kernel, run / tapes.INITRD, Path(folder), stopped=True) as machine,

@@ -19,7 +19,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ TAPE, RECORD = "tape.gz", "tape.json"
 # Where a guest tells the address of the module.
 MODULE_TEXT = "/sys/module/notifier_hold/sections/.text"
 # In a run's folder.
-KERNEL, INITRD, MODULES = "kernel/vmlinux", "kernel/initrd.cpio", "kernel/modules"
+KERNEL, INITRD = "kernel/vmlinux", "kernel/initrd.cpio"
 # Compressed. A second takes 30 KB of it, a flood on the console more (QEMU 7.2).
 _LIMIT_BYTES = 256 << 20
 # How much longer a guest takes on tape at the most, and how much longer than that its repetition (1.8 and 4 measured).
@@ -68,9 +68,9 @@ class Tape:
     seconds: float
 
 
-def keep(run: Path, kernel: Path, initrd: Path, modules: Sequence[Path]) -> None:
+def keep(run: Path, kernel: Path, initrd: Path) -> None:
     """Keep what the tapes of a run are of, should the cache lose it."""
-    for source, name in ((kernel, KERNEL), (initrd, INITRD), *((path, f"{MODULES}/{path.name}") for path in modules)):
+    for source, name in ((kernel, KERNEL), (initrd, INITRD)):
         workspace.link(source, run / name)
 
 

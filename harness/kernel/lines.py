@@ -24,7 +24,7 @@ from elftools.elf.sections import SymbolTableSection
 from harness.host import process, workspace
 from harness.host.progress import QUIET, Progress
 from harness.kernel import build as builds
-from harness.kernel import toolchain
+from harness.kernel import modules, toolchain
 from harness.kernel.build import KernelBuild
 from harness.kernel.objects import ObjectTree
 from harness.model.errors import MachineError
@@ -48,12 +48,16 @@ class Spot:
 
 
 def find(
-    kernel: KernelBuild, spots: Iterable[Spot], cache: Path, progress: Progress = QUIET
+    kernel: KernelBuild, spots: Iterable[Spot], cache: Path, module: Path | None = None, progress: Progress = QUIET
 ) -> dict[Spot, tuple[str, ...]]:
-    """Spot → "file:line (function)", innermost inline first; a spot that cannot be told for certain is left out."""
+    """Spot → "file:line (function)", innermost inline first; a spot that cannot be told for certain is left out.
+
+    module: the .ko of ours that was loaded. Where the sources now make another
+    one, its functions are left out, and that is said.
+    """
     with builds.objects_again(kernel, cache, progress) as objects:
         holders: dict[Path, list[Spot]] = {}
-        where = _where(objects)
+        where = _where(objects, _folder(module, kernel, objects, cache, progress) if module else None)
         for spot in sorted(set(spots), key=lambda spot: (spot.function, spot.offset)):
             fitting = [path for path, size in where.get(spot.function, ()) if _fits(size, spot)]
             # A static function's name may be that of others: only one that is alone, or alone of its size, is it.
@@ -75,12 +79,22 @@ def _fits(size: int, spot: Spot) -> bool:
     return not spot.size or not size or -(-size // _ALIGNMENT) * _ALIGNMENT == spot.size or size == spot.size
 
 
-def _where(objects: ObjectTree) -> dict[str, list[tuple[Path, int]]]:
-    """Function → the objects that hold one of that name, and its size there."""
+def _folder(module: Path, kernel: KernelBuild, objects: ObjectTree, cache: Path, progress: Progress) -> Path | None:
+    """Where the objects of a module are; None when its sources make another one now."""
+    log = cache / "logs" / f"lines-{module.stem}.log"
+    made = modules.made_in(objects, workspace.data("guest-modules") / module.stem, kernel, cache, log, progress)
+    if made.read_bytes() == module.read_bytes():
+        return made.parent
+    progress.say(f"{module}: guest-modules/{module.stem} makes another one now: its functions stay without lines")
+    return None
+
+
+def _where(objects: ObjectTree, folder: Path | None = None) -> dict[str, list[tuple[Path, int]]]:
+    """Function → the objects that hold one of that name, and its size there. folder: of a module's objects."""
     # kbuild lists what it compiled for a module; beside them lies their sum, NAME.o, with every function again.
-    lists = objects.folder.glob("modules/*/*.mod")
-    modules = [objects.obj / name for path in lists for name in path.read_text(encoding="utf-8").split()]
-    done = process.run(["nm", "-A", "-S", objects.obj / "vmlinux.a", *modules], timeout_s=_LIMIT_S)
+    lists = folder.glob("*.mod") if folder else ()
+    ours = [objects.obj / name for path in lists for name in path.read_text(encoding="utf-8").split()]
+    done = process.run(["nm", "-A", "-S", objects.obj / "vmlinux.a", *ours], timeout_s=_LIMIT_S)
     found: dict[str, list[tuple[Path, int]]] = {}
     for line in done.stdout.splitlines():
         if match := _SYMBOL.match(line):

@@ -13,6 +13,7 @@ from harness.host.progress import QUIET, Progress
 from harness.kernel import build as builds
 from harness.kernel import toolchain
 from harness.kernel.build import KernelBuild
+from harness.kernel.objects import ObjectTree
 from harness.model.errors import BuildError, CannotTest, UsageError
 
 _SOURCES = ("*.c", "*.h", "*.S", "Makefile", "Kbuild")
@@ -38,22 +39,36 @@ def build_module(
     with builds.objects_again(kernel, cache, progress) as objects:
         if module.exists():
             return module
-        copy = objects.folder / "modules" / folder.name
-        with workspace.space(copy):
-            _mirror(sources, copy)
-        what = f"module {folder.name}"
-        progress.say(f"building {what}")
+        progress.say(f"building module {folder.name}")
         log = cache / "logs" / f"module-{key}.log"
-        goal = "modules" if suffix == ".ko" else module.name
-        argv = toolchain.make(kernel.recipe.toolchain, objects.tree, objects.obj, 0, f"M={copy}", "W=1", goal)
-        objects.run(argv, what, log, cache, progress)
-        made = copy / module.name
-        if not made.exists():
-            raise BuildError(f"{what}: make made no {made.name}; its output is in {log}")
+        made = made_in(objects, folder, kernel, cache, log, progress, suffix)
         with workspace.publishing(target) as fresh:
             shutil.copyfile(made, fresh / made.name)
             shutil.copyfile(log, fresh / "build.log")
     return module
+
+
+def made_in(
+    objects: ObjectTree,
+    folder: Path,
+    kernel: KernelBuild,
+    cache: Path,
+    log: Path,
+    progress: Progress = QUIET,
+    suffix: str = ".ko",
+) -> Path:
+    """The module in a kernel's object tree, beside its objects, of what its folder holds now. Raises BuildError."""
+    copy = objects.folder / "modules" / folder.name
+    with workspace.space(copy):
+        _mirror(_sources(folder), copy)
+    made = copy / f"{folder.name}{suffix}"
+    goal = "modules" if suffix == ".ko" else made.name
+    argv = toolchain.make(kernel.recipe.toolchain, objects.tree, objects.obj, 0, f"M={copy}", "W=1", goal)
+    what = f"module {folder.name}"
+    objects.run(argv, what, log, cache, progress)
+    if not made.exists():
+        raise BuildError(f"{what}: make made no {made.name}; its output is in {log}")
+    return made
 
 
 def in_tree(name: str, kernel: KernelBuild, cache: Path, progress: Progress = QUIET) -> Path:

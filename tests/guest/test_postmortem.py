@@ -117,9 +117,15 @@ def test_a_run_is_decoded_to_file_and_line_without_debug_info_in_its_kernel(tmp_
     assert re.search(r"^ +mm/rmap\.c:\d+ \(try_to_unmap_one\)$", decoded, re.MULTILINE)
 
     patches = ["mayfail", str(PATCHES / "deadlocks.patch")]
-    kernel = pipeline.prepare(KernelRequest("debian:6.12", patches, [], "gcc"), cache_dir(), QUIET, Clock()).kernel
+    prepared = pipeline.prepare(KernelRequest("debian:6.12", patches, [], "gcc"), cache_dir(), QUIET, Clock())
+    kernel, module = prepared.kernel, prepared.module
     reported = {spot for line in decoded.splitlines() for spot in decode._spots(line)}
-    ours = lines.find(kernel, reported | in_the_module(kernel), cache_dir())
+    inside = in_the_module(kernel)
+    ours = lines.find(kernel, reported | inside, cache_dir(), module)
+    assert inside & ours.keys()
+    # Another module's functions may have the same names: what was loaded must be what is made.
+    (tmp_path / module.name).write_bytes(module.read_bytes() + b"!")
+    assert not inside & lines.find(kernel, inside, cache_dir(), tmp_path / module.name).keys()
     script = by_the_kernels_script(kernel, ours, tmp_path)
     assert {spot: tuple(text.partition(" ")[0] for text in texts) for spot, texts in ours.items()} == script
     # What is only a guess of the unwinder may lie in the gap behind a function.
@@ -129,7 +135,7 @@ def test_a_run_is_decoded_to_file_and_line_without_debug_info_in_its_kernel(tmp_
 def in_the_module(kernel: KernelBuild) -> set[Spot]:
     """Places in every function of the module."""
     with builds.objects_of(kernel.recipe, cache_dir(), QUIET) as (_, objects, _):
-        held = lines._where(objects)
+        held = lines._where(objects, objects.folder / "modules" / "notifier_hold")
     ours = {name: size for name, [(path, size), *_] in held.items() if path.parent.name == "notifier_hold"}
     return {Spot(name, offset, 0) for name, size in ours.items() for offset in range(0, size, 64)}
 
@@ -138,7 +144,7 @@ def by_the_kernels_script(kernel: KernelBuild, spots: Iterable[Spot], folder: Pa
     """What the tree's scripts/decode_stacktrace.sh says of places in its objects, made with debug info."""
     spots = list(spots)
     with builds.objects_of(kernel.recipe, cache_dir(), QUIET) as (_, objects, _):
-        held = lines._where(objects)
+        held = lines._where(objects, objects.folder / "modules" / "notifier_hold")
         holders = {path for spot in spots for path, _ in held[spot.function]}
         made = [lines._compiled_again(path, objects, folder, cache_dir()) for path in holders]
         # Functions keep their code, and find new addresses; the script looks these up.

@@ -27,7 +27,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     kernel, initrd = tmp_path / "kernel", tmp_path / "initrd"
     kernel.write_bytes(b"kernel")
     initrd.write_bytes(b"initrd")
-    tapes.keep(run, kernel, initrd, [])
+    tapes.keep(run, kernel, initrd)
     folder = run / "scenario"
     folder.mkdir()
     (folder / "console.log").write_bytes(b"one\ntwo\n")
