@@ -24,6 +24,7 @@ static unsigned int nh_member_last;
 
 atomic64_t nh_present;
 atomic64_t nh_registered;
+atomic64_t nh_leaving;
 atomic64_t nh_saturated;
 static atomic64_t nh_violations;
 static atomic64_t nh_aborted;
@@ -184,6 +185,9 @@ void nh_pairing_leaving(struct nh_subscriber *sub)
 		}
 		raw_spin_unlock(&nh_buckets[bucket].lock);
 	}
+	atomic64_or(bit, &nh_leaving);
+	/* Pairs with nh_push(). */
+	smp_mb__after_atomic();
 	atomic64_andnot(bit, &nh_registered);
 	atomic64_andnot(bit, &nh_present);
 }
@@ -194,6 +198,8 @@ static void nh_forget(struct nh_group *group, unsigned int member)
 	unsigned int i;
 
 	group->expected &= others;
+	group->present &= others;
+	group->leaving &= others;
 	group->started &= others;
 	group->ending &= others;
 	group->ended &= others;
@@ -210,6 +216,7 @@ void nh_pairing_left(struct nh_subscriber *sub)
 
 	if (sub->member < 0)
 		return;
+	atomic64_andnot(BIT_ULL(sub->member), &nh_leaving);
 	for (bucket = 0; bucket < NH_BUCKETS; bucket++) {
 		raw_spin_lock(&nh_buckets[bucket].lock);
 		for (i = 0; i < NH_BUCKET_TASKS; i++) {

@@ -37,12 +37,18 @@ static struct nh_group *nh_top(struct nh_task *task)
 	return task->depth ? &task->groups[task->depth - 1] : NULL;
 }
 
-/* Members whose end is still to come. */
+/* Members that this round of ends lacks. */
+static u64 nh_lacking(const struct nh_group *group)
+{
+	return group->ending & ~group->ended & atomic64_read(&nh_present);
+}
+
+/* Members whose end must still come. */
 u64 nh_waiting(const struct nh_group *group)
 {
 	if (group->failed && !mmu_notifier_range_blockable(&group->range))
 		return 0;
-	return group->ending & ~group->ended & atomic64_read(&nh_present);
+	return nh_lacking(group);
 }
 
 /* A failure was not tolerated: once more for the caller, where the kernel ends it itself first. */
@@ -96,7 +102,8 @@ static bool nh_is_same(const struct mmu_notifier_range *a, const struct mmu_noti
  * One more start of a group that is open?  A group without ends looks open after
  * its range is over.  Not of a subscriber that came later: the group's caller
  * holds locks that registering takes.  Nor, behind others, of one that was on its
- * way in: the newest is the first of the list.
+ * way in: the newest is the first of the list.  One on its way out is called
+ * until it is off the list, in its place.
  */
 static bool nh_joins(const struct nh_group *group, const struct nh_subscriber *sub,
 		     const struct mmu_notifier_range *range)
@@ -104,9 +111,10 @@ static bool nh_joins(const struct nh_group *group, const struct nh_subscriber *s
 	const u64 bit = BIT_ULL(sub->member);
 
 	if (group->address != (unsigned long)range || group->range.mm != range->mm ||
-	    group->ended || group->rounds || !(group->present & ~group->started & bit))
+	    group->ended || group->rounds ||
+	    !((group->present | group->leaving) & ~group->started & bit))
 		return false;
-	return group->expected & bit ||
+	return (group->expected | group->leaving) & bit ||
 	       (!(group->started & group->expected) && nh_is_same(&group->range, range));
 }
 
@@ -177,6 +185,9 @@ static struct nh_group *nh_push(struct nh_task *task, struct nh_subscriber *sub,
 		.expected = nh_members_of(range->mm),
 		.present = atomic64_read(&nh_present),
 	};
+	/* Pairs with nh_pairing_leaving(): who is missing above is among them. */
+	smp_rmb();
+	group->leaving = atomic64_read(&nh_leaving);
 	if (++task->depth < NH_NESTING)
 		task->groups[task->depth].address = 0;
 	return group;
@@ -263,7 +274,11 @@ static int nh_end(struct nh_task *task, struct nh_group *group, const struct nh_
 
 	if (!group->ended && !group->rounds)
 		nh_check_starts(task, group);
-	if (group->ended & bit && !nh_waiting(group) && group->rounds) {
+	/* The last of the first round has left before its end. */
+	if (group->failed && group->ended && !group->rounds && !nh_lacking(group) &&
+	    mmu_notifier_range_blockable(&group->range))
+		group->rounds = 1;
+	if (group->ended & bit && !nh_lacking(group) && group->rounds) {
 		group->ended = 0;
 		group->next = 0;
 	}
@@ -286,7 +301,8 @@ void nh_pairing_end(struct nh_subscriber *sub, const struct mmu_notifier_range *
 	struct nh_task *task;
 	int broken = 0;
 
-	if (sub->member < 0)
+	/* One that is leaving gets its end, or loses it: neither says anything. */
+	if (sub->member < 0 || !(atomic64_read(&nh_present) & BIT_ULL(sub->member)))
 		return;
 	raw_spin_lock(&bucket->lock);
 	task = nh_task_find(bucket, false);
@@ -303,7 +319,7 @@ void nh_pairing_end(struct nh_subscriber *sub, const struct mmu_notifier_range *
 		if (!nh_is_same(&group->range, range))
 			nh_violation(sub, range, NH_BROKEN_RANGE);
 		broken = nh_end(task, group, sub);
-		if (!nh_waiting(group)) {
+		if (!nh_lacking(group)) {
 			group->rounds++;
 			if (!nh_may_repeat(group))
 				nh_pop(task, NH_BROKEN_LOST_END);

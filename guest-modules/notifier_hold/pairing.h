@@ -20,6 +20,7 @@ struct nh_group {
 	unsigned long address;		/* of the caller's own */
 	u64 expected;			/* were registered before the first start */
 	u64 present;			/* had begun to register by then */
+	u64 leaving;			/* had begun to leave by then, and were called still */
 	u64 started;
 	u64 ending;			/* of those that started: have an invalidate_range_end */
 	u64 ended;			/* in this round of ends */
@@ -53,6 +54,7 @@ bool nh_is_current(const struct nh_task *task);
 /* member.c */
 extern atomic64_t nh_present;		/* from before registration until it begins to leave */
 extern atomic64_t nh_registered;	/* the same, from after registration */
+extern atomic64_t nh_leaving;		/* from then on, until it is not called any more */
 extern atomic64_t nh_saturated;
 u64 nh_members_of(const struct mm_struct *mm);
 void nh_violation(struct nh_subscriber *sub, const struct mmu_notifier_range *range,

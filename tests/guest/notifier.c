@@ -142,6 +142,34 @@ static void leave(bool put)
 	close(waits);
 }
 
+static volatile bool churns = true;
+
+static void *discard_on(void *unused)
+{
+	while (churns)
+		discard(NULL);
+	return unused;
+}
+
+/* One after the other leaves, each behind a newer one on the list, while another thread has both called. */
+static void churn(unsigned long times)
+{
+	int older = subscribe(NH_SUB_END, NH_ACCEPT);
+	pthread_t discards;
+
+	must(!pthread_create(&discards, NULL, discard_on, NULL), "thread");
+	while (times--) {
+		int newer = subscribe(NH_SUB_END, NH_ACCEPT);
+
+		close(older);
+		older = newer;
+	}
+	churns = false;
+	pthread_join(discards, NULL);
+	printf("own=%llu\n", stats(older).own);
+	close(older);
+}
+
 static void read_begin(unsigned long times)
 {
 	int fd = subscribe(NH_SUB_INTERVAL, NH_ACCEPT);
@@ -216,6 +244,8 @@ int main(int argc, char **argv)
 		protect(1, number);
 	else if (!strcmp(name, "put") || !strcmp(name, "unregister"))
 		leave(name[0] == 'p');
+	else if (!strcmp(name, "churn"))
+		churn(number);
 	else if (!strcmp(name, "read-begin"))
 		read_begin(number);
 	else if (!strcmp(name, "stuck"))
