@@ -11,7 +11,7 @@ from pathlib import Path
 
 import drgn
 
-from harness.postmortem import memory, registers, subscribers, waits
+from harness.postmortem import memory, registers, subscribers, symbols, waits
 from harness.postmortem.core import Core, Frame, blocked, title
 from harness.postmortem.kdump import DUMP, TEXT
 from harness.postmortem.registers import Registers
@@ -31,10 +31,14 @@ def main() -> int:
     parser.add_argument("release")
     parser.add_argument("build_id")
     asked = parser.parse_args()
+    known = symbols.read(asked.kernel / "System.map")
+    sys.stdin.readline()
     looks = registers.read(asked.folder)
     five_levels = any(one.five_levels for one in looks[0])
     dump = asked.folder / DUMP
-    core = Core(dump, asked.kernel, asked.types, asked.release, asked.build_id, five_levels=five_levels)
+    core = Core(
+        dump, known, asked.kernel / "vmlinux", asked.types, asked.release, asked.build_id, five_levels=five_levels
+    )
     # Line by line: when this is killed, what it had read is there.
     with (asked.folder / TEXT).open("w", encoding="utf-8", buffering=1) as out:
         for heading, part in (

@@ -23,7 +23,6 @@ from drgn.helpers.linux.llist import llist_for_each_entry
 from drgn.helpers.linux.percpu import per_cpu
 from drgn.helpers.linux.pid import for_each_task
 
-from harness.postmortem import symbols
 from harness.postmortem.symbols import Symbols
 
 # Lists in a kernel that broke may have no end.
@@ -51,21 +50,29 @@ class Core:
     """A dump of one kernel."""
 
     def __init__(
-        self, dump: Path, kernel: Path, types: Path, release: str, build_id: str, *, five_levels: bool = False
+        self,
+        dump: Path,
+        known: Symbols,
+        vmlinux: Path,
+        types: Path,
+        release: str,
+        build_id: str,
+        *,
+        five_levels: bool = False,
     ) -> None:
-        """kernel: a folder with vmlinux and System.map. types: guest-modules/types, compiled for this kernel.
+        """known: the kernel's own symbols. types: guest-modules/types, compiled for this kernel.
 
         five_levels: how many its page tables have (CR4.LA57), else four.
         """
         logging.getLogger("drgn").setLevel(logging.CRITICAL)
-        self.symbols = symbols.read(kernel / "System.map")
+        self.symbols = known
         self.program = drgn.Program(vmcoreinfo=_vmcoreinfo(self.symbols, release, build_id, five_levels))
         self.program.set_core_dump(dump)
         module = self.program.extra_module("types", create=True)
         module.try_file(types, force=True)
         self._globals = self.program.type("struct harness_globals")
         self.program.register_object_finder("harness", self._find, enable_index=0)
-        self._unwind_with(kernel / "vmlinux")
+        self._unwind_with(vmlinux)
         self.symbols = self.symbols.plus(self._module_symbols())
         self.tasks = list(itertools.islice(for_each_task(self.program), MANY))
 
