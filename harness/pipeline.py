@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import judging
+from harness import judging, oracles
 from harness.drive import Listener, drive, files
 from harness.guest import image as images
 from harness.guest import tape as tapes
@@ -225,6 +225,8 @@ def _run_all(
     with concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="guest") as pool:
         futures = [pool.submit(one, scenario) for scenario in rounds]
         try:
+            # Here it costs nobody time; after a panic, the verdict would wait for it.
+            oracles.prepare()
             for scenario, future in zip(rounds, futures, strict=True):
                 result = future.result()
                 if result is None:
