@@ -151,7 +151,7 @@ class _Drive:
         self._deadline = deadline
         self._examine = examine
         self._given = given
-        self._postmortem = ""
+        self._postmortem, self._postmortem_s = "", 0.0
         # A hung guest may panic while it is looked at.
         self._looking = threading.Lock()
         # What the harness itself asks of a guest in trouble may take a tenth of what the scenario may.
@@ -207,7 +207,10 @@ class _Drive:
     def look(self) -> None:
         """Find out from outside why the guest does not go on, once and before it is asked anything."""
         with self._looking:
-            self._postmortem = self._postmortem or self._examine()
+            if not self._postmortem:
+                began = time.monotonic()
+                self._postmortem = self._examine()
+                self._postmortem_s = time.monotonic() - began
 
     def interrupt(self) -> None:
         """The last that can be asked of a guest that answers nothing: where its CPUs are, through an NMI."""
@@ -245,6 +248,7 @@ class _Drive:
             events=event.read(self._events),
             console=self._machine.console.log.read_bytes(),
             postmortem=self._postmortem,
+            postmortem_s=self._postmortem_s,
         )
 
     def _keep_events(self) -> None:

@@ -282,6 +282,8 @@ def judge_on(
         began = time.monotonic()
         result = judging.judge(recording)
         phases = {**ready, "scenario": recording.seconds, "judge": time.monotonic() - began}
+        if recording.postmortem_s:
+            phases["postmortem"] = recording.postmortem_s
         for name, seconds in ready.items():
             clock.add(name, seconds)
         clock.add("scenarios", recording.seconds)

@@ -69,6 +69,8 @@ class Recording:
     console: bytes
     # Why the guest did not go on, read from outside; empty when nobody had to look.
     postmortem: str = ""
+    # From when that was suspected until the cause was known; part of `seconds`.
+    postmortem_s: float = 0.0
     # Of the host, against one on which limits were written: what is measured in seconds is judged by it.
     slowdown: float = 1.0
 
@@ -121,6 +123,7 @@ def read(folder: Path, scenario: Scenario) -> Recording:
             events=event.read(folder.parent / "events" / f"{scenario.name}.bin"),
             console=(folder / "console.log").read_bytes() if (folder / "console.log").exists() else b"",
             postmortem=content.get("postmortem", ""),
+            postmortem_s=content.get("postmortem_s", 0.0),
             slowdown=content.get("slowdown", 1.0),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -150,6 +153,7 @@ def document(recording: Recording) -> str:
             "after": dict(recording.after),
             "module": dict(recording.module),
             "postmortem": recording.postmortem,
+            "postmortem_s": round(recording.postmortem_s, 3),
             "slowdown": round(recording.slowdown, 2),
         },
         indent=1,

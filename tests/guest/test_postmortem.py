@@ -48,6 +48,7 @@ def planted(fault: str, folder: Path) -> tuple[str, str, Path]:
     first = text.partition("\n\n")[0]
     [evidence] = [f["evidence"] for f in ended.findings() if f["oracle"] == "no-hang" and first in f["evidence"]]
     assert "cannot be read" not in text
+    assert ended.document["scenarios"][0]["phases"]["postmortem"] > 0
     return evidence, text, place
 
 
