@@ -95,6 +95,16 @@ class _Group:
         return [number for number, start in self.starts.items() if start.context & HAS_END]
 
     @property
+    def rounds(self) -> list[list[int]]:
+        """The ends, cut where a subscriber gets another: who has left is missing from one, or from each."""
+        found: list[list[int]] = []
+        for number in self.ends:
+            if not found or number in found[-1]:
+                found.append([])
+            found[-1].append(number)
+        return found
+
+    @property
     def most(self) -> int:
         """How many ends a subscriber may get."""
         return 2 if self.failed and self.first.blockable else 1
@@ -234,15 +244,14 @@ class _Automaton:
         else:
             for number in self._waiting(group, now):
                 self._say(group.starts[number], "a start whose invalidate_range_end never came")
-        for number in self._absent(group, starts[-1].seq):
+        for number in self._absent(group, now):
             self._say(
                 group.first,
                 f"no invalidate_range_start for subscriber {self._name(number)}, though others had theirs",
             )
         if any(self._swapped(*pair) for pair in itertools.pairwise(starts)):
             self._note(group.first, "starts came in another order than the list's")
-        for begin in range(0, len(group.ends), max(1, len(with_end))):
-            part = group.ends[begin : begin + len(with_end)]
+        for part in group.rounds:
             if part != [number for number in with_end if number in part]:
                 self._say(group.first, "ends came in another order than starts")
 
@@ -295,13 +304,13 @@ class _Automaton:
         life = self._life(start)
         return life is not None and life.gone < now
 
-    def _absent(self, group: _Group, until: int) -> list[int]:
-        """Subscribers that were there for all of the starts and had none."""
+    def _absent(self, group: _Group, now: int) -> list[int]:
+        """Subscribers that were there for all of the starts and had none; one can leave while the last start waits."""
         return [
             number
             for number, some in self._lives.items()
             if number not in group.starts
-            and any(life.mm == group.first.mm and life.began < group.first.seq and life.cut > until for life in some)
+            and any(life.mm == group.first.mm and life.began < group.first.seq and life.cut >= now for life in some)
         ]
 
     def _swapped(self, one: Event, other: Event) -> bool:

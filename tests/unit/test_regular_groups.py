@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -32,6 +33,11 @@ class Guest:
         self._numbers = 0
         self._ranges = 0
         self._stop = False
+        # Walks of the list that are under way, and for who is off it those that were and whom each leads to.
+        self._walk_numbers = itertools.count()
+        self._walks: set[int] = set()
+        self._off: dict[int, set[int]] = {}
+        self._after: dict[int, list[int]] = {}
         # Places of records of calls that have not returned: asked to register, on the list, asked to go.
         self._asked: list[int] = []
         self._listed: list[int] = []
@@ -60,9 +66,14 @@ class Guest:
             return self._random.random() < of
 
         if self._going and chance(go_on):
-            place = self._going.pop(0)
-            self._list.remove(self.log.events[place].subscriber)
-            self._return(place)
+            place = self._going[0]
+            number = self.log.events[place].subscriber
+            if number in self._list:
+                self._after[number] = self._list[self._list.index(number) + 1 :]
+                self._list.remove(number)
+                self._off[number] = set(self._walks)
+            elif not self._off[number] & self._walks:
+                self._return(self._going.pop(0))
         staying = [number for number in self._list if not self._is_moving(number)]
         if len(staying) > (leave < 1) and chance(leave):
             self._going.append(self._call(Kind.UNREGISTER, self._random.choice(staying)))
@@ -93,30 +104,51 @@ class Guest:
     def _group(self, who: dict[str, Any], levels: int) -> Iterator[None]:
         """One range: a start for each, perhaps others inside, an end for each that is still there."""
         fields = who | {"range": RANGE + 64 * levels, "start": self._random.randrange(4) << 12}
-        failing = False
+        refusal = 0
         self._ranges += 1
         if levels == 3:
-            fields |= MUNMAP
-            failing = self._random.random() < 0.1
+            fields |= MUNMAP | {"flags": self._random.choice([BLOCKABLE, BLOCKABLE, 0])}
+            refusal = EAGAIN * (self._random.random() < 0.1)
         rest = fields | {"result": 0}
-        context = {n: OWN_BUFFER | (HAS_END if n % 3 else 0) for n in self._list}
-        for place, subscriber in enumerate(self._list):
-            result = self._random.choice([0, EAGAIN]) if levels < 3 else EAGAIN * (failing and not place)
-            self.log.start(subscriber=subscriber, **(fields | {"context": context[subscriber], "result": result}))
-        began = list(self._list)
-        if failing:
-            self._ends(began, context, rest)
+        failed = False
+        for subscriber in self._walk():
+            result = self._random.choice([0, EAGAIN]) if levels < 3 else refusal
+            refusal = 0
+            failed = failed or bool(result and levels == 3)
+            yield from self._called(Kind.START, subscriber, fields | {"result": result})
+        if failed:
+            yield from self._ends(rest)
         yield
-        while levels > 1 and self._random.random() < 0.5:
-            yield from self._group(who, levels - 1)
-        self._ends(began, context, rest)
+        if not failed or fields["flags"]:
+            while levels > 1 and self._random.random() < 0.5:
+                yield from self._group(who, levels - 1)
+            yield from self._ends(rest)
         self._ranges -= 1
         yield
 
-    def _ends(self, began: list[int], context: dict[int, int], fields: dict[str, Any]) -> None:
-        for subscriber in began:
-            if subscriber in self._list and context[subscriber] & HAS_END:
-                self.log.end(subscriber=subscriber, **(fields | {"context": context[subscriber]}))
+    def _ends(self, fields: dict[str, Any]) -> Iterator[None]:
+        for subscriber in self._walk():
+            if subscriber % 3:
+                yield from self._called(Kind.END, subscriber, fields)
+
+    def _called(self, kind: Kind, subscriber: int, fields: dict[str, Any]) -> Iterator[None]:
+        """A callback, in the midst of which others go on."""
+        context = OWN_BUFFER | (HAS_END if subscriber % 3 else 0)
+        self.log.add(kind, **(fields | {"subscriber": subscriber, "context": context, "seq_exit": 0}))
+        place = len(self.log.events) - 1
+        yield
+        self._return(place)
+
+    def _walk(self) -> Iterator[int]:
+        """hlist_for_each_entry_rcu() under SRCU: who is taken off leads to who was behind it then."""
+        walk = next(self._walk_numbers)
+        self._walks.add(walk)
+        behind = list(self._list)
+        while behind:
+            number = behind[0]
+            yield number
+            behind = self._list[self._list.index(number) + 1 :] if number in self._list else self._after[number]
+        self._walks.remove(walk)
 
 
 def found(events: list[Event]) -> dict[str, str]:
