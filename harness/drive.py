@@ -354,6 +354,8 @@ def _why(machine: Machine, lost: GuestLost) -> tuple[Ended, str]:
     match state.condition:
         case Condition.PANICKED:
             return Ended.PANIC, state.evidence
+        case Condition.RESET:
+            return Ended.RESET, f"{state.evidence}; {lost.message}"
         case Condition.SILENT:
             return Ended.SILENT, f"{lost.message}; {state.evidence}; {machine.signs()}"
     broke = f"our connection to the guest broke: QEMU still runs; {machine.signs()}"

@@ -159,7 +159,7 @@ def started(
             if event.name == "GUEST_PANICKED":
                 machine.told_panic = True
             if event.name == "SHUTDOWN" and event.data.get("guest"):
-                machine.guest_ended()
+                machine.guest_ended(str(event.data.get("reason", "no reason")))
             on_event(event)
 
         monitor = Monitor(channels.monitor.ours, hear)

@@ -38,6 +38,7 @@ class Condition(StrEnum):
 
     RUNNING = "running"
     PANICKED = "panicked"
+    RESET = "reset"
     EXITED = "exited"
     SILENT = "silent"
 
@@ -117,6 +118,8 @@ class Machine:
         self._terminal: Terminal | None = None
         # The guest's own word for a panic, by its pvpanic device: it needs no console.
         self.told_panic = False
+        # QEMU's word for what the guest did to end itself ("guest-reset": a triple fault, too); empty before.
+        self.told_end = ""
         self._last_look: Callable[[], object] | None = None
         self._began_s = time.monotonic()
 
@@ -193,8 +196,9 @@ class Machine:
         """What look_at_the_end() was told is done with."""
         self._last_look = None
 
-    def guest_ended(self) -> None:
-        """QEMU told that the guest panicked or reset itself."""
+    def guest_ended(self, how: str) -> None:
+        """QEMU told that the guest panicked or reset itself, in a word for how."""
+        self.told_end = how
 
         def last() -> None:
             try:
@@ -290,6 +294,10 @@ class Machine:
             return MachineState(Condition.PANICKED, self.console.panic, status)
         if self.told_panic:
             return MachineState(Condition.PANICKED, "the guest told QEMU that it panicked (pvpanic)", status)
+        if self.told_end:
+            return MachineState(
+                Condition.RESET, f"the guest ended itself without a word (QEMU: {self.told_end})", status
+            )
         if status is not None:
             return MachineState(Condition.EXITED, f"QEMU ended with status {status}{self.complaint()}", status)
         beat = self.agent.beat

@@ -34,6 +34,7 @@ class Ended(StrEnum):
     SILENT = "silent"  # the guest no longer answers at all
     SPINNING = "spinning"  # nor does it, and its CPUs never rest
     PANIC = "panic"  # the kernel said so
+    RESET = "reset"  # it reset itself without a word, as after a triple fault
     NO_BOOT = "no-boot"  # the kernel never reached init
 
 

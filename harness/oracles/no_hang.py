@@ -25,6 +25,7 @@ _ENDINGS = {
     Ended.SILENT: "the guest no longer answers",
     Ended.SPINNING: "the guest spins: it no longer answers, and its CPUs never rest",
     Ended.PANIC: "the kernel panicked",
+    Ended.RESET: "the guest reset itself without a panic",
     Ended.NO_BOOT: "the kernel did not boot",
 }
 

@@ -235,6 +235,25 @@ def test_a_guest_that_the_host_starves_blames_no_kernel(tmp_path: Path) -> None:
     assert gone(stopped)
 
 
+def test_a_guest_that_resets_itself_is_the_kernel_s_failure(tmp_path: Path) -> None:
+    """By QEMU's word, as after a triple fault: QEMU ends with status 0, but the host had no part in it."""
+    path = tmp_path / "resets.yaml"
+    path.write_text(
+        "# SPDX-License-Identifier: GPL-2.0-only\n"
+        "summary: The guest resets itself.\n"
+        "steps: [{write: /proc/sysrq-trigger, value: b}]\n"
+        "exercised: {callbacks: 1}\n"
+    )
+
+    ended = harness("run", "--out", tmp_path / "run", "--json", path)
+
+    assert ended.status == 1, ended.stderr
+    [finding] = ended.findings()
+    assert finding["summary"] == "the guest reset itself without a panic"
+    assert "QEMU: guest-reset" in finding["evidence"]
+    assert "    emergency_restart+" in finding["evidence"], "its last state was read before QEMU ended"
+
+
 @pytest.mark.kernel_build
 def test_the_next_run_works_after_all_of_this() -> None:
     """Locks are free, the store is whole, the pristine source is pristine."""

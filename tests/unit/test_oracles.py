@@ -611,7 +611,7 @@ def test_no_hang_tells_where_and_for_what_a_callback_waited(fields, words) -> No
     assert summaries(no_hang.judge(recording(log))) == [f"subscriber #1 waited in {words}, until its bound"]
 
 
-@pytest.mark.parametrize("ended", [Ended.NO_PROGRESS, Ended.SILENT, Ended.PANIC, Ended.NO_BOOT])
+@pytest.mark.parametrize("ended", [Ended.NO_PROGRESS, Ended.SILENT, Ended.PANIC, Ended.RESET, Ended.NO_BOOT])
 def test_no_hang_turns_endings_into_findings(ended) -> None:
     """A guest that does not answer is never just missing."""
     assert len(list(no_hang.judge(recording(ended=ended)))) == 1
