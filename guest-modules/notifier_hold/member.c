@@ -11,6 +11,7 @@
 #include <linux/bitops.h>
 #include <linux/moduleparam.h>
 #include <linux/pid.h>
+#include <linux/pid_namespace.h>
 #include <linux/rcupdate.h>
 
 /* Guards the next two, but for an entry that becomes free. */
@@ -26,6 +27,7 @@ atomic64_t nh_present;
 atomic64_t nh_registered;
 atomic64_t nh_leaving;
 atomic64_t nh_saturated;
+static atomic64_t nh_moves;	/* the order in which subscribers begin and end to register */
 static atomic64_t nh_violations;
 static atomic64_t nh_aborted;
 
@@ -33,17 +35,30 @@ static bool pairing = true;
 module_param(pairing, bool, 0644);
 MODULE_PARM_DESC(pairing, "check pairing while it runs, for subscribers to come, default 1");
 
-/* Those that are registered with an mm. */
-u64 nh_members_of(const struct mm_struct *mm)
+/* Which of them are of an mm?  With a bucket's lock, which nh_pairing_left() takes before it ends. */
+u64 nh_members_of(u64 members, const struct mm_struct *mm)
 {
-	u64 registered = atomic64_read(&nh_registered);
-	u64 members = 0;
+	u64 found = 0;
 
-	for (; registered; registered &= registered - 1) {
-		if (nh_members[__ffs64(registered)]->mm == mm)
-			members |= registered & -registered;
+	for (; members; members &= members - 1) {
+		if (nh_members[__ffs64(members)]->mm == mm)
+			found |= members & -members;
 	}
-	return members;
+	return found;
+}
+
+/*
+ * Can a subscriber that is on its way in be behind all of these on the list,
+ * though they were registered before it?  Where they were on their way at once:
+ * the first of the list is who took the lock last, not who came back last.
+ */
+bool nh_may_follow(const struct nh_subscriber *sub, u64 members)
+{
+	for (; members; members &= members - 1) {
+		if (nh_members[__ffs64(members)]->joined < sub->asked)
+			return false;
+	}
+	return true;
 }
 
 /* The number of a subscriber that is registered with an mm, or 0; from any context. */
@@ -122,6 +137,7 @@ void nh_pairing_join(struct nh_subscriber *sub)
 	}
 	if (i < NH_MEMBERS) {
 		sub->member = nh_member_last;
+		sub->asked = atomic64_inc_return(&nh_moves);
 		nh_members[sub->member] = sub;
 		WRITE_ONCE(nh_member_names[sub->member].mm, sub->mm);
 		WRITE_ONCE(nh_member_names[sub->member].number, sub->number);
@@ -135,8 +151,10 @@ void nh_pairing_join(struct nh_subscriber *sub)
 /* It was: each start of its mm is for it, too. */
 void nh_pairing_joined(struct nh_subscriber *sub)
 {
-	if (sub->member >= 0)
-		atomic64_or(BIT_ULL(sub->member), &nh_registered);
+	if (sub->member < 0)
+		return;
+	sub->joined = atomic64_inc_return(&nh_moves);
+	atomic64_or(BIT_ULL(sub->member), &nh_registered);
 }
 
 /*
@@ -144,7 +162,7 @@ void nh_pairing_joined(struct nh_subscriber *sub)
  * when it is the one that asks, is gone, or sleeps for something to come: in
  * between there is no such sleep.
  */
-static bool nh_may_be_inside(const struct nh_task *task)
+bool nh_may_be_inside(const struct nh_task *task)
 {
 	struct task_struct *found;
 	bool inside;
@@ -152,7 +170,7 @@ static bool nh_may_be_inside(const struct nh_task *task)
 	if (nh_is_current(task))
 		return false;
 	rcu_read_lock();
-	found = pid_task(find_vpid(task->pid), PIDTYPE_PID);
+	found = pid_task(find_pid_ns(task->pid, &init_pid_ns), PIDTYPE_PID);
 	inside = found == task->task && found->start_boottime == task->born &&
 		 !(nh_task_state(found) & TASK_INTERRUPTIBLE);
 	rcu_read_unlock();

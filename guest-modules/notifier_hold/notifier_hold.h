@@ -26,6 +26,8 @@ struct nh_subscriber {
 	struct mmu_interval_notifier interval;
 	u32 number;
 	int member;			/* of the pairing; -1: is not followed */
+	u64 asked;			/* nh_moves when it began to register */
+	u64 joined;			/* and when it was registered */
 
 	/* Written before registration, then only read. */
 	unsigned long addr;

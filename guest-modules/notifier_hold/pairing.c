@@ -99,14 +99,13 @@ static bool nh_is_same(const struct mmu_notifier_range *a, const struct mmu_noti
 }
 
 /*
- * One more start of a group that is open?  A group without ends looks open after
- * its range is over.  Not of a subscriber that came later: the group's caller
- * holds locks that registering takes.  Nor, behind others, of one that was on its
- * way in: the newest is the first of the list.  One on its way out is called
- * until it is off the list, in its place.
+ * Can it be one more start of a group that is open?  Not of a subscriber that came
+ * later: the group's caller holds locks that registering takes.  Nor, behind
+ * others, of one that was on its way in: the newest is the first of the list.  One
+ * on its way out is called until it is off the list, in its place.
  */
-static bool nh_joins(const struct nh_group *group, const struct nh_subscriber *sub,
-		     const struct mmu_notifier_range *range)
+static bool nh_may_join(const struct nh_group *group, const struct nh_subscriber *sub,
+			const struct mmu_notifier_range *range)
 {
 	const u64 bit = BIT_ULL(sub->member);
 
@@ -115,12 +114,40 @@ static bool nh_joins(const struct nh_group *group, const struct nh_subscriber *s
 	    !((group->present | group->leaving) & ~group->started & bit))
 		return false;
 	return (group->expected | group->leaving) & bit ||
-	       (!(group->started & group->expected) && nh_is_same(&group->range, range));
+	       (nh_may_follow(sub, group->started & group->expected) &&
+		nh_is_same(&group->range, range));
+}
+
+/*
+ * Is it?  A group without ends looks open after its range is over.  Of one on its
+ * way in that may be the last of it or the first of the next nothing tells,
+ * unless others are still to come or to have their ends.
+ */
+static bool nh_joins(const struct nh_group *group, const struct nh_subscriber *sub,
+		     const struct mmu_notifier_range *range)
+{
+	const u64 sure = group->expected | group->leaving;
+
+	return nh_may_join(group, sub, range) &&
+	       (sure & BIT_ULL(sub->member) || !(group->started & group->expected) ||
+		group->expected & ~group->started & atomic64_read(&nh_registered) ||
+		nh_waiting(group));
 }
 
 bool nh_is_current(const struct nh_task *task)
 {
 	return task->task == current && task->born == current->start_boottime;
+}
+
+/* Callbacks of a group that nothing waits for: other starts, ends that a failure may do without. */
+static u64 nh_possible(const struct nh_group *group)
+{
+	u64 members = nh_lacking(group);
+
+	if (!group->ended && !group->rounds)
+		members |= (group->present | group->leaving) & ~group->started &
+			   (atomic64_read(&nh_present) | atomic64_read(&nh_leaving));
+	return members;
 }
 
 /* Nothing more can come for what a task has open: ends that are due, or may be due again. */
@@ -135,6 +162,8 @@ static bool nh_is_idle(const struct nh_task *task)
 		if (smp_load_acquire(&group->starting))
 			return false;
 		if (nh_waiting(group) || nh_may_repeat(group))
+			return false;
+		if (nh_possible(group) && nh_may_be_inside(task))
 			return false;
 	}
 	return true;
@@ -182,12 +211,12 @@ static struct nh_group *nh_push(struct nh_task *task, struct nh_subscriber *sub,
 	*group = (struct nh_group){
 		.range = *range,
 		.address = (unsigned long)range,
-		.expected = nh_members_of(range->mm),
-		.present = atomic64_read(&nh_present),
+		.expected = nh_members_of(atomic64_read(&nh_registered), range->mm),
+		.present = nh_members_of(atomic64_read(&nh_present), range->mm),
 	};
 	/* Pairs with nh_pairing_leaving(): who is missing above is among them. */
 	smp_rmb();
-	group->leaving = atomic64_read(&nh_leaving);
+	group->leaving = nh_members_of(atomic64_read(&nh_leaving), range->mm);
 	if (++task->depth < NH_NESTING)
 		task->groups[task->depth].address = 0;
 	return group;
@@ -199,6 +228,7 @@ struct nh_group *nh_pairing_start(struct nh_subscriber *sub, const struct mmu_no
 	struct nh_bucket *bucket = nh_bucket_of(current);
 	struct nh_group *group = NULL;
 	struct nh_task *task;
+	u64 maybe = 0;		/* had their start in the same group, if it is the same */
 
 	if (sub->member < 0)
 		return NULL;
@@ -206,11 +236,15 @@ struct nh_group *nh_pairing_start(struct nh_subscriber *sub, const struct mmu_no
 	task = nh_task_find(bucket, true);
 	if (task) {
 		while (task->depth && !nh_joins(nh_top(task), sub, range) &&
-		       nh_is_over(nh_top(task), range))
+		       nh_is_over(nh_top(task), range)) {
+			maybe = nh_may_join(nh_top(task), sub, range) ? nh_top(task)->started : 0;
 			nh_pop(task, NH_BROKEN_LOST_END);
+		}
 		group = nh_top(task);
 		if (!group || !nh_joins(group, sub, range))
 			group = nh_push(task, sub, range);
+		if (group && !group->started)
+			group->expected &= ~maybe;
 	}
 	if (!group || group->starts == NH_GROUP_STARTS) {
 		atomic64_inc(&nh_saturated);

@@ -14,7 +14,7 @@
 #define NH_GROUP_STARTS 16
 #define NH_MEMBERS 64
 
-/* Masks are of members. */
+/* Masks are of members of its mm. */
 struct nh_group {
 	struct mmu_notifier_range range;	/* as it was at the first start */
 	unsigned long address;		/* of the caller's own */
@@ -56,7 +56,9 @@ extern atomic64_t nh_present;		/* from before registration until it begins to le
 extern atomic64_t nh_registered;	/* the same, from after registration */
 extern atomic64_t nh_leaving;		/* from then on, until it is not called any more */
 extern atomic64_t nh_saturated;
-u64 nh_members_of(const struct mm_struct *mm);
+u64 nh_members_of(u64 members, const struct mm_struct *mm);
+bool nh_may_follow(const struct nh_subscriber *sub, u64 members);
+bool nh_may_be_inside(const struct nh_task *task);
 void nh_violation(struct nh_subscriber *sub, const struct mmu_notifier_range *range,
 		  enum nh_broken broken);
 void nh_violations_of(u64 members, const struct nh_task *task, const struct nh_group *group,

@@ -170,6 +170,79 @@ static void churn(unsigned long times)
 	close(older);
 }
 
+#define CROWD 96
+#define REFUSED 8
+
+static unsigned char *other_page;
+
+static void *discard_other(void *unused)
+{
+	while (churns) {
+		must(!madvise(other_page, 4096, MADV_DONTNEED), "madvise");
+		usleep(10000);
+	}
+	return unused;
+}
+
+/*
+ * A start that is refused takes long to be complained of, before the next subscriber
+ * has its own. Meanwhile so many threads that some share its bucket begin others.
+ */
+static void refused_in_a_crowd(void)
+{
+	int last = subscribe(NH_SUB_END, NH_ACCEPT);
+	int refuser = subscribe(0, NH_EAGAIN_ALWAYS);
+	pthread_t threads[CROWD + REFUSED];
+	unsigned int i;
+
+	other_page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(other_page != MAP_FAILED, "mmap");
+	for (i = 0; i < CROWD + REFUSED; i++)
+		must(!pthread_create(&threads[i], NULL, i < CROWD ? discard_other : discard, NULL),
+		     "thread");
+	while (i-- > CROWD)
+		pthread_join(threads[i], NULL);
+	churns = false;
+	do
+		pthread_join(threads[i], NULL);
+	while (i-- > 0);
+	printf("refused=%llu\n", stats(refuser).refused);
+	close(refuser);
+	close(last);
+}
+
+static unsigned long rushes;
+
+static void *come_and_go(void *unused)
+{
+	unsigned long times = rushes;
+
+	while (times--)
+		close(subscribe(0, NH_ACCEPT));
+	return unused;
+}
+
+/* Two are on their way in at once, behind one that stays, while another thread has them called. */
+static void rush(unsigned long times)
+{
+	int last = subscribe(NH_SUB_END, NH_ACCEPT);
+	pthread_t threads[4], discards[2];
+	unsigned int i;
+
+	rushes = times;
+	for (i = 0; i < 2; i++)
+		must(!pthread_create(&discards[i], NULL, discard_on, NULL), "thread");
+	for (i = 0; i < 4; i++)
+		must(!pthread_create(&threads[i], NULL, come_and_go, NULL), "thread");
+	for (i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	churns = false;
+	for (i = 0; i < 2; i++)
+		pthread_join(discards[i], NULL);
+	printf("own=%llu\n", stats(last).own);
+	close(last);
+}
+
 static void read_begin(unsigned long times)
 {
 	int fd = subscribe(NH_SUB_INTERVAL, NH_ACCEPT);
@@ -246,6 +319,10 @@ int main(int argc, char **argv)
 		leave(name[0] == 'p');
 	else if (!strcmp(name, "churn"))
 		churn(number);
+	else if (!strcmp(name, "refused-in-a-crowd"))
+		refused_in_a_crowd();
+	else if (!strcmp(name, "rush"))
+		rush(number);
 	else if (!strcmp(name, "read-begin"))
 		read_begin(number);
 	else if (!strcmp(name, "stuck"))

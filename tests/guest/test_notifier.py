@@ -165,6 +165,26 @@ def test_who_is_called_while_it_leaves_breaks_no_pairing(notifier: Notifier):
     assert (counters["violations"], counters["saturated"]) == (0, 0)
 
 
+def test_others_leave_a_task_its_place_until_all_have_had_their_start(notifier: Notifier):
+    """What one subscriber without an end had is nothing to wait for, but it is not over: the next one comes."""
+    said = notifier.run("refused-in-a-crowd")
+    log, counters = notifier.log(), notifier.counters()
+
+    assert said["refused"] == 16
+    assert broken(log) == {}
+    assert (counters["violations"], counters["saturated"]) == (0, 0)
+
+
+def test_who_come_at_once_may_be_called_in_either_order(notifier: Notifier):
+    """The one that is first on the list can be the last to hear that it is registered."""
+    said = notifier.run("rush", "100")
+    log, counters = notifier.log(), notifier.counters()
+
+    assert said["own"] > 0
+    assert broken(log) == {}
+    assert (counters["violations"], counters["saturated"]) == (0, 0)
+
+
 def test_an_interval_is_invalidated_before_the_list(notifier: Notifier):
     """One record for each range, before that of the list's subscriber; mmu_interval_read_begin() returns."""
     said = notifier.run("read-begin", "10")
