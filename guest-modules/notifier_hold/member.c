@@ -35,7 +35,7 @@ static bool pairing = true;
 module_param(pairing, bool, 0644);
 MODULE_PARM_DESC(pairing, "check pairing while it runs, for subscribers to come, default 1");
 
-/* Which of them are of an mm?  With a bucket's lock, which nh_pairing_left() takes before it ends. */
+/* Which of them are of an mm?  With a bucket's lock: nh_pairing_left() takes each of them. */
 u64 nh_members_of(u64 members, const struct mm_struct *mm)
 {
 	u64 found = 0;
