@@ -133,7 +133,9 @@ class _Seen:
     bare_direct: Tally = field(default_factory=Tally)
     bare_failed: Tally = field(default_factory=Tally)
     bare_huge: Tally = field(default_factory=Tally)
-    huge: Tally = field(default_factory=Tally)
+    # Those of bare_huge that the MAYFAIL range followed which they prepared; those that nothing followed yet.
+    followed: int = 0
+    splits: dict[tuple[int, int, int], Event] = field(default_factory=dict)
     half: Tally = field(default_factory=Tally)
     wrong: defaultdict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
     denied: Tally = field(default_factory=Tally)
@@ -154,8 +156,10 @@ class _Seen:
         told = starts | chunk.of(Kind.INVALIDATE)
         below = told & (observed & chunk.unmap_one & reclaims | ~observed & direct & (~huge | mayfail))
         self.must_be_marked += int(below.sum())
-        self.huge.add(chunk, below & mayfail & huge)
         self.bare_huge.add(chunk, below & ~mayfail & huge)
+        if self.splits or (below & ~mayfail & huge).any():
+            for entry in chunk.take(below):
+                self._follow(entry)
         bare = below & ~mayfail
         self.bare.add(chunk, bare)
         self.bare_direct.add(chunk, bare & direct)
@@ -172,6 +176,15 @@ class _Seen:
         for number in set(result[failed].tolist()):
             self._answer(chunk, failed & (result == number), number)
 
+    def _follow(self, entry: Event) -> None:
+        """The next range of a task after that of a split lies within it, and is smaller where the VMA is."""
+        who = entry.task, entry.pid, entry.subscriber
+        split = self.splits.pop(who, None)
+        if not entry.mayfail and entry.end - entry.start == _HUGE_BYTES:
+            self.splits[who] = entry
+        elif entry.mayfail and split and split.start <= entry.start and entry.end <= split.end:
+            self.followed += 1
+
     def _answer(self, chunk: Chunk, answers: Mask, number: int) -> None:
         again = number == -errno.EAGAIN
         tolerated = answers & chunk.mayfail & again
@@ -183,7 +196,7 @@ class _Seen:
 
 
 def _unmarked(recording: Recording, seen: _Seen, warns: Sequence[Report]) -> Iterator[Finding]:
-    splits = seen.bare_huge.count if seen.bare_huge.count <= seen.huge.count else 0
+    splits = seen.bare_huge.count if seen.bare_huge.count <= seen.followed else 0
     if not seen.bare.first or seen.bare.count == splits:
         return
     failed = seen.bare_failed.first

@@ -217,9 +217,13 @@ def test_gate_lets_a_huge_page_be_split_before_it_is_unmapped() -> None:
     log = Log()
     log.pair(**huge | {"flags": BLOCKABLE})
     log.pair(**huge)
+    # Of another one no more than a half is mapped.
+    log.pair(**huge | {"flags": BLOCKABLE})
+    log.pair(**huge | {"start": 0x300000})
     assert summaries(mayfail_gate.judge(recording(log))) == []
 
     log.pair(**huge | {"flags": BLOCKABLE})
+    log.pair(**huge | {"start": 0x400000, "end": 0x500000})
     assert len(summaries(mayfail_gate.judge(recording(log)))) == 1
 
 
