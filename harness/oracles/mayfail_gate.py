@@ -22,10 +22,11 @@ no reclaim at all is taken not to be: a scenario in which others call it, memory
 failure for one, needs a kernel with CONFIG_KPROBES.
 
 Huge pages are different. Direct reclaim may split one before it unmaps its
-pages: through try_to_migrate_one(), which is not MAYFAIL, so that without
-probes nothing is known of a range of that size. And v6.1 splits a huge page's
-mapping within try_to_unmap_one() (split_huge_pmd_address() in mm/rmap.c), in a
-range of its own that is not MAYFAIL, before it begins the one that is.
+pages: through try_to_migrate_one(), which is not MAYFAIL, for as much as the
+VMA has of it, so that without probes nothing is known of a range of more than
+one page. And v6.1 splits a huge page's mapping within try_to_unmap_one()
+(split_huge_pmd_address() in mm/rmap.c), in a range of its own that is not
+MAYFAIL, before it begins the one that is.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ _COMPLAINT = re.compile(
 _WARNS_A_COMPLAINT = 2
 # Those that refuse, or may, what does not say MAYFAIL.
 _RUDE = (0, Policy.EAGAIN_RECLAIM, Policy.EAGAIN_ALWAYS, Policy.ERRNO)
+_PAGE_BYTES = 4096
 _HUGE_BYTES = 2 << 20  # a PMD of x86_64
 # Not by function: which one it is depends on what the compiler inlined, and on how a patch is written.
 _FILE = "mm/mmu_notifier.c"
@@ -151,10 +153,11 @@ class _Seen:
 
         starts, mayfail, direct, observed = chunk.of(Kind.START), chunk.mayfail, chunk.strict_direct, chunk.observed
         result = chunk["result"]
-        huge = chunk["end"] - chunk["start"] == _HUGE_BYTES
+        size = chunk["end"] - chunk["start"]
+        huge, single = size == _HUGE_BYTES, size == _PAGE_BYTES
         reclaims = (chunk["pf_flags"] & PF_MEMALLOC).astype(bool)
         told = starts | chunk.of(Kind.INVALIDATE)
-        below = told & (observed & chunk.unmap_one & reclaims | ~observed & direct & (~huge | mayfail))
+        below = told & (observed & chunk.unmap_one & reclaims | ~observed & direct & (single | mayfail))
         self.must_be_marked += int(below.sum())
         self.bare_huge.add(chunk, below & ~mayfail & huge)
         if self.splits or (below & ~mayfail & huge).any():
