@@ -221,7 +221,8 @@ class _Drive:
 
     def mind_the_host(self) -> None:
         """A guest that the host did not let run has not hung, whatever its watchdogs say: GuestLost."""
-        if self.ended not in (Ended.NO_PROGRESS, Ended.SILENT, Ended.SPINNING):
+        late = self.ended is Ended.COMPLETE and self._listener.hangs
+        if self.ended not in (Ended.NO_PROGRESS, Ended.SILENT, Ended.SPINNING) and not late:
             return
         if stopped := self._machine.stopped_by_qemu():
             raise GuestLost(f"{self.detail}; {stopped}", "free space on the host's disk, and run it again")
@@ -229,7 +230,7 @@ class _Drive:
             return
         if "deadlock: " in self._postmortem:  # A circle of waiters is proof, however slow the host.
             return
-        reason = starved(self._share, share(self._machine.pid))
+        reason = starved(self._share, share(self._machine.pid)) or self._machine.pauses.told()
         if reason:
             raise GuestLost(f"{self.detail}; {reason}", "run fewer guests at once: --jobs 1")
 

@@ -23,7 +23,7 @@ from harness.guest.monitor import Event, Monitor
 from harness.host import process
 from harness.host.accelerator import usual_slowdown
 from harness.host.clock import Deadline, scaled
-from harness.host.starvation import Share, share, starved
+from harness.host.starvation import Share, share, starved, watched
 from harness.model.errors import GuestLost, LaunchError, MachineError
 from harness.model.shape import MachineShape
 
@@ -162,9 +162,11 @@ def started(
                 machine.guest_ended(str(event.data.get("reason", "no reason")))
             on_event(event)
 
+        pauses = stack.enter_context(watched(child.pid))
         monitor = Monitor(channels.monitor.ours, hear)
         stack.callback(monitor.close)
-        machine = Machine(child, argv, channels, stderr, console, agent, monitor, scaled(SSH_LIMIT_S, parts.scale))
+        limit_s = scaled(SSH_LIMIT_S, parts.scale)
+        machine = Machine(child, argv, channels, stderr, console, agent, monitor, pauses, limit_s)
         machine.taped = tape is not None
         stack.callback(machine.hang_up)
         # Before the guest opens its ports: an event between our first command and
@@ -226,7 +228,7 @@ def _await_hello(machine: Machine, news: threading.Event, deadline: Deadline) ->
             machine.console.settle(_LAST_LOOK_S)
             raise _failed("panic", machine, f"the kernel panicked at boot: {machine.console.panic}", deadline)
         if deadline.expired:
-            host = starved(Share(), share(machine.pid))
+            host = starved(Share(), share(machine.pid)) or machine.pauses.told()
             if host:
                 raise GuestLost(f"the kernel did not reach PID 1 after {deadline}, but {host}")
             oops = f"; the log has {machine.console.oops}" if machine.console.oops else ""

@@ -19,7 +19,7 @@ from harness.guest.channels import Channels
 from harness.guest.console import Console, Terminal, clean
 from harness.guest.monitor import Monitor
 from harness.host.clock import Deadline
-from harness.host.starvation import share
+from harness.host.starvation import Pauses, share
 from harness.model.errors import GuestLost, MachineError
 
 if TYPE_CHECKING:
@@ -99,12 +99,15 @@ class Machine:
         console: Console,
         agent: Agent,
         monitor: Monitor,
+        pauses: Pauses,
         ssh_limit_s: float,
     ) -> None:
         self.argv = argv
         self.console = console
         self.agent = agent
         self.monitor = monitor
+        # For how long QEMU or the harness did not run since the machine began.
+        self.pauses = pauses
         self._ssh_limit_s = ssh_limit_s
         self._shell: Shell | None = None
         # Seconds until it answered, and whether it booted for that or was cloned.

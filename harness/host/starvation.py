@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,8 @@ from pathlib import Path
 _SHARE = 0.2
 # Less waiting than this explains no hang.
 _LEAST_S = 2.0
+# How often a process is looked at for being stopped, in seconds.
+_TICK_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,7 @@ def share(pid: int) -> Share:
             on_cpu, on_queue, _ = (task / "schedstat").read_text(encoding="ascii").split()
             ran += int(on_cpu)
             waited += int(on_queue)
-        with contextlib.suppress(OSError, IndexError):
-            stopped = stopped or (task / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] in "Tt"
+        stopped = stopped or _stopped(task)
     return Share(ran / 1e9, waited / 1e9, stopped)
 
 
@@ -54,6 +57,59 @@ def starved(before: Share, after: Share) -> str:
         f"the host gave QEMU {got:.0f} % of the CPU time that it wanted (limit {_SHARE:.0%}): "
         f"{ran_s:.1f} s on a CPU, {waited_s:.1f} s waiting for one"
     )
+
+
+@dataclass
+class Pauses:
+    """For how long a process, and whoever watches it, were stopped; in seconds."""
+
+    process_s: float = 0.0
+    watcher_s: float = 0.0
+
+    def told(self) -> str:
+        """That it was too long to blame anybody for what was not done in time; empty when it was not."""
+        reasons = [
+            f"QEMU was stopped for {self.process_s:.1f} s (SIGSTOP)" if self.process_s > _LEAST_S else "",
+            f"the harness itself did not run for {self.watcher_s:.1f} s (Ctrl-Z, or all of the host stood still)"
+            if self.watcher_s > _LEAST_S
+            else "",
+        ]
+        return "; ".join(filter(None, reasons))
+
+
+@contextlib.contextmanager
+def watched(pid: int) -> Iterator[Pauses]:
+    """What goes on while nobody looks: a process that was stopped and runs again shows no trace of it.
+
+    A look that comes late tells of ourselves. Nothing is counted but what has ended or was seen.
+    """
+    pauses, over = Pauses(), threading.Event()
+
+    def watch() -> None:
+        last_s = time.monotonic()
+        while not over.wait(_TICK_S):
+            now_s = time.monotonic()
+            if now_s - last_s > _LEAST_S:
+                pauses.watcher_s += now_s - last_s
+            elif _stopped(Path(f"/proc/{pid}")):
+                pauses.process_s += now_s - last_s
+            last_s = now_s
+
+    thread = threading.Thread(target=watch, name="pauses", daemon=True)
+    thread.start()
+    try:
+        yield pauses
+    finally:
+        over.set()
+        thread.join()
+
+
+def _stopped(task: Path) -> bool:
+    """Whether a process or a thread is stopped, by a signal or by a debugger."""
+    try:
+        return (task / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] in "Tt"
+    except (OSError, IndexError):
+        return False
 
 
 def _tasks(pid: int) -> Iterator[Path]:

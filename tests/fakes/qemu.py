@@ -4,7 +4,7 @@
 refuses   complains and exits 1            panics    prints a panic and exits 0
 resets    exits 0 without a word           silent    does nothing for ever
 answers   a guest that answers PING        murdered  HELLO, then SIGKILL to itself
-hostile   sends what is no frame
+hostile   sends what is no frame         stalls    answers PID 1's part and QMP; no program in it does
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from pathlib import Path
 
 HEAD = struct.Struct("<IIII")
 MAGIC = 0x4E484147
+READ = 4
+# The log of events that a file is taken for: as harness/model/event.py has its header.
+NO_EVENTS = struct.pack("<IIIIQQQ", 0x474C484E, 3, 112, 0, 0, 0, 0)
 
 
 def channel(name: str) -> socket.socket:
@@ -40,6 +43,16 @@ def greet(monitor: socket.socket) -> None:
     monitor.sendall(json.dumps({"return": {}, "id": request.get("id")}).encode() + b"\r\n")
 
 
+def obey(monitor: socket.socket) -> None:
+    """Answer QMP commands, which come one at a time and without newlines, until "quit"."""
+    while said := monitor.recv(4096):
+        request = json.loads(said)
+        if request["execute"] == "quit":
+            return
+        answer = {"return": {"status": "running"}, "id": request.get("id")}
+        monitor.sendall(json.dumps(answer).encode() + b"\r\n")
+
+
 def frame(number: int, kind: int, payload: bytes) -> bytes:
     return HEAD.pack(MAGIC, number, kind, len(payload)) + payload
 
@@ -49,8 +62,10 @@ def answer(agent: socket.socket) -> None:
     agent.sendall(frame(0, 16, b"abi=2\nrelease=6.6.6\nmodules=ok\nswap=ok\n") + frame(0, 22, struct.pack("<Q", 5)))
     with agent.makefile("rb") as stream:
         while head := stream.read(HEAD.size):
-            _, number, _, size = HEAD.unpack(head)
+            _, number, kind, size = HEAD.unpack(head)
             stream.read(size)
+            if kind == READ:
+                agent.sendall(frame(number, 20, NO_EVENTS))
             agent.sendall(frame(number, 21, struct.pack("<i", 0)))
 
 
@@ -61,8 +76,9 @@ def main() -> None:
         sys.exit(1)
     console, agent, monitor = channel("console"), channel("agent"), channel("monitor")
     greet(monitor)
-    # The next command is "quit".
-    threading.Thread(target=lambda: (monitor.recv(1), os._exit(0)), daemon=True).start()
+    # In most parts the next command is "quit".
+    wait = obey if part == "stalls" else lambda channel: channel.recv(1)
+    threading.Thread(target=lambda: (wait(monitor), os._exit(0)), daemon=True).start()
     match part:
         case "panics":
             console.sendall(
@@ -76,7 +92,7 @@ def main() -> None:
         case "hostile":
             agent.sendall(b"A" * 64)
             signal.pause()
-        case "answers":
+        case "answers" | "stalls":
             answer(agent)
         case "murdered":
             agent.sendall(frame(0, 16, b"abi=2\nrelease=6.6.6\n"))

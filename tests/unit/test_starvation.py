@@ -5,9 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
+import pytest
+
+from harness.host import starvation
 from harness.host.clock import Deadline
-from harness.host.starvation import Share, share, starved
+from harness.host.starvation import Share, share, starved, watched
 
 
 def test_a_process_that_waits_for_something_else_is_not_starved():
@@ -53,3 +57,39 @@ def test_the_kernel_counts_what_a_process_got():
 
 def test_a_process_that_is_gone_has_no_share():
     assert share(1 << 22) == Share()
+
+
+def test_a_process_that_was_stopped_and_runs_again_is_remembered(monkeypatch: pytest.MonkeyPatch):
+    """Afterwards /proc shows nothing of it."""
+    monkeypatch.setattr(starvation, "_LEAST_S", 0.5)
+    child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        with watched(child.pid) as pauses:
+            os.kill(child.pid, signal.SIGSTOP)
+            deadline = Deadline(30)
+            while "QEMU" not in pauses.told() and not deadline.expired:
+                pass
+            os.kill(child.pid, signal.SIGCONT)
+        assert "QEMU was stopped for" in pauses.told()
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_harness_that_was_stopped_and_runs_again_knows_it():
+    """A watcher of itself, in a process that is stopped and woken."""
+    text = (
+        "import os, sys; from harness.host import starvation as s; s._LEAST_S = 0.5\n"
+        "with s.watched(os.getpid()) as pauses:\n"
+        "    print('ready', flush=True)\n"
+        "    while not pauses.told() and os.getppid() != 1: s.time.sleep(0.01)\n"
+        "print(pauses.told())\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    os.kill(child.pid, signal.SIGSTOP)
+    time.sleep(1)
+    os.kill(child.pid, signal.SIGCONT)
+
+    assert "the harness itself did not run for" in child.communicate(timeout=60)[0]

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whose fault it is that a scenario does not end: a real machine around a guest of which only PID 1 answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import catalogue
+from harness.drive import Listener, drive
+from harness.guest.boot import Parts, boot
+from harness.guest.image import GuestImage
+from harness.guest.machine import Machine
+from harness.host import starvation
+from harness.model.errors import GuestLost
+from harness.model.recording import Ended, Recording
+from tests.fakes import qemu as fake
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    program = tmp_path / "stalls"
+    program.write_text(f"#!{sys.executable}\n{Path(fake.__file__).read_text('utf-8')}", "utf-8")
+    program.chmod(0o755)
+    image = GuestImage(tmp_path / "i.cpio", Path("/bin/false"), "key", 0.0)
+    parts = Parts(image, tmp_path / "vmlinux", slowdown=1.0, program=str(program))
+    with boot(parts, run_dir=tmp_path / "run") as machine:
+        yield machine
+
+
+@pytest.fixture
+def driven(machine: Machine, tmp_path: Path) -> Callable[[], Recording]:
+    """Drives a scenario whose first step never answers."""
+    (scenario,) = catalogue.choose(["memcg-eagain"])
+    return lambda: drive(scenario, machine, Listener(), 2.0, tmp_path / "events.bin")
+
+
+def test_a_step_that_never_answers_is_the_guest_s_fault(driven: Callable[[], Recording]) -> None:
+    recording = driven()
+
+    assert recording.ended is Ended.NO_PROGRESS
+
+
+def test_a_guest_that_was_stopped_for_a_while_has_no_fault(
+    machine: Machine, driven: Callable[[], Recording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs again when its time is over, and nothing in /proc tells of it any more."""
+    monkeypatch.setattr(starvation, "_LEAST_S", 0.5)
+
+    def pause() -> None:
+        os.kill(machine.pid, signal.SIGSTOP)
+        time.sleep(1.2)
+        os.kill(machine.pid, signal.SIGCONT)
+
+    thread = threading.Thread(target=pause)
+    thread.start()
+    with pytest.raises(GuestLost, match=r"QEMU was stopped for|the harness itself did not run for"):
+        driven()
+    thread.join()
