@@ -92,8 +92,11 @@ def main() -> None:
         case "hostile":
             agent.sendall(b"A" * 64)
             signal.pause()
-        case "answers" | "stalls":
+        case "answers":
             answer(agent)
+        case "stalls":
+            answer(agent)
+            signal.pause()
         case "murdered":
             agent.sendall(frame(0, 16, b"abi=2\nrelease=6.6.6\n"))
             # The harness says something once it took HELLO.

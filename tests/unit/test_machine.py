@@ -96,6 +96,16 @@ def test_qemu_that_is_killed_has_no_kernel_to_blame(start):
     assert state.exit_status == -9
 
 
+def test_silence_behind_a_channel_that_broke_is_no_sign_of_the_guest(start):
+    """Nobody would hear its heartbeat; QEMU is there, and nothing else is known."""
+    with start("stalls") as machine:
+        assert machine.state(silence_s=0).condition is Condition.SILENT
+
+        machine.agent.close()
+
+        assert machine.state(silence_s=0).condition is Condition.RUNNING
+
+
 @pytest.mark.parametrize("limit_s", [5, 30, 60, 600, 6000])
 def test_the_kernel_tells_of_a_hang_before_the_harness_gives_up(limit_s):
     dogs = Watchdogs.within(limit_s)
