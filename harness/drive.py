@@ -22,7 +22,7 @@ from harness.host.starvation import share, starved
 from harness.kernel import modules, selftests
 from harness.kernel.build import KernelBuild
 from harness.model import event, ktap
-from harness.model.errors import CannotTest, GuestLost, MachineError
+from harness.model.errors import CannotTest, GuestLost, HarnessError, MachineError
 from harness.model.recording import Answer, Ended, Recording
 from harness.model.scenario import Scenario
 from harness.planning import Command, module, plan
@@ -125,6 +125,7 @@ def drive(
         if drive.ended is Ended.SILENT:
             drive.look()
     drive.mind_the_host()
+    _mind_the_log(machine)
     if drive.ended in (Ended.SILENT, Ended.SPINNING):
         drive.interrupt()
     return drive.recording()
@@ -347,6 +348,15 @@ class _Drive:
         """
         with contextlib.suppress(TimeoutError):
             self._machine.console.wait_for(f"end:{self._scenario.name}", Deadline(self._grace_s))
+
+
+def _mind_the_log(machine: Machine) -> None:
+    """A console that we could not keep is no evidence of anything. Raises what kept us from it."""
+    failure = machine.console.failure
+    if isinstance(failure, HarnessError):
+        raise failure
+    if failure is not None:
+        raise MachineError(f"{machine.console.log}: not whole: {failure!r}") from failure
 
 
 def _why(machine: Machine, lost: GuestLost) -> tuple[Ended, str]:

@@ -19,7 +19,7 @@ from harness.guest.boot import Parts, boot
 from harness.guest.image import GuestImage
 from harness.guest.machine import Machine
 from harness.host import starvation
-from harness.model.errors import GuestLost
+from harness.model.errors import GuestLost, OutOfSpace
 from harness.model.recording import Ended, Recording
 from tests.fakes import qemu as fake
 
@@ -64,3 +64,15 @@ def test_a_guest_that_was_stopped_for_a_while_has_no_fault(
     with pytest.raises(GuestLost, match=r"QEMU was stopped for|the harness itself did not run for"):
         driven()
     thread.join()
+
+
+def test_a_console_that_could_not_be_kept_is_no_clean_log_and_no_fault_of_the_guest(
+    machine: Machine, driven: Callable[[], Recording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was full for a while: what is missing from console.log was not silence."""
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        monkeypatch.setattr(machine.console, "_file", full)
+        machine.console._take(b"WARNING: nobody will read this\n")
+
+    with pytest.raises(OutOfSpace, match=r"console\.log: no space left"):
+        driven()
