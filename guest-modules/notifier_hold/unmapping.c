@@ -5,7 +5,8 @@
  * What is looked at is the page table, on the way into try_to_unmap_one(), in the
  * callbacks below it, and on the way out.  Its caller holds a lock of the reverse
  * mapping, which keeps page tables where they are, and the folio's lock, without
- * which nobody else makes a swap entry of what maps it: a zap leaves nothing there.
+ * which nobody else makes a swap entry of what maps it: a zap leaves nothing there,
+ * and what is mapped and unmapped after a zap has a swap entry of its own.
  * So of an anonymous page it is certain, and of others nothing is said.
  */
 #include "notifier_hold.h"
@@ -14,6 +15,8 @@
 #include <linux/pgtable.h>
 #include <linux/ptrace.h>
 #include <linux/rcupdate.h>
+#include <linux/swap.h>
+#include <linux/swapops.h>
 
 enum nh_entry {
 	NH_ENTRY_OTHER,
@@ -24,6 +27,19 @@ enum nh_entry {
 static enum nh_entry nh_entry_of(const struct nh_unmapping *unmapping, struct page *page)
 {
 	return page_folio(page) == unmapping->folio ? NH_ENTRY_MAPPED : NH_ENTRY_OTHER;
+}
+
+/* Of a large folio the head has the first of its swap entries, which follow each other. */
+static enum nh_entry nh_entry_of_swap(const struct nh_unmapping *unmapping, swp_entry_t entry)
+{
+	struct folio *folio = unmapping->folio;
+
+	if (is_hwpoison_entry(entry))
+		return NH_ENTRY_SWAPPED;
+	if (folio_test_swapcache(folio) &&
+	    entry.val - page_private(&folio->page) < folio_size(folio) >> PAGE_SHIFT)
+		return NH_ENTRY_SWAPPED;
+	return NH_ENTRY_OTHER;
 }
 
 /* Without a lock: what is read of each level is used, whatever becomes of it. */
@@ -55,7 +71,7 @@ static enum nh_entry nh_look(const struct nh_unmapping *unmapping)
 	if (pte_none(pte))
 		return NH_ENTRY_OTHER;
 	if (!pte_present(pte))
-		return NH_ENTRY_SWAPPED;
+		return nh_entry_of_swap(unmapping, pte_to_swp_entry(pte));
 	return pfn_valid(pte_pfn(pte)) ? nh_entry_of(unmapping, pte_page(pte)) : NH_ENTRY_OTHER;
 }
 

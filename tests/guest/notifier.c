@@ -211,6 +211,38 @@ static void refused_in_a_crowd(void)
 	close(last);
 }
 
+static void *page_out(void *unused)
+{
+	must(!madvise(buffer, 4096, MADV_PAGEOUT), "madvise");
+	return unused;
+}
+
+/* While reclaim of a page waits for an interval, before the list: another page in its place is swapped out. */
+static void replaced(void)
+{
+	int list = subscribe(NH_SUB_END, NH_ACCEPT);
+	int waits = subscribe(NH_SUB_INTERVAL, NH_WAIT_FENCE);
+	struct nh_set_policy accept = { .policy = NH_ACCEPT };
+	uint32_t done = 0;
+	pthread_t thread;
+
+	memset(buffer, 1, BYTES);
+	must_ioctl(waits, NH_SET_FENCE, &done, "fence");
+	must(!pthread_create(&thread, NULL, page_out, NULL), "thread");
+	while (!stats(waits).waits)
+		usleep(1000);
+	must_ioctl(waits, NH_SET_POLICY, &accept, "policy");
+	must(!madvise(buffer, 4096, MADV_DONTNEED), "madvise");
+	memset(buffer, 2, 4096);
+	page_out(NULL);
+	done = 1;
+	must_ioctl(waits, NH_SET_FENCE, &done, "fence");
+	pthread_join(thread, NULL);
+	printf("own=%llu\nmayfail=%llu\n", stats(list).own, stats(list).mayfail);
+	close(waits);
+	close(list);
+}
+
 static unsigned long rushes;
 
 static void *come_and_go(void *unused)
@@ -321,6 +353,8 @@ int main(int argc, char **argv)
 		churn(number);
 	else if (!strcmp(name, "refused-in-a-crowd"))
 		refused_in_a_crowd();
+	else if (!strcmp(name, "replaced"))
+		replaced();
 	else if (!strcmp(name, "rush"))
 		rush(number);
 	else if (!strcmp(name, "read-begin"))

@@ -185,6 +185,16 @@ def test_who_come_at_once_may_be_called_in_either_order(notifier: Notifier):
     assert (counters["violations"], counters["saturated"]) == (0, 0)
 
 
+def test_a_swap_entry_of_another_page_is_none_of_the_page_that_is_unmapped(notifier: Notifier):
+    """Zapped, touched, and swapped out before the start: what probes find there was unmapped in a range of its own."""
+    said = notifier.run("replaced")
+    log, counters = notifier.log(), notifier.counters()
+
+    assert said == {"own": 3, "mayfail": 2}
+    assert broken(log) == {}
+    assert counters["violations"] == 0
+
+
 def test_an_interval_is_invalidated_before_the_list(notifier: Notifier):
     """One record for each range, before that of the list's subscriber; mmu_interval_read_begin() returns."""
     said = notifier.run("read-begin", "10")
