@@ -33,9 +33,10 @@ class _Interval:
 
 @dataclass(slots=True)
 class _Task:
-    """The last of its events, and which intervals were told of that event's range."""
+    """The last of its events, which intervals were told of that event's range, and the event before that range."""
 
     last: Event
+    before: int
     told: set[int] = field(default_factory=set)
 
 
@@ -60,17 +61,20 @@ def untold(log: EventLog) -> dict[int, list[Event]]:
         key = (entry.task, entry.pid)
         task = tasks.get(key)
         same = task is not None and (task.last.range, task.last.mm) == (entry.range, entry.mm)
-        told = task.told if task is not None and same and task.last.kind != Kind.END else set()
+        within = task is not None and same and task.last.kind != Kind.END
+        told = task.told if task is not None and within else set()
+        before = 0 if task is None else task.before if within else task.last.seq
         if entry.kind == Kind.INVALIDATE:
             if (mine := intervals.get(entry.subscriber)) is not None:
                 mine.since = min(mine.since, entry.seq)
             told.add(entry.subscriber)
         elif entry.kind == Kind.START and not (task is not None and same and task.last.kind == Kind.START):
             for number, mine in intervals.items():
-                # What a task that is new here was in the middle of may be older than the interval.
-                if mine.wants(entry) and number not in told and (task is not None or entry.task == mine.inserted.task):
+                # What a task was in the middle of, with its intervals told already, may be older than this one.
+                newer = before > mine.since or entry.task == mine.inserted.task
+                if mine.wants(entry) and number not in told and newer:
                     missed[number].append(entry)
-        tasks[key] = _Task(entry, told)
+        tasks[key] = _Task(entry, before, told)
     return missed
 
 

@@ -38,7 +38,7 @@ from harness.oracles import (
     references,
 )
 from harness.oracles._intervals import untold
-from tests.unit.recordings import BANNER, MUNMAP, RANGE, TASK, Log, complaint, recording, scenario
+from tests.unit.recordings import BANNER, MM, MUNMAP, RANGE, TASK, Log, complaint, recording, scenario
 
 EAGAIN = -errno.EAGAIN
 EBUSY = -errno.EBUSY
@@ -490,8 +490,10 @@ def test_pairing_asks_for_the_invalidate_of_an_interval() -> None:
 def test_pairing_asks_for_an_intervals_first_invalidate_when_nothing_came_before() -> None:
     """Another task may have been in the middle of its first range."""
     log = Log()
+    log.pair(task=TASK + 64, mm=MM + 64)
     log.add(Kind.REGISTER, subscriber=2, flags=SUB_INTERVAL)
-    log.pair(task=TASK + 64)
+    for task in (TASK + 64, TASK + 128):
+        log.pair(task=task)
     assert untold(recording(log).events) == {}
 
     missing = log.start()
