@@ -155,18 +155,20 @@ static void *discard_on(void *unused)
 static void churn(unsigned long times)
 {
 	int older = subscribe(NH_SUB_END, NH_ACCEPT);
+	unsigned long long own = 0;
 	pthread_t discards;
 
 	must(!pthread_create(&discards, NULL, discard_on, NULL), "thread");
 	while (times--) {
 		int newer = subscribe(NH_SUB_END, NH_ACCEPT);
 
+		own += stats(older).own;
 		close(older);
 		older = newer;
 	}
 	churns = false;
 	pthread_join(discards, NULL);
-	printf("own=%llu\n", stats(older).own);
+	printf("own=%llu\n", own + stats(older).own);
 	close(older);
 }
 
