@@ -124,6 +124,9 @@ def drive(
         drive.ended, drive.detail = _why(machine, lost)
         if drive.ended is Ended.SILENT:
             drive.look()
+    except OSError as refused:
+        # A file of the module's or of the kernel's that every guest of ours has.
+        raise GuestLost(f"the guest refused what the harness asked of it: {refused}") from refused
     drive.mind_the_host()
     _mind_the_log(machine)
     if drive.ended in (Ended.SILENT, Ended.SPINNING):
@@ -307,9 +310,7 @@ class _Drive:
     def _killed(self, driver: GuestProcess, command: Command) -> Mapping[str, Any]:
         """The reply of a driver that ended: the kernel kills the task that an oops happens to, and says so before."""
         status = driver.wait(self._grace_s)
-        self._machine.agent.write_file("/dev/kmsg", f"<5>{_DRIVER_ENDED}\n", self._grace_s)
-        with contextlib.suppress(TimeoutError):
-            self._machine.console.wait_for(_DRIVER_ENDED, Deadline(self._grace_s))
+        self._hear_the_end()
         if status < _SIGNALLED or not self._listener.reports:
             raise GuestLost(f"the guest driver ended at {command.text!r}: {driver.stderr[-200:]!r}")
         error = f"the guest driver was killed by signal {status - _SIGNALLED}, after a report of the kernel"
@@ -342,12 +343,13 @@ class _Drive:
         self.detail += "; the blocked tasks are at the end of the console"
 
     def _hear_the_end(self) -> None:
-        """Wait for the mark at the end to come back on the console: what was printed before it is there, too.
+        """Wait for a line behind all that the kernel said until the driver was gone; its exit can be worth a report.
 
-        That it did not come is for the clean-log oracle to tell.
+        That the marks of the scenario did not come is for the clean-log oracle to tell.
         """
+        self._machine.agent.write_file("/dev/kmsg", f"<5>{_DRIVER_ENDED}\n", self._grace_s)
         with contextlib.suppress(TimeoutError):
-            self._machine.console.wait_for(f"end:{self._scenario.name}", Deadline(self._grace_s))
+            self._machine.console.wait_for(_DRIVER_ENDED, Deadline(self._grace_s))
 
 
 def _mind_the_log(machine: Machine) -> None:

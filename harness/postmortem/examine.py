@@ -63,7 +63,7 @@ def examine(machine: Machine, kernel: KernelBuild, cache: Path, folder: Path) ->
         trouble = f"post-mortem: {error}\n"
     if len(list(folder.parent.glob(f"*/{DUMP}"))) > _DUMPS_KEPT:
         (folder / DUMP).unlink(missing_ok=True)
-    with (folder / TEXT).open("a", encoding="utf-8") as stream:
+    with contextlib.suppress(OSError), (folder / TEXT).open("a", encoding="utf-8") as stream:
         stream.write(f"{trouble}\nlooked at from outside in {time.monotonic() - began:.2f} s\n")
     return cause(folder)
 

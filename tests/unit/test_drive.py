@@ -76,3 +76,15 @@ def test_a_console_that_could_not_be_kept_is_no_clean_log_and_no_fault_of_the_gu
 
     with pytest.raises(OutOfSpace, match=r"console\.log: no space left"):
         driven()
+
+
+def test_a_file_that_the_guest_lacks_costs_one_scenario_and_not_the_run(
+    machine: Machine, driven: Callable[[], Recording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: str) -> None:
+        raise FileNotFoundError(2, "in the guest: No such file or directory", "/proc/sysrq-trigger")
+
+    monkeypatch.setattr(machine.agent, "keep_file", refuse)
+
+    with pytest.raises(GuestLost, match="in the guest: No such file or directory: '/proc/sysrq-trigger'"):
+        driven()
