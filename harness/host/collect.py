@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 # Folders of the cache, the cheapest to have again first. Old runs cannot be had
@@ -30,11 +30,11 @@ KINDS = (
 FRESH_S = 3600.0
 
 
-def bound(cache: Path, limit_bytes: int, fresh_s: float = FRESH_S) -> tuple[int, int]:
-    """Remove entries until the cache fits; returns the bytes freed and the bytes left."""
-    sizes = {entry: _size(entry) for kind in KINDS for entry in _entries(cache / kind)}
+def bound(cache: Path, limit_bytes: int, fresh_s: float = FRESH_S, kinds: Sequence[str] = KINDS) -> tuple[int, int]:
+    """Remove entries until these kinds of them fit; returns the bytes freed and the bytes left."""
+    sizes = {entry: _size(entry) for kind in kinds for entry in _entries(cache / kind)}
     before = left = sum(sizes.values())
-    for kind in KINDS:
+    for kind in kinds:
         for entry in sorted((e for e in sizes if e.parent.name == kind), key=lambda e: e.lstat().st_mtime):
             if left <= limit_bytes:
                 return before - left, left

@@ -51,3 +51,13 @@ def test_what_is_locked_stays(tmp_path: Path) -> None:
     collect.bound(tmp_path, 0)
 
     assert not tree.exists()
+
+
+def test_one_kind_can_be_bounded_by_itself(tmp_path: Path) -> None:
+    """Snapshots, whenever one is taken: what else is there is for the user to bound."""
+    old, new = entry(tmp_path, "snapshots/old", 9000), entry(tmp_path, "snapshots/new", 8000)
+    run = entry(tmp_path, "runs/run", 90_000)
+
+    collect.bound(tmp_path, MIB + MIB // 2, kinds=("snapshots",))
+
+    assert (old.exists(), new.exists(), run.exists()) == (False, True, True)
