@@ -1,28 +1,98 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""gdb on a guest: QEMU listens on a socket that only this user can reach, and a line to paste names it."""
+"""gdb on a guest: QEMU listens on a socket that only this user can reach, and a line to paste names it.
+
+A repetition can be taken to any of its instructions from within gdb, by
+commands of its own. QEMU's reverse execution is not used: 7.2 loads a snapshot
+of this machine, and then waits for a timer that is not on the tape
+(virtio_serial_load_device() starts one, at the time 1 ns).
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import tempfile
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.guest.machine import Machine
 
+# gdb hands the request over and waits for the answer; what listens at the socket then is another QEMU.
+_COMMANDS = """\
+define goto
+  disconnect
+  shell echo "$arg0" > {folder}/asked; cat {folder}/told
+  target remote {folder}/gdb
+end
+document goto
+goto N: repeat the run up to its instruction N, forwards or back. Breakpoints stay.
+end
+define back
+  disconnect
+  shell echo "-$arg0" > {folder}/asked; cat {folder}/told
+  target remote {folder}/gdb
+end
+document back
+back N: repeat the run up to N instructions before this one. Breakpoints stay.
+end
+"""
+# How long gdb may take from its request to the reading of the answer.
+_ANSWER_LIMIT_S = 5.0
 
-@contextlib.contextmanager
-def attached(machine: Machine, kernel: Path, module: Path | None = None, text: str = "") -> Iterator[str]:
-    """Have QEMU listen until the block ends; the line that starts gdb on it.
 
-    text: where the guest's kernel put the module, as its sysfs says it.
-    """
-    # /tmp rather than $TMPDIR: a socket's path may have 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="harness-gdb-", dir="/tmp") as folder:
-        socket = Path(folder) / "gdb"
-        machine.serve_gdb(socket)
+@dataclass(frozen=True)
+class Desk:
+    """Where gdb and the harness meet: a folder with QEMU's socket, and pipes for what gdb asks of the harness."""
+
+    folder: Path
+
+    def serve(self, machine: Machine) -> None:
+        """Let gdb in, now or again; the guest stops when it comes."""
+        machine.serve_gdb(self.folder / "gdb")
+
+    def line(self, kernel: Path, module: Path | None = None, text: str = "", *, moves: bool = False) -> str:
+        """What to paste.
+
+        text: where the guest's kernel put the module, as its sysfs says it.
+        moves: with `goto` and `back`.
+        """
         words = ["gdb", "-q", "-iex", "set confirm off", str(kernel.resolve())]
         if module is not None and text:
             words += ["-ex", f"add-symbol-file {module.resolve()} {text}"]
-        yield shlex.join([*words, "-ex", f"target remote {socket}"])
+        if moves:
+            words += ["-x", str(self.folder / "moves.gdb")]
+        return shlex.join([*words, "-ex", f"target remote {self.folder / 'gdb'}"])
+
+    def asked(self, machine: Machine) -> str:
+        """Wait for what gdb asks for: "N", or "-N" to go back; empty when the machine ended."""
+        with os.fdopen(os.open(self.folder / "asked", os.O_RDWR | os.O_NONBLOCK), "rb", buffering=0) as pipe:
+            while machine.wait(0.2) is None:
+                if said := pipe.read(64):
+                    return said.decode("ascii", errors="replace").strip()
+        return ""
+
+    def tell(self, answer: str) -> None:
+        """Answer a request; gdb goes on with it. One that gdb no longer waits for is dropped."""
+        deadline = time.monotonic() + _ANSWER_LIMIT_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                pipe = os.open(self.folder / "told", os.O_WRONLY | os.O_NONBLOCK)
+                with os.fdopen(pipe, "w", encoding="ascii", errors="backslashreplace") as stream:
+                    stream.write(answer + "\n")
+                return
+            time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def desk() -> Iterator[Desk]:
+    """One, until the block ends."""
+    # /tmp rather than $TMPDIR: a socket's path may have 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="harness-gdb-", dir="/tmp") as name:
+        folder = Path(name)
+        os.mkfifo(folder / "asked", 0o600)
+        os.mkfifo(folder / "told", 0o600)
+        (folder / "moves.gdb").write_text(_COMMANDS.format(folder=folder), encoding="ascii")
+        yield Desk(folder)

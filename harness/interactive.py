@@ -68,8 +68,9 @@ class Visit:
             if self.gdb:
                 module = self.session.module
                 text = machine.agent.read_file(tapes.MODULE_TEXT).decode("ascii").strip()
-                line = stack.enter_context(debugger.attached(machine, self.session.lab.kernel.vmlinux, module, text))
-                self.progress.say(line)
+                desk = stack.enter_context(debugger.desk())
+                desk.serve(machine)
+                self.progress.say(desk.line(self.session.lab.kernel.vmlinux, module, text))
             # The driver holds the pages and the subscribers, so it must not end before.
             driver = self._set(machine, self.scene) if self.scene else None
             yield machine

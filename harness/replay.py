@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from harness import debugger, earlier
+from harness.debugger import Desk
 from harness.guest import tape as tapes
+from harness.guest.machine import Machine
+from harness.guest.tape import Tape
 from harness.host.progress import Progress
 from harness.model.errors import UsageError
 
@@ -56,24 +59,49 @@ def choose(run: Path, names: Sequence[str]) -> list[str]:
 
 
 def debug(run: Path, name: str, instruction: int, progress: Progress) -> None:
-    """Let gdb into a repetition that stands at an instruction, until QEMU ends or the user interrupts."""
+    """Let gdb into a repetition that stands at an instruction, until QEMU ends or the user interrupts.
+
+    gdb's `goto` and `back` end it and have another one stand where they say.
+    """
     place = run / name
     tape = tapes.load(place)
-    kernel = run / tapes.KERNEL
-    module = earlier.module(run)
-    with (
-        tempfile.TemporaryDirectory(dir=place, prefix=".replay.") as folder,
-        tapes.replay(place, tape, kernel, run / tapes.INITRD, Path(folder), stopped=True) as machine,
-    ):
-        if instruction:
-            tapes.seek(machine, tape, instruction, lambda done: progress.advance(name, done, instruction))
-        with debugger.attached(machine, kernel, module, tape.module) as line:
-            progress.say(f"{name} stands at instruction {instruction:,} of {tape.instructions:,}; Ctrl-C ends it")
-            # QEMU 7.2 hangs in a reverse-stepi of this machine: going back is a repetition, too.
-            progress.say("in gdb, `monitor info replay` says at which one; to go back, start again with a smaller --at")
-            progress.say(line)
-            while machine.wait(1.0) is None:
-                pass
+    vmlinux, initrd = run / tapes.KERNEL, run / tapes.INITRD
+
+    def advance(done: int) -> None:
+        progress.advance(name, done, tape.instructions)
+
+    with debugger.desk() as desk:
+        wanted: int | None = instruction
+        again = False
+        while wanted is not None:
+            with (
+                tempfile.TemporaryDirectory(dir=place, prefix=".replay.") as folder,
+                tapes.replay(place, tape, vmlinux, initrd, Path(folder), stopped=True) as machine,
+            ):
+                if wanted:
+                    tapes.seek(machine, tape, wanted, advance)
+                desk.serve(machine)
+                progress.say(f"{name} stands at instruction {wanted:,} of {tape.instructions:,}; Ctrl-C ends it")
+                if again:
+                    desk.tell(f"instruction {wanted:,}")
+                else:
+                    progress.say("in gdb, `monitor info replay` says at which one; `goto N` and `back N` go elsewhere")
+                    progress.say(desk.line(vmlinux, earlier.module(run), tape.module, moves=True))
+                wanted, again = _wanted(desk, machine, tape), True
+
+
+def _wanted(desk: Desk, machine: Machine, tape: Tape) -> int | None:
+    """The instruction that gdb asks for; None when QEMU ended."""
+    while said := desk.asked(machine):
+        there = tapes.executed(machine)
+        try:
+            wanted = there + int(said) if said.startswith("-") else int(said)
+        except ValueError:
+            wanted = -1
+        if 0 <= wanted <= tape.instructions:
+            return wanted
+        desk.tell(f"{said}: no instruction of this run, which has {tape.instructions:,}; it stands at {there:,}")
+    return None
 
 
 def repeat(run: Path, name: str, progress: Progress) -> Repetition:

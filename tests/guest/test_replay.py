@@ -64,16 +64,18 @@ def test_a_repetition_is_held_against_its_recording(run: Path, recorded: Ended) 
 
 
 @pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")
-def test_gdb_steps_to_where_an_earlier_repetition_stood(run: Path, recorded: Ended) -> None:
-    """So going back an instruction is to start again one before. What one step counts is QEMU's: one, or two."""
+def test_gdb_goes_back_to_where_it_stepped_before(run: Path, recorded: Ended) -> None:
+    """To the same registers, from further on in the run. What one step counts is QEMU's: one, or two."""
     instruction = tapes.load(run / FIRST).instructions // 10
 
     before = debugged(run, instruction - 1, "stepi")
     stepped = int(before.partition("instruction count = ")[2].split()[0])
-    there = debugged(run, stepped)
+    there = debugged(run, 0, f"goto {stepped + 1000}", "goto nowhere", "back 1000")
 
     assert recorded.status == 1
     assert stepped in (instruction, instruction + 1)
+    assert f"instruction {stepped + 1000:,}\n" in there
+    assert "nowhere: no instruction of this run" in there
     assert f"instruction count = {stepped}" in there
     registers = ("rip", "rsp", "rax")
     assert [line for line in before.splitlines() if line.startswith(registers)] == [
