@@ -32,6 +32,8 @@ OUTPUT_LIMIT_BYTES = 64 << 20
 FILE_LIMIT_BYTES = 256 << 20
 # A guest that takes no byte for so long will not take the next one either.
 _SEND_LIMIT_S = 30
+# Until the reader has seen the end that the sender met.
+_END_LIMIT_S = 5
 
 _HEAD = struct.Struct("<IIII")
 _I32 = struct.Struct("<i")
@@ -305,7 +307,9 @@ class Agent:
         except BlockingIOError:
             raise GuestLost(f"the guest took no byte of the agent's channel for {_SEND_LIMIT_S} s") from None
         except OSError as error:
-            raise GuestLost(f"the agent's channel is closed: {error.strerror}") from error
+            # Who looks at what became of the guest now must find the channel lost.
+            self._reader.join(timeout=_END_LIMIT_S)
+            raise GuestLost(self.lost or f"the agent's channel is closed: {error.strerror}") from error
 
     def _wait(self, ready: Callable[[], bool], deadline: Deadline, what: str) -> None:
         """Under the lock: wait until `ready`; what came counts even when the channel was lost behind it."""

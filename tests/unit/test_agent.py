@@ -5,6 +5,7 @@ import io
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -244,3 +245,25 @@ def test_what_came_before_the_end_still_counts(ends):
     guest.channel.shutdown(socket.SHUT_RDWR)
 
     assert process.wait(SOON) == 0
+
+
+def test_who_finds_the_channel_closed_finds_it_lost():
+    """The reader has more to do than the sender: it is busy with a frame when QEMU ends."""
+    ours, theirs = socket.socketpair()
+    busy = threading.Event()
+
+    def dawdle() -> None:
+        busy.set()
+        time.sleep(0.2)
+
+    agent = Agent(ours, dawdle)
+    guest = Guest(theirs)
+    guest.send(0, Frame.HELLO, b"abi=2\n")
+    assert busy.wait(SOON)
+    guest.stream.close()
+    theirs.close()
+
+    with pytest.raises(GuestLost, match="QEMU is gone"):
+        agent.start(["true"])
+    assert agent.lost == "the agent's channel was closed: QEMU is gone"
+    agent.close()
