@@ -159,7 +159,7 @@ class Agent:
 
     @property
     def hello(self) -> Mapping[str, str] | None:
-        """What PID 1 said of itself (abi, release, modules, swap), None before."""
+        """What PID 1 said of itself (abi, release, modules, swap, timer), None before."""
         return self._hello
 
     @property

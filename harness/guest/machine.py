@@ -133,7 +133,7 @@ class Machine:
 
     @property
     def hello(self) -> Mapping[str, str]:
-        """What PID 1 said of itself: release, version, modules ("ok" or what failed), swap."""
+        """What PID 1 said of itself: release, version, modules ("ok" or what failed), swap, timer."""
         return self.agent.hello or {}
 
     @property

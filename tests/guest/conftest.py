@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from harness.guest import boot as boots
 from harness.guest import image as images
-from harness.guest.boot import Parts, boot
+from harness.guest.boot import Parts, boot, tsc_khz
 from harness.guest.machine import Machine
 from harness.host import accelerator
 from harness.host.workspace import cache_dir
@@ -45,3 +46,30 @@ def start(parts: Parts, tmp_path: Path) -> Boot:
         return boot(parts, shape or MachineShape(), run_dir=folder, **options)
 
     return make
+
+
+@pytest.fixture
+def rates(parts: Parts, monkeypatch) -> Callable[[int], list[int]]:
+    """A function that tells the next boots the rate of the time stamp counter twice too high.
+
+    To the kernel that looks like a host that runs QEMU unevenly. The list holds the rate of each boot.
+    """
+    if parts.accel != "tcg":
+        pytest.skip("under KVM the kernel is not told a rate")
+    right = tsc_khz(parts.image.init)
+    told: list[int] = []
+
+    def mislead(times: int) -> list[int]:
+        def tell(_: Path) -> int:
+            told.append(right * 2 if len(told) < times else right)
+            return told[-1]
+
+        monkeypatch.setattr(boots, "tsc_khz", tell)
+        return told
+
+    return mislead
+
+
+def fine_timers(machine: Machine) -> bool:
+    """Whether both CPUs have a timer of their own that is better than the tick."""
+    return machine.agent.read_file("/proc/timer_list").count(b".hres_active    : 1\n") == 2

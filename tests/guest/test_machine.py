@@ -19,6 +19,7 @@ from harness.guest.machine import Condition, Machine, Watchdogs
 from harness.host.clock import Deadline
 from harness.model.errors import GuestLost
 from harness.model.shape import MachineShape
+from tests.guest.conftest import fine_timers
 
 pytestmark = pytest.mark.guest
 
@@ -262,6 +263,29 @@ def test_a_guest_that_stands_still_is_silent(machine: Machine):
     assert "no heartbeat" in machine.state(silence_s=1.5).evidence
     machine.monitor.execute("cont")
     until(lambda: machine.state(silence_s=1.5).condition is Condition.RUNNING, Deadline(LIMIT_S))
+
+
+def test_a_kernel_that_gave_its_timer_up_is_booted_again(start, rates):
+    told = rates(2)
+
+    with start() as machine:
+        assert fine_timers(machine)
+    assert told[0] == told[1] == 2 * told[2]
+    assert told[2:] == told[2:3] * len(told[2:])
+
+
+def test_a_host_on_which_no_kernel_keeps_its_timer_gives_no_machine(start, rates):
+    told = rates(99)
+
+    with pytest.raises(GuestLost, match="gave up its local APIC timer in each of 8 boots") as caught, start():
+        pass
+    assert len(told) == 8
+    assert "--jobs 1" in caught.value.hint
+
+
+def test_a_kernel_told_to_use_no_local_timer_is_as_good_as_any(start):
+    with start(MachineShape(cmdline=("nolapic_timer",))) as machine:
+        assert not fine_timers(machine)
 
 
 def test_a_kernel_without_its_root_did_not_boot(start):

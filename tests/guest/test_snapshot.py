@@ -22,6 +22,7 @@ from harness.host.progress import Quiet
 from harness.host.workspace import cache_dir
 from harness.model.errors import MachineError
 from harness.model.shape import MachineShape
+from tests.guest.conftest import fine_timers
 
 LIMIT_S = 120.0
 SHAPE = MachineShape(memory_mib=256)
@@ -71,6 +72,14 @@ def session_lab(pytestconfig: pytest.Config) -> Lab:
     from harness.pytest_plugin import _session
 
     return _session(pytestconfig).lab
+
+
+def test_a_guest_that_gave_its_timer_up_is_not_frozen(parts: Parts, tmp_path: Path, rates):
+    rates(1)
+    taken = snapshots.have(parts, SHAPE, tmp_path / "cache", tmp_path / "boot")
+
+    with snapshots.clone(taken, parts, SHAPE, run_dir=tmp_path / "clone") as machine:
+        assert fine_timers(machine)
 
 
 def test_a_snapshot_is_the_devices_state_and_the_memory_that_was_used(frozen):
