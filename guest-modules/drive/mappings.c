@@ -50,6 +50,10 @@ static const struct name_value advices[] = {
 	{ "unmergeable", MADV_UNMERGEABLE },
 	{ "hwpoison", MADV_HWPOISON },
 	{ "soft-offline", MADV_SOFT_OFFLINE },
+	{ "random", MADV_RANDOM },
+	{ "sequential", MADV_SEQUENTIAL },
+	{ "dontfork", MADV_DONTFORK },
+	{ "wipeonfork", MADV_WIPEONFORK },
 	{ NULL, 0 }
 };
 

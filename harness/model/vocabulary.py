@@ -36,6 +36,10 @@ ADVICES = (
     "unmergeable",
     "hwpoison",
     "soft-offline",
+    "random",
+    "sequential",
+    "dontfork",
+    "wipeonfork",
 )
 ERRNOS = ("EPERM", "EINTR", "EIO", "EAGAIN", "ENOMEM", "EFAULT", "EBUSY", "EINVAL", "EDEADLK")
 
