@@ -169,7 +169,7 @@ def test_the_kernel_log_is_followed_as_it_comes(start):
     lines: list[str] = []
     with start(on_line=lines.append) as machine:
         mark = machine.console.mark()
-        machine.agent.write_file("/dev/kmsg", "<6>canary of a test")
+        machine.agent.write_file("/dev/kmsg", "<6>canary of a test\n")
         machine.console.wait_for("canary of a test", Deadline(LIMIT_S), since=mark)
 
         assert "canary" in machine.console.text_since(mark)
