@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from harness.model.event import HAS_END, OWNER_IS_CURRENT, PF_KSWAPD, Chunk, Kind, RangeEvent
-from harness.model.recording import Recording
+from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding
 from harness.model.vocabulary import COUNTERS
 
@@ -121,6 +121,8 @@ def judge(recording: Recording) -> Iterator[Finding]:
             yield Finding(
                 NAME, f"too little {counter} to judge", f"{counter}: {counted[counter]}, at least {least} needed"
             )
+    if recording.ended is Ended.EARLY:
+        yield Finding(NAME, "not all of the scenario's steps were done", recording.detail)
     for program, results in recording.selftests.items():
         if not results.ran:
             yield Finding(NAME, "none of a selftest's tests ran", f"{program}: {results}: {results.why_skipped}")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 
 from harness.model.event import BLOCKABLE, Kind, RangeEvent
+from harness.model.recording import Ended
 from harness.oracles import exercised, never
 from tests.unit.recordings import MUNMAP, RANGE, Log, recording, scenario
 
@@ -57,6 +58,17 @@ def test_reclaim_within_another_range_of_its_task_is_nested() -> None:
     log.pair()
 
     assert exercised.count(recording(log))["nested"] == 1
+
+
+def test_a_scenario_that_reports_ended_early_proves_nothing() -> None:
+    """Each report may be one that it is to provoke; what its last steps would have shown is not known."""
+    whole = recording(Log())
+    early = dataclasses.replace(whole, ended=Ended.EARLY, detail="stopped after 14 reports on the console")
+
+    assert not list(exercised.judge(whole))
+    assert [(finding.summary, finding.evidence) for finding in exercised.judge(early)] == [
+        ("not all of the scenario's steps were done", "stopped after 14 reports on the console")
+    ]
 
 
 def test_never_speaks_of_what_happened_and_is_silent_otherwise() -> None:
