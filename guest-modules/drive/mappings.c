@@ -64,7 +64,8 @@ static void survive(int signal)
 
 /*
  * Of the range, or of single pages in it with a stride.  mm/memory-failure.c tells
- * the owner of a poisoned page by a SIGBUS that cannot be ignored.
+ * the owner of a poisoned page by a SIGBUS that cannot be ignored.  A page that
+ * could not be put out of use, because somebody pins it, is counted as busy.
  */
 static void run_advise(void)
 {
@@ -72,6 +73,7 @@ static void run_advise(void)
 	long advice = choice_argument("advice", advices, "");
 	size_t stride = stride_argument() * PAGE_BYTES;
 	size_t size = stride > PAGE_BYTES ? PAGE_BYTES : range.size;
+	uint64_t busy = 0;
 	size_t offset;
 	int result = 0, error;
 
@@ -79,13 +81,20 @@ static void run_advise(void)
 		stride = range.size;
 	if (advice == MADV_HWPOISON)
 		signal(SIGBUS, survive);
-	for (offset = 0; offset < range.size && !result; offset += stride)
+	for (offset = 0; offset < range.size && !result; offset += stride) {
 		result = madvise(range.addr + offset, size, (int)advice);
+		if (result && errno == EBUSY && advice == MADV_SOFT_OFFLINE) {
+			busy++;
+			result = 0;
+		}
+	}
 	error = errno;
 	if (advice == MADV_HWPOISON)
 		signal(SIGBUS, SIG_DFL);
 	if (result)
 		fail(error, "madvise: %s", strerror(error));
+	if (advice == MADV_SOFT_OFFLINE)
+		reply("busy", busy);
 }
 
 static void run_protect(void)
