@@ -60,32 +60,22 @@ class Outer:
         assert done.status == 0, (script, done.stdout, done.stderr, self.machine.console.tail())
         return done.stdout.decode()
 
-    def harness(self, *words: str) -> Ended:
+    def harness(self, *words: str, limit_s: float = LIMIT_S) -> Ended:
         """Run `harness WORDS` in there to its end."""
         env = process.environment(PYTHONPATH=str(ROOT), HARNESS_CACHE=str(cache_dir()))
         variables = [f"{name}={value}" for name, value in env.items()]
         argv = ["chroot", "/host", "/usr/bin/env", "-i", *variables, *command.argv(*words)]
-        done = self.machine.run(*argv, timeout_s=LIMIT_S)
+        done = self.machine.run(*argv, timeout_s=limit_s)
         return Ended(done.status, done.stdout.decode(), done.stderr.decode())
 
-    @contextlib.contextmanager
-    def kvm(self) -> Iterator[None]:
-        """/dev/kvm exists until the block ends."""
+    def load_kvm(self) -> None:
+        """/dev/kvm exists from now on."""
         self.sh(shlex.join(["insmod", f"/lower{self.kernel.kvm_amd}"]))
-        try:
-            yield
-        finally:
-            self.sh("rmmod kvm_amd")
 
-    @contextlib.contextmanager
-    def little_space(self, folder: Path, mib: int) -> Iterator[None]:
-        """A folder of the host is an empty disk of so many MiB until the block ends."""
+    def little_space(self, folder: Path, mib: int) -> None:
+        """A folder of the host is an empty disk of so many MiB from now on."""
         place = shlex.quote(f"/host{folder}")
         self.sh(f"mkdir -p {place}; mount -t tmpfs -o size={mib}m little {place}")
-        try:
-            yield
-        finally:
-            self.sh(f"umount {place}")
 
 
 @contextlib.contextmanager
