@@ -41,9 +41,9 @@ def accelerators(machine: Outer) -> dict[str, Any]:
 
 
 # QEMU 7.2's emulation of SVM loses an interrupt now and then. A CPU of the inner guest then stands still, which the
-# kernel says itself at boot, or the outer machine does with it (two of eleven legs). Only these are tried again.
+# kernel says itself at boot, or the outer machine does with it (three of fifteen). Only these are tried again.
 _TRIES = 3
-# What runs inside takes 70 s, on a busy host 200.
+# What runs inside takes 70 s on a quiet host.
 _LIMIT_S = 300
 
 
