@@ -39,6 +39,13 @@ def test_every_scenario_of_the_project_loads() -> None:
     assert catalogue.choose([])
 
 
+def test_readme_shows_as_many_passes_as_the_default_set_has() -> None:
+    """A guest's test compares the line as a whole; this one needs no kernel."""
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+
+    assert f"configuration base: {len(catalogue.choose([]))} pass\n" in readme
+
+
 def test_a_scenario_becomes_commands_in_order(tmp_path: Path) -> None:
     """Set-up, steps, tear-down; subscribers go before their memory."""
     (sample,) = load(tmp_path, GOOD)
