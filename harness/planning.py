@@ -84,6 +84,8 @@ def _subscribe(scenario: Scenario, name: str) -> str:
         words.append(f"errno={subscriber.errno}")
     if subscriber.when:
         words.append(f"when={subscriber.when}")
+    if subscriber.offset:
+        words.append(f"offset={subscriber.offset}")
     if subscriber.wait_ms:
         words.append(f"wait_ms={subscriber.wait_ms}")
     return " ".join(words)

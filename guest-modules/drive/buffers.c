@@ -49,9 +49,8 @@ struct buffer *buffer_argument(const char *key)
 }
 
 /* The part of a buffer that the keys offset and size select; all of it without them. */
-struct buffer range_argument(void)
+struct buffer part_argument(const struct buffer *buffer)
 {
-	const struct buffer *buffer = buffer_argument("name");
 	struct buffer range = *buffer;
 	uint64_t offset = number_argument("offset", 0, 0, buffer->size - PAGE_BYTES);
 
@@ -61,6 +60,11 @@ struct buffer range_argument(void)
 	if ((offset | range.size) % PAGE_BYTES)
 		fail(EINVAL, "offset and size are multiples of %lu", PAGE_BYTES);
 	return range;
+}
+
+struct buffer range_argument(void)
+{
+	return part_argument(buffer_argument("name"));
 }
 
 /* In pages: every page, or one of so many bytes. */

@@ -116,6 +116,7 @@ struct faults {
 
 struct buffer *find_buffer(const char *name);
 struct buffer *buffer_argument(const char *key);
+struct buffer part_argument(const struct buffer *buffer);
 struct buffer range_argument(void);
 size_t stride_argument(void);
 struct buffer *new_buffer(const char *name, void *addr, size_t size);

@@ -91,11 +91,11 @@ uint32_t interface_argument(void)
 static void run_subscribe(void)
 {
 	const char *name = new_name();
-	const struct buffer *buffer = buffer_argument("buffer");
+	const struct buffer part = part_argument(buffer_argument("buffer"));
 	const struct nh_set_policy policy = policy_argument();
 	struct nh_subscribe argument = {
-		.addr = (uintptr_t)buffer->addr,
-		.len = buffer->size,
+		.addr = (uintptr_t)part.addr,
+		.len = part.size,
 		.policy = policy.policy,
 		.error = policy.error,
 		.when = policy.when,
@@ -124,8 +124,8 @@ static void run_subscribe(void)
 	}
 	strcpy(subscribers[i].name, name);
 	subscribers[i].fd = fd;
-	subscribers[i].addr = buffer->addr;
-	subscribers[i].size = buffer->size;
+	subscribers[i].addr = part.addr;
+	subscribers[i].size = part.size;
 	reply("subscriber", argument.subscriber);
 	reply("interrupted", interrupted);
 }
@@ -159,7 +159,7 @@ void forget_subscribers(void)
 }
 
 const struct verb subscriber_verbs[] = {
-	{ "subscribe", run_subscribe, "name! buffer! policy! errno when wait_ms end interface" },
+	{ "subscribe", run_subscribe, "name! buffer! offset policy! errno when wait_ms end interface" },
 	{ "policy", run_policy, "name! policy! errno when wait_ms" },
 	{ "unsubscribe", run_unsubscribe, "name!" },
 	{ NULL, NULL, NULL }

@@ -39,7 +39,10 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Subscriber:
-    """An mmu notifier on the driver's mm, with references on a buffer and a policy for invalidate_range_start."""
+    """An mmu notifier on the driver's mm, with references on a buffer and a policy for invalidate_range_start.
+
+    offset: in bytes; what is before that in the buffer is not the subscriber's.
+    """
 
     name: str
     buffer: str
@@ -49,6 +52,7 @@ class Subscriber:
     wait_ms: int = 0
     interface: str = "register"
     end: bool = True
+    offset: int = 0
 
 
 @dataclass(frozen=True)
@@ -289,18 +293,26 @@ def _buffer(name: str, entry: Any, top: strict_yaml.Mapping) -> Buffer:
     return Buffer(name, kind, bytes_, _flag(mapping, "thp", False))
 
 
-def _subscriber(name: str, entry: Any, top: strict_yaml.Mapping, buffers: Collection[str]) -> Subscriber:
+def _subscriber(name: str, entry: Any, top: strict_yaml.Mapping, buffers: Mapping[str, Buffer]) -> Subscriber:
     mapping = _entry(name, entry, top, "subscribers")
-    mapping.only(("buffer", "policy", "errno", "when", "wait_ms", "interface", "end"), f"subscriber {name!r}")
+    mapping.only(("buffer", "policy", "errno", "when", "wait_ms", "interface", "end", "offset"), f"subscriber {name!r}")
+    buffer = _word(mapping.need("buffer", f"subscriber {name!r}"), buffers, mapping.at("buffer"), "buffer")
+    offset = size(mapping.get("offset", 0), mapping.at("offset"))
+    if offset % 4096 or offset >= buffers[buffer].size_bytes:
+        raise UsageError(
+            f"{mapping.at('offset')}: offset {offset} is not one of whole pages of 4096 bytes, "
+            f"or not below the {buffers[buffer].size_bytes} bytes of buffer {buffer!r}"
+        )
     return Subscriber(
         name=name,
-        buffer=_word(mapping.need("buffer", f"subscriber {name!r}"), buffers, mapping.at("buffer"), "buffer"),
+        buffer=buffer,
         policy=_word(mapping.get("policy", "accept"), POLICIES, mapping.at("policy"), "policy"),
         errno=_word(mapping["errno"], ERRNOS, mapping.at("errno"), "errno") if "errno" in mapping else "",
         when=_word(mapping["when"], WHENS, mapping.at("when"), "time to fail") if "when" in mapping else "",
         wait_ms=_number(mapping.get("wait_ms", 0), 0, 60_000, f"{mapping.at('wait_ms')}: wait_ms"),
         interface=_word(mapping.get("interface", "register"), INTERFACES, mapping.at("interface"), "interface"),
         end=_flag(mapping, "end", True),
+        offset=offset,
     )
 
 

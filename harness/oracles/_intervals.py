@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Intervals are told of the ranges that subscribers of the list are told of.
+"""Intervals are told of the ranges that subscribers of the list are told of, and of no others.
 
 mn_itree_invalidate() comes before the list, in the same task: the first start of
 a group has an INVALIDATE of the same range right before it, from each interval
 that the range meets. One that is inserted while a range is open joins at the end
 of the last one (mmu_interval_notifier_insert()), so it is asked for from its
 first INVALIDATE on, or at once where nothing came for the mm before it.
+
+mmu_interval_notifier_remove() returns when no invalidate() of the interval runs,
+nor will. The end of an mm is told to its intervals, as a range over everything,
+before it is told to the list (__mmu_notifier_release()).
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.model.event import SUB_INTERVAL, Event, EventLog, Kind
+from harness.model.event import SUB_INTERVAL, Event, EventLog, Kind, RangeEvent, Tally
 from harness.oracles._life import NEVER
 
 
@@ -76,6 +80,38 @@ def untold(log: EventLog) -> dict[int, list[Event]]:
                     missed[number].append(entry)
         tasks[key] = _Task(entry, before, told)
     return missed
+
+
+def untimely(log: EventLog) -> Iterator[tuple[str, int, Tally]]:
+    """What was told to an interval though it was none of its own, or not its time; or not told at the mm's end."""
+    rare = [entry for entry in log.of(Kind.REGISTER, Kind.UNREGISTER, Kind.RELEASE) if entry.seq_exit]
+    intervals = [entry for entry in rare if entry.kind == Kind.REGISTER and entry.flags & SUB_INTERVAL]
+    left = {entry.subscriber: entry for entry in rare if entry.kind == Kind.UNREGISTER}
+    for mine in intervals:
+        leaving = left.get(mine.subscriber)
+        gone, asked = (leaving.seq_exit, leaving.seq) if leaving else (NEVER, NEVER)
+        early, late, running, elsewhere, ends = (Tally() for _ in range(5))
+        for chunk in log.chunks():
+            told = chunk.of(Kind.INVALIDATE) & (chunk["subscriber"] == mine.subscriber)
+            if not told.any():
+                continue
+            meets = (chunk["mm"] == mine.mm) & (chunk["start"] < mine.end) & (chunk["end"] > mine.start)
+            early.add(chunk, told & (chunk["seq"] < mine.seq))
+            late.add(chunk, told & (chunk["seq"] > gone))
+            running.add(chunk, told & (chunk["seq"] < gone) & (chunk["seq_exit"] > gone))
+            elsewhere.add(chunk, told & ~meets)
+            ends.add(chunk, told & (chunk["event"] == RangeEvent.RELEASE))
+        yield "was called before it was inserted", mine.subscriber, early
+        yield "was called after it was removed", mine.subscriber, late
+        yield "was removed while its invalidate() ran", mine.subscriber, running
+        yield "was told of a range that it does not meet", mine.subscriber, elsewhere
+        for end in rare:
+            # mmu_notifier_unregister() calls release(), too.
+            parting = left.get(end.subscriber)
+            of_mm = end.kind == Kind.RELEASE and end.mm == mine.mm and not (parting and parting.seq < end.seq)
+            if of_mm and mine.seq_exit < end.seq < asked and not (ends.first and ends.first.seq < end.seq):
+                yield "was not told that its mm ends, though the list was", mine.subscriber, Tally(1, end)
+                break
 
 
 def _concerning(log: EventLog, intervals: Sequence[Event]) -> Iterator[Event]:

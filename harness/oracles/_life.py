@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from harness.model.event import SUB_INTERVAL, EventLog, Kind
+from harness.model.event import SUB_INTERVAL, EventLog, Kind, Tally
 
 NEVER = 2**64 - 1
 
@@ -47,6 +47,35 @@ def lives(log: EventLog) -> list[Life]:
                 found[place] = replace(found[place], gone=entry.seq_exit or NEVER)
                 del now[entry.subscriber]
     return found
+
+
+def hurried(log: EventLog, all_lives: Sequence[Life]) -> Iterator[tuple[int, Tally]]:
+    """A subscriber that was gone before a callback had returned that ran when it began to leave.
+
+    Of any mm: callbacks of the list run within one srcu_read_lock(), and both
+    mmu_notifier_unregister() and the free_notifier() after mmu_notifier_put()
+    wait until it is released (mm/mmu_notifier.c).
+    """
+    import numpy as np
+
+    listed = {life.subscriber for life in all_lives}
+    left = sorted(
+        (entry.seq, entry.seq_exit, entry.subscriber)
+        for entry in log.of(Kind.UNREGISTER)
+        if entry.seq_exit and entry.subscriber in listed
+    )
+    if not left:
+        return
+    began = np.array([seq for seq, _, _ in left], np.uint64)
+    # When the first of those was gone that began at the same time or later; nobody began after the last.
+    gone = np.minimum.accumulate(np.array([NEVER, *(seq for _, seq, _ in reversed(left))], np.uint64))[::-1]
+    running = Tally()
+    for chunk in log.chunks():
+        calls = chunk.of(Kind.START, Kind.END, Kind.RELEASE)
+        running.add(chunk, calls & (gone[np.searchsorted(began, chunk["seq"], "right")] < chunk["seq_exit"]))
+    if (first := running.first) is not None:
+        who = next(who for seq, end, who in left if first.seq < seq and end < first.seq_exit)
+        yield who, running
 
 
 @dataclass

@@ -20,7 +20,10 @@ reclaim, whose ranges then lie inside the fork's.
   unregistered since has a start in it, the last to register first.
 - A subscriber that unregisters in between loses its end, legally. Before it was
   registered and after it is gone it is not called.
-- An interval that the range meets has its invalidate() before the list's starts.
+- An interval that the range meets has its invalidate() before the list's starts,
+  and has none for another range, nor before it was inserted or after it was removed.
+- A subscriber is not gone before the callbacks are over that ran when it began to
+  leave: mmu_notifier_unregister() waits for them, mmu_notifier_put() frees after them.
 - A task's callback has returned before its next begins.
 - try_to_unmap_one() unmaps a page between the start and the end of its range:
   what probes saw of the page table (guest-modules/notifier_hold/unmapping.c).
@@ -42,8 +45,8 @@ from dataclasses import dataclass, field
 from harness.model.event import HAS_END, Event, Kind, Tally
 from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding
-from harness.oracles._intervals import untold
-from harness.oracles._life import NEVER, Life, Roll, lives
+from harness.oracles._intervals import untimely, untold
+from harness.oracles._life import NEVER, Life, Roll, hurried, lives
 from harness.oracles._regular import Sieve
 
 NAME = "pairing"
@@ -375,6 +378,11 @@ def judge(recording: Recording) -> Iterator[Finding]:
     found = list(automaton.finish(complete=recording.ended in (Ended.COMPLETE, Ended.EARLY, Ended.STEP_FAILED)))
     yield from found
     yield from _untold(recording)
+    for what, number, tally in untimely(recording.events):
+        yield from _beyond(recording, f"interval {recording.subscriber(number)} {what}", tally)
+    for number, tally in hurried(recording.events, all_lives):
+        name = recording.subscriber(number)
+        yield from _beyond(recording, f"subscriber {name} was gone before a callback that ran had returned", tally)
     yield from _disagreement(recording, logged, found, must=automaton.module_must_know)
 
 
@@ -385,6 +393,16 @@ def _untold(recording: Recording) -> Iterator[Finding]:
             f"no invalidate() for interval {recording.subscriber(number)}, though the list had its start",
             f"{len(starts)} ranges; first: event {starts[0].seq}, pid {starts[0].pid}, "
             f"[{starts[0].start:#x}, {starts[0].end:#x}), flags {starts[0].flags:#x}",
+        )
+
+
+def _beyond(recording: Recording, what: str, tally: Tally) -> Iterator[Finding]:
+    if (first := tally.first) is not None:
+        yield Finding(
+            NAME,
+            what,
+            f"{tally.count} times; first: event {first.seq}, subscriber {recording.subscriber(first.subscriber)}, "
+            f"pid {first.pid}, [{first.start:#x}, {first.end:#x})",
         )
 
 

@@ -500,6 +500,81 @@ def test_pairing_asks_for_an_intervals_first_invalidate_when_nothing_came_before
     assert untold(recording(log).events) == {2: [missing]}
 
 
+INTERVAL = {"subscriber": 2, "flags": SUB_INTERVAL}
+RELEASE = {"event": int(RangeEvent.RELEASE), "start": 0, "end": 2**64 - 1}
+ELSEWHERE = {"start": 0x7F0000001000, "end": 0x7F0000002000}
+
+
+def test_pairing_knows_when_an_interval_may_be_called() -> None:
+    """From mmu_interval_notifier_insert() to the return of _remove(), which waits, and at the end of its mm."""
+    log = Log()
+    log.add(Kind.REGISTER, subscriber=1)
+    log.add(Kind.REGISTER, **INTERVAL)
+    log.add(Kind.INVALIDATE, subscriber=2)
+    running = log.add(Kind.INVALIDATE, subscriber=2, **RELEASE)
+    log.add(Kind.RELEASE, subscriber=1)
+    leaving = log.add(Kind.UNREGISTER, subscriber=2)
+    log.events[-1] = leaving._replace(seq_exit=log.stamp())
+    assert list(pairing.judge(recording(log))) == []
+
+    log.events[log.events.index(running)] = running._replace(seq_exit=log.stamp())
+    log.add(Kind.INVALIDATE, subscriber=2)
+    assert summaries(pairing.judge(recording(log))) == [
+        "interval #2 was called after it was removed",
+        "interval #2 was removed while its invalidate() ran",
+    ]
+
+
+@pytest.mark.parametrize("fields", [ELSEWHERE, {"mm": MM + 64}])
+def test_pairing_knows_which_ranges_an_interval_meets(fields: dict[str, int]) -> None:
+    """A range ends before its last byte: one that ends where the interval begins is none of its own."""
+    log = Log()
+    log.add(Kind.INVALIDATE, subscriber=2)
+    log.add(Kind.REGISTER, **INTERVAL)
+    log.add(Kind.INVALIDATE, subscriber=2, **fields)
+
+    assert summaries(pairing.judge(recording(log))) == [
+        "interval #2 was called before it was inserted",
+        "interval #2 was told of a range that it does not meet",
+    ]
+
+
+def test_pairing_wants_an_interval_told_of_the_end_of_its_mm() -> None:
+    """Before the list is; a release() from mmu_notifier_unregister() is no end."""
+    log = Log()
+    log.add(Kind.REGISTER, subscriber=1)
+    log.add(Kind.REGISTER, subscriber=3)
+    log.add(Kind.REGISTER, **INTERVAL)
+    log.add(Kind.UNREGISTER, subscriber=3)
+    log.add(Kind.RELEASE, subscriber=3)
+    assert list(pairing.judge(recording(log))) == []
+
+    log.add(Kind.RELEASE, subscriber=1)
+    log.add(Kind.INVALIDATE, subscriber=2, **RELEASE)
+    assert summaries(pairing.judge(recording(log))) == [
+        "interval #2 was not told that its mm ends, though the list was"
+    ]
+
+
+def test_pairing_wants_nobody_gone_before_the_callbacks_that_ran() -> None:
+    """Those that began before the subscriber began to leave, whoever's and of whatever mm."""
+    log = Log()
+    log.add(Kind.REGISTER, subscriber=1, mm=MM + 64)
+    log.add(Kind.REGISTER, subscriber=2)
+    before = log.start(subscriber=1, mm=MM + 64)
+    leaving = log.add(Kind.UNREGISTER, subscriber=2)
+    after = log.start(subscriber=1, mm=MM + 64, task=TASK + 64)
+    log.events[log.events.index(before)] = before._replace(seq_exit=log.stamp())
+    gone = leaving._replace(seq_exit=log.stamp())
+    log.events[log.events.index(leaving)] = gone
+    log.events[log.events.index(after)] = after._replace(seq_exit=log.stamp())
+    told = "subscriber #2 was gone before a callback that ran had returned"
+    assert told not in summaries(pairing.judge(recording(log)))
+
+    log.events[log.events.index(gone)] = leaving
+    assert told in summaries(pairing.judge(recording(log)))
+
+
 def test_pairing_agrees_with_the_module() -> None:
     """Both silent, or both speak; one without the other is a finding of its own."""
     good, broken = Log(), Log()

@@ -207,3 +207,16 @@ def test_a_missing_file_and_an_unknown_name_are_usage_errors(tmp_path: Path) -> 
         catalogue.choose([str(tmp_path / "none.yaml")])
     with pytest.raises(UsageError, match=r"unknown scenario 'memcg-acept'.*did you mean 'memcg-accept'"):
         catalogue.choose(["memcg-acept"])
+
+
+@pytest.mark.parametrize("offset", ["16M", "100", "4K100"])
+def test_a_subscribers_offset_lies_in_its_buffer(tmp_path: Path, offset: str) -> None:
+    """A driver's refusal would come after a boot."""
+    with pytest.raises(UsageError, match=re.escape("sample.yaml:")):
+        load(tmp_path, GOOD.replace("policy: accept", f"policy: accept, offset: {offset}"))
+
+
+def test_a_subscriber_is_for_its_buffer_from_the_offset_on(tmp_path: Path) -> None:
+    (sample,) = load(tmp_path, GOOD.replace("policy: accept", "policy: accept, offset: 8M"))
+
+    assert any(command.text.endswith(f" offset={8 << 20}") for command in plan(sample))
