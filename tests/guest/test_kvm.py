@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from harness.guest.agent import GuestTimeout
 from harness.host.workspace import cache_dir
-from tests.guest.command import harness
+from tests.guest.command import Ended, harness
 from tests.guest.outer import kernel
 from tests.guest.outer.machine import Outer, outer
 
@@ -41,10 +42,24 @@ def accelerators(machine: Outer) -> dict[str, Any]:
 
 
 # QEMU 7.2's emulation of SVM loses an interrupt now and then. A CPU of the inner guest then stands still, which the
-# kernel says itself at boot, or the outer machine does with it (three of fifteen). Only these are tried again.
+# kernel says itself at boot or later, or the outer machine does with it (4 of 27). Only these are tried again.
 _TRIES = 3
 # What runs inside takes 70 s on a quiet host.
 _LIMIT_S = 300
+# What a guest says of a CPU that stood still, and the oracles that notice nothing else.
+_STALLED = re.compile(r"lockup|stall|blocked for more than|task hung|clocksource")
+_OF_TIME = ("no-hang", "latency")
+
+
+def stood_still(ended: Ended) -> bool:
+    """The inner guest did not come up, or all that is wrong with the run is that time went by."""
+    if "the kernel did not boot" in ended.stderr:
+        return True
+    found = ended.findings() if ended.stdout else []
+    return bool(found) and all(
+        finding["oracle"] in _OF_TIME or _STALLED.search(f"{finding['summary']} {finding['evidence']}")
+        for finding in found
+    )
 
 
 def run(fresh: Callable[[], AbstractContextManager[Outer]], space_mib: int = 0) -> dict[str, Any]:
@@ -56,10 +71,10 @@ def run(fresh: Callable[[], AbstractContextManager[Outer]], space_mib: int = 0) 
             if space_mib:
                 machine.little_space(cache_dir() / "snapshots", space_mib)
             ended = machine.harness("run", "--accel", "kvm", "--json", "memcg-eagain", limit_s=_LIMIT_S)
-            if "the kernel did not boot" not in ended.stderr:
+            if not stood_still(ended):
                 break
     assert ended is not None, f"no outer machine of {_TRIES} ran a scenario in {_LIMIT_S} s"
-    assert ended.status == 0, (ended.stderr, ended.stdout)
+    assert ended.status == 0, ended.findings() if ended.stdout else ended.stderr
     document = ended.document
     assert document["verdict"] == "pass"
     assert document["kernel"]["cached"] is True
