@@ -159,7 +159,8 @@ void forget_subscribers(void)
 }
 
 const struct verb subscriber_verbs[] = {
-	{ "subscribe", run_subscribe, "name! buffer! offset policy! errno when wait_ms end interface" },
+	{ "subscribe", run_subscribe,
+	  "name! buffer! offset policy! errno when wait_ms end interface" },
 	{ "policy", run_policy, "name! policy! errno when wait_ms" },
 	{ "unsubscribe", run_unsubscribe, "name!" },
 	{ NULL, NULL, NULL }
