@@ -72,14 +72,16 @@ CHECKED = {
 # Detectors that a test is not for are off, or told to wait: before the module, whose init makes RCU's clock run.
 _NO_LOCKUP = "  - {write: /proc/sys/kernel/watchdog, value: 0}\n"
 _NO_STALL = "  - {write: /sys/module/rcupdate/parameters/rcu_cpu_stall_timeout, value: 300}\n"
+# Where a CPU is kept busy, a kworker may wait for RCU since the boot (do_free_init()), and would be reported first.
+_NO_HUNG_TASK = "  - {write: /proc/sys/kernel/hung_task_timeout_secs, value: 0}\n"
 
 # Fault, what is done before, title, and what of the module the post-mortem's cause names.
 HANGS = [
     ("sleep", "", "INFO: task hung in planted_sleep", "planted_sleep"),
-    ("loop", _NO_STALL, "BUG: soft lockup in planted_write", "planted_busy"),
-    ("irqs", _NO_STALL, "BUG: hard lockup in planted_write", "planted_busy"),
-    ("stall", _NO_LOCKUP, "INFO: rcu detected stall in planted_write", "planted_busy"),
-    ("work", _NO_LOCKUP + _NO_STALL, "BUG: workqueue lockup", "planted_busy"),
+    ("loop", _NO_STALL + _NO_HUNG_TASK, "BUG: soft lockup in planted_write", "planted_busy"),
+    ("irqs", _NO_STALL + _NO_HUNG_TASK, "BUG: hard lockup in planted_write", "planted_busy"),
+    ("stall", _NO_LOCKUP + _NO_HUNG_TASK, "INFO: rcu detected stall in planted_write", "planted_busy"),
+    ("work", _NO_LOCKUP + _NO_STALL + _NO_HUNG_TASK, "BUG: workqueue lockup", "planted_busy"),
 ]
 
 Plant = Callable[..., tuple[Recording, ScenarioResult]]
