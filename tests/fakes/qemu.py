@@ -5,6 +5,7 @@ refuses   complains and exits 1            panics    prints a panic and exits 0
 resets    exits 0 without a word           silent    does nothing for ever
 answers   a guest that answers PING        murdered  HELLO, then SIGKILL to itself
 hostile   sends what is no frame         stalls    answers PID 1's part and QMP; no program in it does
+crashes   SIGSEGV to itself              recovers  the same three times, answers the fourth
 """
 
 from __future__ import annotations
@@ -92,6 +93,13 @@ def main() -> None:
         case "hostile":
             agent.sendall(b"A" * 64)
             signal.pause()
+        case "crashes":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "recovers":
+            with Path(sys.argv[0]).with_name("crashes").open("ab", buffering=0) as crashes:
+                if crashes.write(b".") and crashes.tell() < 4:
+                    os.kill(os.getpid(), signal.SIGSEGV)
+            answer(agent)
         case "answers":
             answer(agent)
         case "stalls":

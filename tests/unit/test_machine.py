@@ -50,6 +50,16 @@ def test_qemu_that_refuses_is_a_launch_error_with_its_words(start):
     assert "-nodefaults" in caught.value.hint
 
 
+def test_a_qemu_that_crashes_at_boot_is_started_again(start):
+    """But not for ever, and not when the guest was there already."""
+    with start("recovers") as machine:
+        assert machine.hello["release"] == "6.6.6"
+
+    with pytest.raises(LaunchError, match="status -11") as caught, start("crashes"):
+        pass
+    assert "-nodefaults" in caught.value.hint
+
+
 def test_a_program_that_is_missing_is_a_launch_error(tmp_path):
     image = GuestImage(tmp_path, Path("/bin/false"), "key", 0.0)
     with (
