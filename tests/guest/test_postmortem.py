@@ -157,11 +157,14 @@ def by_the_kernels_script(kernel: KernelBuild, spots: Iterable[Spot], folder: Pa
             "--unresolved-symbols=ignore-all",
             "-z",
             "muldefs",
+            # Of head_64.S, which counts from the kernel's own address.
+            "--noinhibit-exec",
             "-o",
             linked,
             *filter(None, made),
         ]
-        process.run(link, timeout_s=60)
+        done = process.run(link, timeout_s=60)
+        assert linked.exists(), done.stderr
         asked = "".join(f" {spot.function}+{spot.offset:#x}/{spot.size or 1:#x}\n" for spot in spots)
         script = objects.tree / "scripts" / "decode_stacktrace.sh"
         done = process.run([script, linked, objects.tree], timeout_s=600, cwd=folder, stdin=asked.encode())
