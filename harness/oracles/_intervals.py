@@ -85,7 +85,9 @@ def untold(log: EventLog) -> dict[int, list[Event]]:
 def untimely(log: EventLog) -> Iterator[tuple[str, int, Tally]]:
     """What was told to an interval though it was none of its own, or not its time; or not told at the mm's end."""
     rare = [entry for entry in log.of(Kind.REGISTER, Kind.UNREGISTER, Kind.RELEASE) if entry.seq_exit]
-    intervals = [entry for entry in rare if entry.kind == Kind.REGISTER and entry.flags & SUB_INTERVAL]
+    intervals = [
+        entry for entry in rare if entry.kind == Kind.REGISTER and entry.flags & SUB_INTERVAL and not entry.result
+    ]
     left = {entry.subscriber: entry for entry in rare if entry.kind == Kind.UNREGISTER}
     for mine in intervals:
         leaving = left.get(mine.subscriber)

@@ -545,6 +545,8 @@ def test_pairing_wants_an_interval_told_of_the_end_of_its_mm() -> None:
     log.add(Kind.REGISTER, subscriber=1)
     log.add(Kind.REGISTER, subscriber=3)
     log.add(Kind.REGISTER, **INTERVAL)
+    # One that could not be inserted has nothing to be told.
+    log.add(Kind.REGISTER, **INTERVAL | {"subscriber": 4, "result": -errno.EINTR})
     log.add(Kind.UNREGISTER, subscriber=3)
     log.add(Kind.RELEASE, subscriber=3)
     assert list(pairing.judge(recording(log))) == []
