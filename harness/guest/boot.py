@@ -40,8 +40,8 @@ _TAPE_LIMIT_S = 3.0
 # gives the timer up for good (apic.c, calibrate_APIC_clock(), v6.1 and v6.12): then no timer is better than 4 ms, and
 # the hard lockup detector is deaf. A CPU that QEMU cannot run gets several ticks as one: 13 of 65 boots at load 3.
 _BOOTS = 8
-# QEMU 7.2 under TCG died of SIGSEGV in 3 of some 1000 boots, while the second CPU came up, and twice within seconds;
-# 230 boots made for it did not show it again. No kernel is to blame.
+# QEMU 7.2 under TCG died of SIGSEGV in three boots so far, two of them within seconds and while the second CPU came up;
+# 220 boots made for it did not show it again. No kernel is to blame.
 _CRASHES = 4
 
 

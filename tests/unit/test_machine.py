@@ -51,7 +51,7 @@ def test_qemu_that_refuses_is_a_launch_error_with_its_words(start):
 
 
 def test_a_qemu_that_crashes_at_boot_is_started_again(start):
-    """But not for ever, and not when the guest was there already."""
+    """But not for ever."""
     with start("recovers") as machine:
         assert machine.hello["release"] == "6.6.6"
 
