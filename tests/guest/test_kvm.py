@@ -13,6 +13,7 @@ import pytest
 
 from harness.guest.agent import GuestTimeout
 from harness.host.workspace import cache_dir
+from harness.model.errors import GuestLost
 from tests.guest.command import Ended, harness
 from tests.guest.outer import kernel
 from tests.guest.outer.machine import Outer, outer
@@ -41,10 +42,10 @@ def accelerators(machine: Outer) -> dict[str, Any]:
     return found
 
 
-# QEMU 7.2's emulation of SVM loses an interrupt now and then. A CPU of the inner guest then stands still, which the
-# kernel says itself at boot or later, or the outer machine does with it (4 of 27). Only these are tried again.
+# What is left of it with one CPU (outer/machine.py): a CPU of the inner guest that stands still, which the kernel says
+# itself at boot or later, or the outer machine does with it, or panics. Only these are tried again.
 _TRIES = 3
-# What runs inside takes 70 s on a quiet host.
+# What runs inside takes 90 s on a quiet host.
 _LIMIT_S = 300
 # What a guest says of a CPU that stood still, and the oracles that notice nothing else.
 _STALLED = re.compile(r"\blockup\b|\bdetected stall\b|\btask hung\b")
@@ -65,7 +66,7 @@ def run(fresh: Callable[[], AbstractContextManager[Outer]], space_mib: int = 0) 
     """The verdict document of a scenario under KVM, which must pass on what happened in it."""
     ended = None
     for _ in range(_TRIES):
-        with contextlib.suppress(GuestTimeout), fresh() as machine:
+        with contextlib.suppress(GuestTimeout, GuestLost), fresh() as machine:
             machine.load_kvm()
             if space_mib:
                 machine.little_space(cache_dir() / "snapshots", space_mib)
