@@ -33,6 +33,8 @@ from harness.planning import Command, module, plan
 ENOUGH_REPORTS = 12
 
 LOG_DEVICE = "/dev/notifier_hold_log"
+# For dropbear's greeting, of a guest of which nothing else is known.
+_KNOCK_S = 5.0
 # How long a wait for a reply goes without a look at the console, in seconds.
 _LOOK_S = 0.2
 QUENCH = "/sys/module/notifier_hold/parameters/quench"
@@ -42,6 +44,9 @@ SYSRQ = "/proc/sysrq-trigger"
 SELFTESTS = "/tmp/selftests"  # noqa: S108 - of the guest
 # What is kept of their output.
 OUTPUT_LIMIT_BYTES = 4 << 20
+# After this share of the scenario's time without PID 1, when QEMU's watchdog went off, too, the scenario is over:
+# behind the kernel's own detectors (Watchdogs.within), of which the last speaks after half of it.
+_WATCHDOG_SHARE = 0.6
 # A line in the kernel's log: what it said before is on the console when this is.
 _DRIVER_ENDED = "harness: the guest driver ended"
 # The status of a process that a signal killed, less the signal.
@@ -120,6 +125,8 @@ def drive(
             drive.run()
         except GuestTimeout as late:
             drive.give_up(late)
+    except _OurConnection:
+        raise
     except GuestLost as lost:
         drive.ended, drive.detail = _why(machine, lost)
         if drive.ended is Ended.SILENT:
@@ -132,6 +139,10 @@ def drive(
     if drive.ended in (Ended.SILENT, Ended.SPINNING):
         drive.interrupt()
     return drive.recording()
+
+
+class _OurConnection(GuestLost):
+    """The guest lives, and we do not hear it: nothing is known of its kernel."""
 
 
 class _Drive:
@@ -200,6 +211,7 @@ class _Drive:
         if self._machine.told_panic:
             self.ended, self.detail = Ended.PANIC, self._machine.state().evidence
         elif not pulse.answers:
+            _mind_our_connection(self._machine, f"{late}; PID 1 does not answer either", self._grace_s)
             self.ended = Ended.SPINNING if pulse.spins else Ended.SILENT
             self.detail = f"{late}; PID 1 does not answer either, and QEMU wants {pulse.busy:.1f} CPUs for the guest"
             self.detail += f"; {self._machine.signs()}"
@@ -289,7 +301,10 @@ class _Drive:
 
     def _reply(self, driver: GuestProcess, command: Command) -> Mapping[str, Any] | None:
         """The driver's reply; None when time or patience is over."""
+        patience_s = _WATCHDOG_SHARE * self._deadline.limit_s
         while not self._deadline.expired and not self._listener.enough.is_set():
+            if self._machine.stands_still(patience_s):
+                return None
             try:
                 # Short, so that a flood on the console is noticed while a step is under way.
                 line = driver.readline(min(_LOOK_S, self._deadline.remaining_s))
@@ -370,9 +385,16 @@ def _why(machine: Machine, lost: GuestLost) -> tuple[Ended, str]:
         case Condition.RESET:
             return Ended.RESET, f"{state.evidence}; {lost.message}"
         case Condition.SILENT:
+            _mind_our_connection(machine, lost.message, _KNOCK_S)
             return Ended.SILENT, f"{lost.message}; {state.evidence}; {machine.signs()}"
     broke = f"our connection to the guest broke: QEMU still runs; {machine.signs()}"
     raise GuestLost(f"{lost.message}; {state.evidence or broke}") from lost
+
+
+def _mind_our_connection(machine: Machine, what: str, timeout_s: float) -> None:
+    """Raises when PID 1 runs, and only does not get through to us."""
+    if life := machine.other_life(timeout_s):
+        raise _OurConnection(f"{what}, but {life}: our connection to the guest broke; {machine.signs()}")
 
 
 def _counters(replies: Sequence[Mapping[str, Any]]) -> dict[str, int]:

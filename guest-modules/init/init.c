@@ -162,6 +162,7 @@ static void serve(void)
 			/* After a snapshot the clock has jumped: one beat, not the missed ones. */
 			next_beat = now + BEAT_NS;
 			agent_beat();
+			watchdog_feed();
 			if (has_shell && shell_pid < 0)
 				start_shell();
 		}
@@ -209,5 +210,6 @@ int main(int argc, char **argv)
 	setup_self();
 	setup_swap();
 	setup_modules();
+	watchdog_open();
 	serve();
 }

@@ -56,6 +56,11 @@ void bridge_turn(const struct pollset *set);
 bool bridge_reaped(pid_t pid);
 void bridge_forget_ports(void);
 
+/* watchdog.c */
+void watchdog_open(void);
+bool watchdog_is_fed(void);
+void watchdog_feed(void);
+
 /* calibrate.c */
 int calibrate(void);
 int measure_tsc(void);

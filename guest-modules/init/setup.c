@@ -161,9 +161,11 @@ size_t setup_hello(char *text, size_t size)
 
 	uname(&uts);
 	length = snprintf(text, size,
-			  "abi=%d\nrelease=%s\nversion=%s\nmodules=%s\nswap=%s\ntimer=%s\nboottime_ns=%llu\n",
+			  "abi=%d\nrelease=%s\nversion=%s\nmodules=%s\nswap=%s\ntimer=%s\n"
+			  "watchdog=%s\nboottime_ns=%llu\n",
 			  ABI, uts.release, uts.version, modules_state, swap_state,
 			  timer_given_up() ? "given up" : "ok",
+			  watchdog_is_fed() ? "ok" : "not fed",
 			  (unsigned long long)clock_ns(CLOCK_BOOTTIME));
 	return length < (int)size ? (size_t)length : size;
 }

@@ -194,6 +194,8 @@ def started(
                 machine.session_ended()
             if event.name == "GUEST_PANICKED":
                 machine.told_panic = True
+            if event.name == "WATCHDOG":
+                machine.watchdog_s = time.monotonic()
             if event.name == "SHUTDOWN" and event.data.get("guest"):
                 machine.guest_ended(str(event.data.get("reason", "no reason")))
             on_event(event)

@@ -87,6 +87,13 @@ class Watchdogs:
         )
 
 
+# PID 1 feeds QEMU's watchdog with every heartbeat; so long without, and it goes off (guest-modules/init/watchdog.c).
+WATCHDOG_S = 10.0
+# A second between two heartbeats, and one for QEMU's event to come.
+_WATCHDOG_SLACK_S = 2.0
+_LOOK_S = 0.1
+
+
 class Machine:
     """A running guest. boot() makes one; everything here is usable until its block ends."""
 
@@ -110,6 +117,7 @@ class Machine:
         self.pauses = pauses
         self._ssh_limit_s = ssh_limit_s
         self._shell: Shell | None = None
+        self._ssh_ends = 0
         # Seconds until it answered, and whether it booted for that or was cloned.
         self.ready_s = 0.0
         self.cloned = False
@@ -121,6 +129,8 @@ class Machine:
         self._terminal: Terminal | None = None
         # The guest's own word for a panic, by its pvpanic device: it needs no console.
         self.told_panic = False
+        # When QEMU's watchdog last went off, by the host's monotonic clock.
+        self.watchdog_s: float | None = None
         # QEMU's word for what the guest did to end itself ("guest-reset": a triple fault, too); empty before.
         self.told_end = ""
         self._last_look: Callable[[], object] | None = None
@@ -156,6 +166,7 @@ class Machine:
 
     def session_ended(self) -> None:
         """PID 1 closed its end of the ssh channel: dropbear ended."""
+        self._ssh_ends += 1
         if self._shell is not None:
             self._shell.ended()
 
@@ -249,8 +260,51 @@ class Machine:
             status = str(self.monitor.execute("query-status")["status"])
         except MachineError:
             status = "nothing"
+        off = "has not gone off" if self._fed else "is not fed"
+        if self.watchdog_s is not None:
+            off = f"went off {time.monotonic() - self.watchdog_s:.1f} s ago"
         silent_s = self.console.silent_s
-        return f"PID 1's heartbeat came {heard}, the console spoke {silent_s:.1f} s ago, QEMU says {status}"
+        return (
+            f"PID 1's heartbeat came {heard}, QEMU's watchdog {off}, "
+            f"the console spoke {silent_s:.1f} s ago, QEMU says {status}"
+        )
+
+    @property
+    def _fed(self) -> bool:
+        """Whether QEMU's watchdog can tell anything. On a tape its seconds are instructions, and last for minutes."""
+        return self.hello.get("watchdog") == "ok" and not self.taped
+
+    def stands_still(self, patience_s: float) -> bool:
+        """QEMU's watchdog went off, and PID 1 has not been heard since, for so long already."""
+        heard_s = self.agent.beat.host_s if self.agent.beat else self._began_s
+        off_s = self.watchdog_s
+        return off_s is not None and off_s > heard_s and time.monotonic() - heard_s > patience_s
+
+    def other_life(self, timeout_s: float) -> str:
+        """What shows that PID 1 runs although nothing of it comes through the agent's channel, as a clause.
+
+        Empty when nothing does. Takes up to timeout_s, and until the watchdog would have gone off.
+        """
+        deadline = Deadline(WATCHDOG_S + _WATCHDOG_SLACK_S)
+        if self.stands_still(0.0):
+            return ""
+        if self._knock(timeout_s):
+            return "it serves SSH"
+        while self._fed and self._child.poll() is None and not self.stands_still(0.0):
+            if deadline.expired:
+                return "it feeds QEMU's watchdog"
+            time.sleep(_LOOK_S)
+        return ""
+
+    def _knock(self, timeout_s: float) -> bool:
+        """Whether PID 1 takes a connection for SSH: dropbear greets, or is gone at once where it has no key yet."""
+        deadline, ended = Deadline(timeout_s), self._ssh_ends
+        with contextlib.suppress(OSError), contextlib.closing(self._channels.ssh.dial()) as connection:
+            connection.settimeout(_LOOK_S)
+            while not deadline.expired and self._ssh_ends == ended:
+                with contextlib.suppress(TimeoutError):
+                    return connection.recv(1) != b""
+        return self._ssh_ends != ended
 
     def stopped_by_qemu(self) -> str:
         """Why QEMU stopped the guest for a trouble of its own or the host's; empty when it did not."""

@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a real guest's own signs tell: that its log lost records, that it panicked, that it is dead or spins."""
+"""What a real guest's own signs tell: that its log lost records, that it panicked, that it is dead, spins, or lives."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from harness import catalogue
+from harness.drive import PRINTK, SYSRQ, Listener, drive
 from harness.guest.agent import GuestTimeout
 from harness.guest.machine import Condition, Machine
 from harness.host.clock import Deadline
 from harness.model.errors import GuestLost
+from harness.model.recording import Ended, Recording
 
 pytestmark = pytest.mark.guest
 
@@ -22,7 +28,7 @@ text=$(head -c 900 /dev/zero | tr '\0' x)
 i=0; while [ $i -lt 1500 ]; do echo "<7>$text" > /dev/kmsg; i=$((i+1)); done
 """
 
-_FREEZE = "echo 1 > ice/cgroup.freeze"
+_FREEZE = "cd /sys/fs/cgroup; mkdir ice; echo 1 > ice/cgroup.procs; echo 1 > ice/cgroup.freeze"
 
 
 @pytest.mark.parametrize("flood", [False, True])
@@ -59,8 +65,9 @@ def test_a_panic_is_told_without_the_console(guest: Machine) -> None:
 def test_a_guest_that_spins_is_told_from_one_that_is_dead(guest: Machine, spins: bool) -> None:
     """PID 1 is frozen, beside a task that never rests or beside nothing; before, it answered."""
     assert guest.pulse(30).answers
+    assert "QEMU's watchdog has not gone off" in guest.signs()
     loop = "while :; do :; done &" if spins else ""
-    guest.agent.start(["sh", "-c", f"{loop} cd /sys/fs/cgroup; mkdir ice; echo 1 > ice/cgroup.procs; {_FREEZE}"])
+    guest.agent.start(["sh", "-c", f"{loop} {_FREEZE}"])
 
     # The first may still find PID 1 before the ice is there.
     deadline = Deadline(60)
@@ -70,3 +77,52 @@ def test_a_guest_that_spins_is_told_from_one_that_is_dead(guest: Machine, spins:
     assert (pulse.answers, pulse.spins) == (False, spins), pulse
     assert "QEMU says running" in guest.signs()
     assert guest.console.silent_s > 1
+    deadline = Deadline(120)
+    while guest.watchdog_s is None and not deadline.expired:
+        time.sleep(0.1)
+    assert (guest.stands_still(0), guest.stands_still(3600)) == (True, False)
+    assert guest.other_life(5) == ""
+
+
+@pytest.fixture
+def waits(guest: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recording]:
+    """A function that drives a scenario whose driver never answers, in a guest to which something happens meanwhile."""
+    monkeypatch.setattr("harness.drive._LIFELINES", (PRINTK, SYSRQ))
+    begin = guest.agent.start
+
+    def run(limit_s: float, happens: Callable[[], object]) -> Recording:
+        def start(_):
+            driver = begin(["sleep", "3600"])
+            happens()
+            return driver
+
+        monkeypatch.setattr(guest.agent, "start", start)
+        (scenario,) = catalogue.choose(["munmap-eagain"])
+        return drive(scenario, guest, Listener(), limit_s, tmp_path / "events")
+
+    return run
+
+
+def test_the_watchdog_ends_a_scenario_in_a_guest_that_is_dead(guest: Machine, waits, monkeypatch) -> None:
+    """Long before its time is up."""
+    monkeypatch.setattr("harness.drive._WATCHDOG_SHARE", 0.1)
+    begin = guest.agent.start
+
+    recording = waits(200, lambda: begin(["sh", "-c", _FREEZE]))
+
+    assert recording.ended is Ended.SILENT
+    assert "QEMU's watchdog went off" in recording.detail
+    assert recording.seconds < 200
+
+
+@pytest.mark.parametrize(("greets", "life"), [(True, "it serves SSH"), (False, "it feeds QEMU's watchdog")])
+def test_a_guest_that_is_only_not_heard_blames_no_kernel(guest: Machine, waits, monkeypatch, greets, life) -> None:
+    """What PID 1 says is lost on the way, as a bug in QEMU or in the harness would lose it."""
+    if not greets:
+        monkeypatch.setattr(guest, "_knock", lambda _: False)
+
+    def deafen() -> None:
+        monkeypatch.setattr(guest.agent, "_file", lambda _number, _kind, size, stream: stream.read(size))
+
+    with pytest.raises(GuestLost, match=f"PID 1 does not answer either, but {life}: our connection to the guest broke"):
+        waits(8, deafen)

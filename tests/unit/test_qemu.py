@@ -40,11 +40,12 @@ def test_every_descriptor_that_is_named_is_inherited():
 
 @pytest.mark.parametrize("board", list(Board))
 def test_a_guest_can_tell_of_its_end_without_its_console(board):
-    """Through PCI devices, which a microvm has none of; and QEMU decides nothing by itself."""
+    """By a watchdog, and by a PCI device, which a microvm has none of; QEMU decides nothing by itself."""
     argv = command(QEMU, MachineShape(board=board), "tcg", FILES)
 
+    assert "ib700" in values(argv, "-device")
     assert ("pvpanic-pci" in values(argv, "-device")) is (board is not Board.MICROVM)
-    assert values(argv, "-action") == ([] if board is Board.MICROVM else ["panic=none"])
+    assert values(argv, "-action") == ["watchdog=none", *([] if board is Board.MICROVM else ["panic=none"])]
 
 
 def test_a_shape_without_swap_has_no_disk():
