@@ -81,6 +81,7 @@ static void run_log(void)
 	reply("violations", counters.violations);
 	reply("saturated", counters.saturated);
 	reply("aborted", counters.aborted);
+	reply("leaving", counters.leaving);
 	reply("kmsg_lost", count_lost_records());
 }
 

@@ -305,6 +305,7 @@ static long nh_log_ioctl(struct file *file, unsigned int cmd, unsigned long addr
 	case NH_LOG_COUNTERS:
 		nh_pairing_count(&counters);
 		nh_observer_count(&counters);
+		counters.leaving = nh_subscribers_leaving();
 		return copy_to_user(user, &counters, sizeof(counters)) ? -EFAULT : 0;
 	default:
 		return -ENOTTY;

@@ -87,6 +87,7 @@ void nh_log_exit(void);
 
 /* subscriber.c */
 u32 nh_subscribers(void);
+u32 nh_subscribers_leaving(void);
 int nh_subscriber_init(void);
 void nh_subscriber_exit(void);
 

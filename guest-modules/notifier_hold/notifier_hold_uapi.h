@@ -132,7 +132,7 @@ struct nh_log_header {
 };
 
 #define NH_SUB_END		0x01	/* with invalidate_range_end */
-#define NH_SUB_GET		0x02	/* mmu_notifier_get/put, not register/unregister */
+#define NH_SUB_GET		0x02	/* mmu_notifier_get/put, by two users */
 #define NH_SUB_INTERVAL		0x04	/* an interval: has no end, NH_SUB_END is ignored */
 
 /* Become a subscriber to the mm of the caller.  Once per open file. */
@@ -280,7 +280,7 @@ struct nh_counters {
 	__u64 aborted;		/* (out) ends that a leaving subscriber lost, legally */
 	__u64 missed;		/* (out) calls that the probes missed; from then on not OBSERVED */
 	__u32 observing;	/* (out) 1: the probes are there */
-	__u32 reserved;		/* (out) 0 */
+	__u32 leaving;		/* (out) put, and not freed after many grace periods */
 };
 
 #define NH_SUBSCRIBE		_IOWR('N', 0x40, struct nh_subscribe)

@@ -3,6 +3,7 @@
 #include "notifier_hold.h"
 
 #include <linux/err.h>
+#include <linux/lockdep.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/pid.h>
@@ -12,6 +13,10 @@
 #include <linux/uaccess.h>
 
 static atomic_t nh_numbers;	/* subscriber numbers given out */
+static atomic_t nh_leaving;	/* subscribers between nh_close() and nh_free_notifier() */
+
+/* For these the last mmu_notifier_put() was, or should have been, long ago. */
+#define GRACE_PERIODS 20
 
 /* The subscriber that mmu_notifier_get() is to register, and what guards it. */
 static struct nh_subscriber *nh_candidate;
@@ -19,7 +24,8 @@ static DEFINE_MUTEX(nh_get_lock);
 
 static struct mmu_notifier *nh_alloc_notifier(struct mm_struct *mm)
 {
-	return &nh_candidate->notifier;
+	/* Without a candidate it is registered already, and should have been found. */
+	return nh_candidate ? &nh_candidate->notifier : ERR_PTR(-EEXIST);
 }
 
 static void nh_free_subscriber(struct nh_subscriber *sub)
@@ -38,12 +44,37 @@ static void nh_free_notifier(struct mmu_notifier *notifier)
 	nh_pairing_left(sub);
 	nh_log_close(sub->unregister_event, 0);
 	nh_free_subscriber(sub);
+	atomic_dec(&nh_leaving);
 	nh_log_put();
+}
+
+/*
+ * Get a subscriber, and once more for another user of the same ops, who gets the
+ * same one and puts it at once.  That put is not the last: the subscriber stays.
+ */
+static int nh_get_twice(struct nh_subscriber *sub)
+{
+	struct mmu_notifier *first, *second;
+
+	lockdep_assert_held(&nh_get_lock);
+	nh_candidate = sub;
+	first = mmu_notifier_get(&sub->ops, sub->mm);
+	nh_candidate = NULL;
+	if (IS_ERR(first))
+		return PTR_ERR(first);
+	second = mmu_notifier_get(&sub->ops, sub->mm);
+	if (!IS_ERR(second))
+		mmu_notifier_put(second);
+	if (first == &sub->notifier && second == first)
+		return 0;
+	mmu_notifier_put(first);
+	mmu_notifier_synchronize();
+	return IS_ERR(second) ? PTR_ERR(second) : -EEXIST;
 }
 
 static int nh_register(struct nh_subscriber *sub)
 {
-	struct mmu_notifier *notifier;
+	int ret;
 
 	if (sub->is_interval)
 		return mmu_interval_notifier_insert(&sub->interval, sub->mm, sub->addr,
@@ -52,11 +83,9 @@ static int nh_register(struct nh_subscriber *sub)
 		return mmu_notifier_register(&sub->notifier, sub->mm);
 
 	mutex_lock(&nh_get_lock);
-	nh_candidate = sub;
-	notifier = mmu_notifier_get(&sub->ops, sub->mm);
-	nh_candidate = NULL;
+	ret = nh_get_twice(sub);
 	mutex_unlock(&nh_get_lock);
-	return PTR_ERR_OR_ZERO(notifier);
+	return ret;
 }
 
 static bool nh_flags_are_known(u32 flags)
@@ -313,6 +342,7 @@ static int nh_close(struct inode *inode, struct file *file)
 		nh_free_subscriber(sub);
 		return 0;
 	}
+	atomic_inc(&nh_leaving);
 	seq = nh_stamp();
 	sub->unregister_event = nh_log_open(&sub->unregister, seq, NH_UNREGISTER, sub,
 					    sub->policy, NULL);
@@ -342,6 +372,17 @@ static struct miscdevice nh_device = {
 	.fops = &nh_fops,
 	.mode = 0600,
 };
+
+/* How many are on their way out, and do not get there. */
+u32 nh_subscribers_leaving(void)
+{
+	int left = GRACE_PERIODS;
+
+	/* One grace period ends the callbacks of this CPU, not those that another has queued. */
+	while (atomic_read(&nh_leaving) && left--)
+		mmu_notifier_synchronize();
+	return atomic_read(&nh_leaving);
+}
 
 /* Numbers given out so far. */
 u32 nh_subscribers(void)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every page reference that a subscriber took is returned, and every subscriber is gone at the end."""
+"""Every page reference that a subscriber took is returned, and every subscriber is gone, and free, at the end."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from harness.model.event import Kind
+from harness.model.event import Event, Kind
 from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding
 
@@ -19,6 +19,7 @@ def judge(recording: Recording) -> Iterator[Finding]:
         return
     balance: Counter[int] = Counter()
     registered: set[int] = set()
+    unfinished: list[Event] = []
     for entry in recording.events.of(Kind.HOLD, Kind.PUT, Kind.REGISTER, Kind.UNREGISTER):
         if entry.kind == Kind.HOLD and entry.result > 0:
             balance[entry.subscriber] += entry.result
@@ -28,6 +29,8 @@ def judge(recording: Recording) -> Iterator[Finding]:
             registered.add(entry.subscriber)
         elif entry.kind == Kind.UNREGISTER:
             registered.discard(entry.subscriber)
+            if not entry.seq_exit:
+                unfinished.append(entry)
     for number, left in sorted(balance.items()):
         if left:
             more = "kept" if left > 0 else "returned too often"
@@ -42,6 +45,18 @@ def judge(recording: Recording) -> Iterator[Finding]:
             NAME,
             "the kernel counted other pins taken than released",
             f"nr_foll_pin_acquired − nr_foll_pin_released moved by {pinned:+d} over the scenario",
+        )
+    yield from _left(recording, registered, unfinished)
+
+
+def _left(recording: Recording, registered: set[int], unfinished: Sequence[Event]) -> Iterator[Finding]:
+    """Subscribers that are still there."""
+    if leaving := recording.module.get("leaving", 0):
+        yield Finding(
+            NAME,
+            "a subscriber that was put was never freed",
+            f"{leaving} on their way out, and no free_notifier after many grace periods: "
+            + (", ".join(recording.subscriber(entry.subscriber) for entry in unfinished) or "not in the log"),
         )
     for number in sorted(registered):
         yield Finding(

@@ -105,14 +105,14 @@ def waits(guest: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
 
 def test_the_watchdog_ends_a_scenario_in_a_guest_that_is_dead(guest: Machine, waits, monkeypatch) -> None:
     """Long before its time is up."""
-    monkeypatch.setattr("harness.drive._WATCHDOG_SHARE", 0.1)
+    monkeypatch.setattr("harness.drive._WATCHDOG_SHARE", 0.15)
     begin = guest.agent.start
 
-    recording = waits(200, lambda: begin(["sh", "-c", _FREEZE]))
+    recording = waits(80, lambda: begin(["sh", "-c", _FREEZE]))
 
     assert recording.ended is Ended.SILENT
     assert "QEMU's watchdog went off" in recording.detail
-    assert recording.seconds < 200
+    assert recording.seconds < 80
 
 
 @pytest.mark.parametrize(("greets", "life"), [(True, "it serves SSH"), (False, "it feeds QEMU's watchdog")])

@@ -756,6 +756,19 @@ def test_references_want_every_subscriber_gone() -> None:
     log.add(Kind.REGISTER)
 
     assert summaries(references.judge(recording(log))) == ["subscriber #1 was never unregistered"]
+
+
+@pytest.mark.parametrize("leaving", [0, 1])
+def test_references_want_what_was_put_to_be_freed(leaving: int) -> None:
+    """By the module's own count, which has waited for it; the log may be read a moment before."""
+    log = Log()
+    log.add(Kind.REGISTER)
+    log.add(Kind.UNREGISTER, seq_exit=0)
+
+    found = list(references.judge(recording(log, module={"leaving": leaving})))
+
+    assert summaries(found) == ["a subscriber that was put was never freed"] * leaving
+    assert all("#1" in finding.evidence for finding in found)
     log.add(Kind.UNREGISTER)
     assert summaries(references.judge(recording(log))) == []
 
