@@ -33,8 +33,6 @@ from harness.planning import Command, module, plan
 ENOUGH_REPORTS = 12
 
 LOG_DEVICE = "/dev/notifier_hold_log"
-# For dropbear's greeting, of a guest of which nothing else is known.
-_KNOCK_S = 5.0
 # How long a wait for a reply goes without a look at the console, in seconds.
 _LOOK_S = 0.2
 QUENCH = "/sys/module/notifier_hold/parameters/quench"
@@ -125,8 +123,6 @@ def drive(
             drive.run()
         except GuestTimeout as late:
             drive.give_up(late)
-    except _OurConnection:
-        raise
     except GuestLost as lost:
         drive.ended, drive.detail = _why(machine, lost)
         if drive.ended is Ended.SILENT:
@@ -135,14 +131,11 @@ def drive(
         # A file of the module's or of the kernel's that every guest of ours has.
         raise GuestLost(f"the guest refused what the harness asked of it: {refused}") from refused
     drive.mind_the_host()
+    drive.mind_our_connection()
     _mind_the_log(machine)
     if drive.ended in (Ended.SILENT, Ended.SPINNING):
         drive.interrupt()
     return drive.recording()
-
-
-class _OurConnection(GuestLost):
-    """The guest lives, and we do not hear it: nothing is known of its kernel."""
 
 
 class _Drive:
@@ -211,7 +204,6 @@ class _Drive:
         if self._machine.told_panic:
             self.ended, self.detail = Ended.PANIC, self._machine.state().evidence
         elif not pulse.answers:
-            _mind_our_connection(self._machine, f"{late}; PID 1 does not answer either", self._grace_s)
             self.ended = Ended.SPINNING if pulse.spins else Ended.SILENT
             self.detail = f"{late}; PID 1 does not answer either, and QEMU wants {pulse.busy:.1f} CPUs for the guest"
             self.detail += f"; {self._machine.signs()}"
@@ -249,6 +241,13 @@ class _Drive:
         reason = starved(self._share, share(self._machine.pid)) or self._machine.pauses.told()
         if reason:
             raise GuestLost(f"{self.detail}; {reason}", "run fewer guests at once: --jobs 1")
+
+    def mind_our_connection(self) -> None:
+        """A guest that lives, and only does not get through to us, says nothing of its kernel: GuestLost."""
+        if self.ended not in (Ended.SILENT, Ended.SPINNING) or self._listener.reports:
+            return
+        if life := self._machine.other_life(self._grace_s):
+            raise GuestLost(f"{self.detail}; but {life}: our connection to the guest broke")
 
     def recording(self) -> Recording:
         """What happened so far."""
@@ -385,16 +384,9 @@ def _why(machine: Machine, lost: GuestLost) -> tuple[Ended, str]:
         case Condition.RESET:
             return Ended.RESET, f"{state.evidence}; {lost.message}"
         case Condition.SILENT:
-            _mind_our_connection(machine, lost.message, _KNOCK_S)
             return Ended.SILENT, f"{lost.message}; {state.evidence}; {machine.signs()}"
     broke = f"our connection to the guest broke: QEMU still runs; {machine.signs()}"
     raise GuestLost(f"{lost.message}; {state.evidence or broke}") from lost
-
-
-def _mind_our_connection(machine: Machine, what: str, timeout_s: float) -> None:
-    """Raises when PID 1 runs, and only does not get through to us."""
-    if life := machine.other_life(timeout_s):
-        raise _OurConnection(f"{what}, but {life}: our connection to the guest broke; {machine.signs()}")
 
 
 def _counters(replies: Sequence[Mapping[str, Any]]) -> dict[str, int]:

@@ -256,18 +256,21 @@ class Machine:
         """What each way to hear of the guest last told, as a clause: none of them needs another."""
         beat = self.agent.beat
         heard = f"{time.monotonic() - beat.host_s:.1f} s ago" if beat else "never"
-        try:
-            status = str(self.monitor.execute("query-status")["status"])
-        except MachineError:
-            status = "nothing"
         off = "has not gone off" if self._fed else "is not fed"
         if self.watchdog_s is not None:
             off = f"went off {time.monotonic() - self.watchdog_s:.1f} s ago"
         silent_s = self.console.silent_s
         return (
             f"PID 1's heartbeat came {heard}, QEMU's watchdog {off}, "
-            f"the console spoke {silent_s:.1f} s ago, QEMU says {status}"
+            f"the console spoke {silent_s:.1f} s ago, QEMU says {self._status() or 'nothing'}"
         )
+
+    def _status(self) -> str:
+        """What QEMU says of the guest: running, paused, io-error, …; empty when it says nothing."""
+        try:
+            return str(self.monitor.execute("query-status")["status"])
+        except MachineError:
+            return ""
 
     @property
     def _fed(self) -> bool:
@@ -283,18 +286,20 @@ class Machine:
     def other_life(self, timeout_s: float) -> str:
         """What shows that PID 1 runs although nothing of it comes through the agent's channel, as a clause.
 
-        Empty when nothing does. Takes up to timeout_s, and until the watchdog would have gone off.
+        Empty when nothing does. Takes up to timeout_s, and until the watchdog would have
+        gone off, by the clock of a guest that runs.
         """
-        deadline = Deadline(WATCHDOG_S + _WATCHDOG_SLACK_S)
+        heard = self.agent.beat
         if self.stands_still(0.0):
             return ""
-        if self._knock(timeout_s):
-            return "it serves SSH"
-        while self._fed and self._child.poll() is None and not self.stands_still(0.0):
-            if deadline.expired:
-                return "it feeds QEMU's watchdog"
+        life = "it serves SSH" if self._knock(timeout_s) else "it feeds QEMU's watchdog" if self._fed else ""
+        # Whoever did either sends a heartbeat, too, which comes where the channel works and the guest is only slow.
+        deadline = Deadline(WATCHDOG_S + _WATCHDOG_SLACK_S)
+        while life and not deadline.expired:
+            if self.agent.beat is not heard or self.stands_still(0.0) or self._child.poll() is not None:
+                return ""
             time.sleep(_LOOK_S)
-        return ""
+        return life if self._status() == "running" else ""
 
     def _knock(self, timeout_s: float) -> bool:
         """Whether PID 1 takes a connection for SSH: dropbear greets, or is gone at once where it has no key yet."""
@@ -308,11 +313,8 @@ class Machine:
 
     def stopped_by_qemu(self) -> str:
         """Why QEMU stopped the guest for a trouble of its own or the host's; empty when it did not."""
-        with contextlib.suppress(MachineError):
-            status = str(self.monitor.execute("query-status")["status"])
-            if status in ("io-error", "internal-error"):
-                return f"QEMU stopped the guest: {status}{self.complaint()}"
-        return ""
+        status = self._status()
+        return f"QEMU stopped the guest: {status}{self.complaint()}" if status in ("io-error", "internal-error") else ""
 
     def interrupt(self, timeout_s: float) -> None:
         """Get all CPUs' backtraces from a guest that answers nothing, by an NMI; the guest ends with it.
