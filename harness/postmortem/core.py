@@ -134,13 +134,30 @@ class Core:
                 address = next(hooked, address)
             if address < KERNEL_HALF:
                 break
-            called = number > 0 and not frame.interrupted
-            found = self.symbols.find(address - called)
-            text = self.symbols.name(address, called=called)
-            frames.append(
-                Frame(address, called, text, found[0].partition(".")[0] if found else "", found[3] if found else "")
-            )
+            frames.append(self._frame(address, called=number > 0 and not frame.interrupted))
+        if caller := self._caller(trace):
+            frames.insert(1, self._frame(caller, called=True))
         return frames
+
+    def _frame(self, address: int, *, called: bool) -> Frame:
+        found = self.symbols.find(address - called)
+        text = self.symbols.name(address, called=called)
+        return Frame(address, called, text, found[0].partition(".")[0] if found else "", found[3] if found else "")
+
+    def _caller(self, trace: drgn.StackTrace) -> int:
+        """Where a function returns to that has only just been entered, when its stack lacks that; 0 when it does not.
+
+        Until its second instruction is done (push %rbp, mov %rsp,%rbp) the frame pointer is that of its caller.
+        """
+        found = self.symbols.find(trace[0].pc) if len(trace) else None
+        if found is None or found[1] > 1:
+            return 0
+        try:
+            address = self.word(trace[0].register("rsp") + 8 * found[1])
+        except (LookupError, ValueError, drgn.FaultError):
+            return 0
+        told = len(trace) > 1 and trace[1].pc == address
+        return address if address >= KERNEL_HALF and not told and self.symbols.find(address - 1) else 0
 
     def _hooked(self, task: drgn.Object) -> Iterator[int]:
         """Where the functions on a task's stack return to whose return a kretprobe waits for, innermost first.

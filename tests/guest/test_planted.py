@@ -155,15 +155,11 @@ def test_what_a_kernel_does_not_survive_is_a_finding(plant: Plant, fault: str) -
 def test_what_does_not_go_on_is_told_by_the_detector_that_is_for_it(
     plant: Plant, fault: str, before: str, title: str, where: str
 ) -> None:
-    """The kernel's own report, and the cause as read from outside.
-
-    Where a CPU stands is read twice. Its stack lacks the caller of a function that has only
-    just been entered, since frame pointers do not tell it; so the line of the CPU counts, too.
-    """
+    """The kernel's own report, and the cause as read from outside."""
     recording, result = plant(fault, before=before)
 
     heard(recording, result, "no-hang", ("HANG", title))
-    assert f" {where}+" in recording.postmortem
+    assert f"    {where}+" in recording.postmortem
 
 
 @pytest.mark.parametrize("fault", CHECKED)

@@ -14,6 +14,7 @@ from harness.guest.machine import Machine
 from harness.kernel.build import KernelBuild
 from harness.model.errors import MachineError
 from harness.postmortem import examine, kdump, registers
+from harness.postmortem.core import Core
 from harness.postmortem.symbols import Symbols
 
 TABLE = [
@@ -51,6 +52,30 @@ def test_an_address_is_named_as_the_kernel_prints_it():
     assert symbols.name(0xFFFFFFFF81000108) == "wait.isra.0+0x8/0x80"
     assert symbols.name(0xFFFFFFFFC0000010) == "nh_wait+0x10/0x40 [notifier_hold]"
     assert symbols.name(0x1234) == "0x1234"
+
+
+def stacked(offset: int, *callers: int, top: int) -> list[str]:
+    """The stack of a CPU `offset` bytes into wait(), as drgn tells it and with `top` on the stack."""
+    core = Core.__new__(Core)
+    core.symbols = Symbols(TABLE)
+    frames = [
+        SimpleNamespace(pc=pc, interrupted=number == 0, register=lambda _: 0x1000)
+        for number, pc in enumerate([0xFFFFFFFF81000100 + offset, *callers])
+    ]
+    memory = {0x1000 + 8 * offset: top}
+    core.program = cast("Any", SimpleNamespace(stack_trace=lambda _: frames, read_u64=lambda at: memory[at]))
+    return [frame.text for frame in core.stack(cast("Any", SimpleNamespace()))]
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_the_caller_of_a_function_that_was_just_entered_is_in_its_stack(offset):
+    """Frame pointers do not tell it, DWARF does; and later there is anything at the end of the stack."""
+    whole = [f"wait.isra.0+{offset:#x}/0x80", "_text+0x20/0x100", "nh_wait+0x10/0x40 [notifier_hold]"]
+
+    assert stacked(offset, 0xFFFFFFFFC0000010, top=0xFFFFFFFF81000020) == whole
+    assert stacked(offset, 0xFFFFFFFF81000020, 0xFFFFFFFFC0000010, top=0xFFFFFFFF81000020) == whole
+    assert stacked(offset, 0xFFFFFFFFC0000010, top=0x1234) == [whole[0], whole[2]]
+    assert stacked(4, 0xFFFFFFFFC0000010, top=0xFFFFFFFF81000020) == ["wait.isra.0+0x4/0x80", whole[2]]
 
 
 def test_where_a_call_at_a_functions_end_returns_to_is_still_that_function():
