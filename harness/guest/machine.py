@@ -290,7 +290,8 @@ class Machine:
         gone off, by the clock of a guest that runs.
         """
         heard = self.agent.beat
-        if self.stands_still(0.0):
+        # A connection that is not in a recording could not be repeated.
+        if self.taped or self.stands_still(0.0):
             return ""
         life = "it serves SSH" if self._knock(timeout_s) else "it feeds QEMU's watchdog" if self._fed else ""
         # Whoever did either sends a heartbeat, too, which comes where the channel works and the guest is only slow.

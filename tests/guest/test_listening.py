@@ -126,3 +126,11 @@ def test_a_guest_that_is_only_not_heard_blames_no_kernel(guest: Machine, waits, 
 
     with pytest.raises(GuestLost, match=f"PID 1 does not answer .*; but {life}: our connection to the guest broke"):
         waits(8, deafen)
+
+
+def test_a_recorded_guest_is_not_knocked_at(guest: Machine, monkeypatch) -> None:
+    """Its tape would lack the connection."""
+    monkeypatch.setattr(guest, "taped", True)
+    monkeypatch.setattr(guest, "_knock", lambda _: pytest.fail("knocked"))
+
+    assert guest.other_life(5) == ""
