@@ -23,10 +23,10 @@ from tests.guest.command import ROOT, Ended
 from tests.guest.outer.kernel import OuterKernel
 
 # For the harness, a guest of 512 MiB, and a snapshot of one.
-# One CPU: with two, QEMU's emulated SVM fails in one run of five. QEMU 7.2 clears V_IRQ at each VMEXIT without its
-# lock, and can lose what another thread puts into interrupt_request then (mended in 10.2: "treewide: clear bits of
-# cs->interrupt_request with cpu_reset_interrupt()"). An interrupt stays pending in the local APIC and is not taken
-# for seconds; one came between VMRUN and STGI. With one CPU 14 runs of 14 passed, and took 90 s instead of 75.
+# One CPU: with two, 6 of 36 runs under QEMU 7.2's emulated SVM failed (a CPU stood still, the inner guest was reset,
+# the outer kernel took an interrupt between VMRUN and STGI); with one, 14 of 14 passed. One cause is in its source:
+# at each VMEXIT it clears V_IRQ without its lock, and may lose what another thread puts into interrupt_request
+# ("treewide: clear bits of cs->interrupt_request with cpu_reset_interrupt()", qemu-devel, September 2025).
 SHAPE = MachineShape(memory_mib=2560, cpus=1, swap_mib=0)
 # TCG does not intercept XSETBV (QEMU 7.2): KVM would not see what its guest sets, and the guest would warn of it.
 CPU = "EPYC,+svm,+npt,-xsave"
