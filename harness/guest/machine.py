@@ -286,8 +286,8 @@ class Machine:
     def other_life(self, timeout_s: float) -> str:
         """What shows that PID 1 runs although nothing of it comes through the agent's channel, as a clause.
 
-        Empty when nothing does. Takes up to timeout_s, and until the watchdog would have
-        gone off, by the clock of a guest that runs.
+        Empty when nothing does. Takes up to timeout_s, and then as long as the
+        watchdog needs to go off, by the clock of a guest that runs.
         """
         heard = self.agent.beat
         # A connection that is not in a recording could not be repeated.
