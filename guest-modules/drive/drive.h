@@ -92,6 +92,9 @@ long choice_argument(const char *key, const struct name_value *choices, const ch
 int errno_argument(const char *key);
 size_t size_argument(const char *key);
 
+/* The end of what the linker put in memory, end(3). */
+extern char end[];
+
 /* files.c */
 int write_file(const char *path, const char *text);
 void must_write(const char *path, const char *text);

@@ -10,6 +10,8 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +59,36 @@ static void drop(struct process *process)
 	process->name[0] = '\0';
 }
 
+/*
+ * fork() leaves us nothing that we may write without a fault, and a fault waits for the
+ * mmap_lock, which a command in the background can hold for as long as a callback waits:
+ * we would not see it sleep.  So what the driver itself uses is written here.  When the
+ * buffers are copied is for the scenario to say.
+ */
+static void own_memory(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512], write;
+	uintptr_t at, stop;
+
+	while (maps && fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%lx-%lx r%c", &at, &stop, &write) != 3 || write != 'w')
+			continue;
+		if (at >= (uintptr_t)end && !strstr(line, "[heap]") && !strstr(line, "[stack]"))
+			continue;
+		for (; at < stop; at += PAGE_BYTES) {
+			char *byte = (char *)at;
+			char value = *byte;
+
+			/* Other threads write there, too. */
+			__atomic_compare_exchange_n(byte, &value, value, false, __ATOMIC_RELAXED,
+						    __ATOMIC_RELAXED);
+		}
+	}
+	if (maps)
+		fclose(maps);
+}
+
 static void be_child(int in, int out) __attribute__((noreturn));
 static void be_child(int in, int out)
 {
@@ -73,6 +105,7 @@ static void be_child(int in, int out)
 		}
 		processes[i].name[0] = '\0';
 	}
+	own_memory();
 	__fpurge(stdout);
 	dup2(out, STDOUT_FILENO);
 	_exit(serve(fdopen(in, "r")));
@@ -108,6 +141,7 @@ static void run_fork(void)
 	process->from = fdopen(from[0], "r");
 	pthread_mutex_init(&process->talk, NULL);
 	strcpy(process->name, name);
+	own_memory();
 	reply("pid", (uint64_t)pid);
 }
 
