@@ -196,8 +196,9 @@ class _Drive:
 
     def give_up(self, late: GuestTimeout) -> None:
         """The guest did not do what it always can: it hangs, if it was not already caught at something worse."""
+        said = f"{self.detail}; then {late}" if self.detail else str(late)
         if self.ended is Ended.EARLY:
-            self.detail += f"; then {late}"
+            self.detail = said
             return
         self.look()
         pulse = self._machine.pulse(self._grace_s)
@@ -205,10 +206,10 @@ class _Drive:
             self.ended, self.detail = Ended.PANIC, self._machine.state().evidence
         elif not pulse.answers:
             self.ended = Ended.SPINNING if pulse.spins else Ended.SILENT
-            self.detail = f"{late}; PID 1 does not answer either, and QEMU wants {pulse.busy:.1f} CPUs for the guest"
+            self.detail = f"{said}; PID 1 does not answer either, and QEMU wants {pulse.busy:.1f} CPUs for the guest"
             self.detail += f"; {self._machine.signs()}"
         else:
-            self.ended, self.detail = Ended.NO_PROGRESS, f"{late}; PID 1 answers; {self._machine.signs()}"
+            self.ended, self.detail = Ended.NO_PROGRESS, f"{said}; PID 1 answers; {self._machine.signs()}"
             with contextlib.suppress(GuestTimeout):
                 self._show_blocked()
 
