@@ -21,11 +21,16 @@
  * MMU_NOTIFIER_RANGE_MAYFAIL is not in any release: it comes with the patch
  * "mm/mmu_notifier: Mark up direct reclaim paths with MAYFAIL" (Chris Wilson,
  * 2020, 20200624080248.3701-1-chris@chris-wilson.co.uk).  Without the patch no
- * range may fail, and every policy stays what it says.
+ * range may fail, and every policy stays what it says.  The Makefile looks for
+ * the names.
  */
-#ifdef MMU_NOTIFIER_RANGE_MAYFAIL
-#define nh_range_mayfail(range) mmu_notifier_range_mayfail(range)
+#ifdef NH_HAVE_MAYFAIL
 #define NH_MAYFAIL_BIT MMU_NOTIFIER_RANGE_MAYFAIL
+#ifdef NH_HAVE_MAYFAIL_HELPER
+#define nh_range_mayfail(range) mmu_notifier_range_mayfail(range)
+#else
+#define nh_range_mayfail(range) (!!((range)->flags & NH_MAYFAIL_BIT))
+#endif
 #else
 #define nh_range_mayfail(range) ((void)(range), false)
 #define NH_MAYFAIL_BIT NH_RANGE_MAYFAIL
