@@ -79,7 +79,9 @@ class Policy(IntEnum):
     BLOCK_MUTEX = 10
 
 
-SUB_INTERVAL = 1 << 2  # in the flags of a REGISTER
+# In the flags of a REGISTER.
+SUB_GET = 1 << 1
+SUB_INTERVAL = 1 << 2
 
 RECLAIM_STATE = 1 << 0
 OWN_BUFFER = 1 << 1

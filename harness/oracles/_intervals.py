@@ -8,8 +8,9 @@ of the last one (mmu_interval_notifier_insert()), so it is asked for from its
 first INVALIDATE on, or at once where nothing came for the mm before it.
 
 mmu_interval_notifier_remove() returns when no invalidate() of the interval runs,
-nor will. The end of an mm is told to its intervals, as a range over everything,
-before it is told to the list (__mmu_notifier_release()).
+nor will, and no range is open that it was told of. The end of an mm is told to its
+intervals, as a range over everything, before it is told to the list
+(__mmu_notifier_release()).
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ import numpy as np
 
 from harness.model.event import SUB_INTERVAL, Event, EventLog, Kind, RangeEvent, Tally
 from harness.oracles._life import NEVER
+
+# Callbacks of one range: more subscribers than a scenario has.
+_GROUP_MOST = 64
 
 
 @dataclass(slots=True)
@@ -107,6 +111,8 @@ def untimely(log: EventLog) -> Iterator[tuple[str, int, Tally]]:
         yield "was called after it was removed", mine.subscriber, late
         yield "was removed while its invalidate() ran", mine.subscriber, running
         yield "was told of a range that it does not meet", mine.subscriber, elsewhere
+        if leaving:
+            yield "was removed while a range was open that it was told of", mine.subscriber, _open_at(log, leaving)
         for end in rare:
             # mmu_notifier_unregister() calls release(), too.
             parting = left.get(end.subscriber)
@@ -114,6 +120,38 @@ def untimely(log: EventLog) -> Iterator[tuple[str, int, Tally]]:
             if of_mm and mine.seq_exit < end.seq < asked and not (ends.first and ends.first.seq < end.seq):
                 yield "was not told that its mm ends, though the list was", mine.subscriber, Tally(1, end)
                 break
+
+
+def _open_at(log: EventLog, leaving: Event) -> Tally:
+    """Callbacks that ran when an interval was gone, of ranges that it was told of before it began to leave.
+
+    The sequence is odd from the one to the end of the range, and the removal
+    waits for an even one (mmu_interval_notifier_remove()).
+    """
+    found = Tally()
+    for chunk in log.chunks():
+        calls = chunk.of(Kind.START, Kind.INVALIDATE) & (chunk["seq"] < leaving.seq_exit)
+        calls &= (chunk["seq_exit"] > leaving.seq_exit) & (chunk["subscriber"] != leaving.subscriber)
+        for entry in chunk.take(calls):
+            if any(one.subscriber == leaving.subscriber and one.seq < leaving.seq for one in _group_until(log, entry)):
+                found.add(chunk, calls & (chunk["seq"] == entry.seq))
+    return found
+
+
+def _group_until(log: EventLog, last: Event) -> Sequence[Event]:
+    """What the task of a callback was told of its range before it, in the same call: each subscriber once, no end."""
+    events: list[Event] = []
+    for chunk in log.chunks():
+        mine = chunk.of(Kind.START, Kind.INVALIDATE, Kind.END) & (chunk["task"] == last.task)
+        mine &= (chunk["pid"] == last.pid) & (chunk["seq"] <= last.seq)
+        mine[np.flatnonzero(mine)[:-_GROUP_MOST]] = False
+        events = [*events, *chunk.take(mine)][-_GROUP_MOST:]
+    group: dict[int, Event] = {}
+    for entry in reversed(events):
+        if entry.range != last.range or entry.kind == Kind.END or entry.subscriber in group:
+            break
+        group[entry.subscriber] = entry
+    return tuple(group.values())
 
 
 def _concerning(log: EventLog, intervals: Sequence[Event]) -> Iterator[Event]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from harness.model.event import SUB_INTERVAL, EventLog, Kind, Tally
+from harness.model.event import SUB_GET, SUB_INTERVAL, Event, EventLog, Kind, Tally
 
 NEVER = 2**64 - 1
 
@@ -76,6 +76,27 @@ def hurried(log: EventLog, all_lives: Sequence[Life]) -> Iterator[tuple[int, Tal
     if (first := running.first) is not None:
         who = next(who for seq, end, who in left if first.seq < seq and end < first.seq_exit)
         yield who, running
+
+
+def unreleased(log: EventLog) -> Iterator[Event]:
+    """The UNREGISTER of each subscriber that was never told to let go, by its release().
+
+    Either exit_mmap() tells it, or mmu_notifier_unregister(), or both at once;
+    mmu_notifier_put() does not (mm/mmu_notifier.c).
+    """
+    told: dict[int, Event] = {}
+    since: dict[int, Event] = {}
+    for entry in sorted(
+        log.of(Kind.REGISTER, Kind.UNREGISTER, Kind.RELEASE), key=lambda entry: entry.seq_exit or NEVER
+    ):
+        if entry.kind == Kind.RELEASE:
+            told[entry.subscriber] = entry
+        elif entry.kind == Kind.REGISTER and not entry.result and not entry.flags & (SUB_GET | SUB_INTERVAL):
+            since[entry.subscriber] = entry
+        elif entry.kind == Kind.UNREGISTER and (began := since.pop(entry.subscriber, None)) and entry.seq_exit:
+            last = told.get(entry.subscriber)
+            if last is None or last.seq < began.seq:
+                yield entry
 
 
 @dataclass

@@ -24,6 +24,8 @@ reclaim, whose ranges then lie inside the fork's.
   and has none for another range, nor before it was inserted or after it was removed.
 - A subscriber is not gone before the callbacks are over that ran when it began to
   leave: mmu_notifier_unregister() waits for them, mmu_notifier_put() frees after them.
+- One that mmu_notifier_register() took had its release(), when the mm went or when it left.
+- An interval is not gone before a range is over that it was told of.
 - A task's callback has returned before its next begins.
 - try_to_unmap_one() unmaps a page between the start and the end of its range:
   what probes saw of the page table (guest-modules/notifier_hold/unmapping.c).
@@ -46,7 +48,7 @@ from harness.model.event import HAS_END, Event, Kind, Tally
 from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding
 from harness.oracles._intervals import untimely, untold
-from harness.oracles._life import NEVER, Life, Roll, hurried, lives
+from harness.oracles._life import NEVER, Life, Roll, hurried, lives, unreleased
 from harness.oracles._regular import Sieve
 
 NAME = "pairing"
@@ -383,6 +385,13 @@ def judge(recording: Recording) -> Iterator[Finding]:
     for number, tally in hurried(recording.events, all_lives):
         name = recording.subscriber(number)
         yield from _beyond(recording, f"subscriber {name} was gone before a callback that ran had returned", tally)
+    for entry in unreleased(recording.events):
+        name = recording.subscriber(entry.subscriber)
+        yield Finding(
+            NAME,
+            f"subscriber {name} was unregistered, and never had its release()",
+            f"event {entry.seq}, pid {entry.pid}: no RELEASE between its REGISTER and the return of its UNREGISTER",
+        )
     yield from _disagreement(recording, logged, found, must=automaton.module_must_know)
 
 

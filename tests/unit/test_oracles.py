@@ -17,6 +17,7 @@ from harness.model.event import (
     PF_KSWAPD,
     PF_MEMALLOC,
     RECLAIM_STATE,
+    SUB_GET,
     SUB_INTERVAL,
     UNMAP_ONE,
     Kind,
@@ -523,6 +524,52 @@ def test_pairing_knows_when_an_interval_may_be_called() -> None:
         "interval #2 was called after it was removed",
         "interval #2 was removed while its invalidate() ran",
     ]
+
+
+def test_pairing_keeps_an_interval_until_the_range_that_it_was_told_of_is_over() -> None:
+    """The list's starts of the same call run still; who is told of the range is told once, and an end is the end."""
+    log = Log()
+    log.add(Kind.REGISTER, subscriber=1)
+    log.add(Kind.REGISTER, **INTERVAL)
+    log.add(Kind.REGISTER, **INTERVAL | {"subscriber": 3, "end": 0x7F0000002000})
+    log.add(Kind.INVALIDATE, subscriber=2)
+    log.add(Kind.INVALIDATE, subscriber=3)
+    log.pair()
+    # Another range at the same address, which 2 does not meet.
+    log.add(Kind.INVALIDATE, subscriber=3, **ELSEWHERE)
+    other = log.start(**ELSEWHERE)
+    two = log.add(Kind.UNREGISTER, subscriber=2)
+    three = log.add(Kind.UNREGISTER, subscriber=3)
+    log.events[-2] = two._replace(seq_exit=log.stamp())
+    log.events[log.events.index(other)] = other._replace(seq_exit=log.stamp())
+    late = log.events[-1] = three._replace(seq_exit=log.stamp())
+    log.end(**ELSEWHERE)
+    assert list(pairing.judge(recording(log))) == []
+
+    log.events[log.events.index(late)] = three._replace(seq_exit=three.seq)
+    assert summaries(pairing.judge(recording(log))) == [
+        "interval #3 was removed while a range was open that it was told of"
+    ]
+
+
+@pytest.mark.parametrize("by", ["the list", "the mm's end", "both", "nobody"])
+def test_pairing_wants_everybody_released(by: str) -> None:
+    """By mmu_notifier_unregister(), by the end of the mm, or by both at once; mmu_notifier_put() does not."""
+    log = Log()
+    for number, flags in ((1, 0), (2, SUB_GET), (3, SUB_INTERVAL)):
+        log.add(Kind.REGISTER, subscriber=number, flags=flags)
+    if by in ("the mm's end", "both"):
+        log.add(Kind.INVALIDATE, subscriber=3, **RELEASE)
+        log.add(Kind.RELEASE)
+    leaving = log.add(Kind.UNREGISTER)
+    if by in ("the list", "both"):
+        log.add(Kind.RELEASE)
+    log.events[log.events.index(leaving)] = leaving._replace(seq_exit=log.stamp())
+    log.add(Kind.UNREGISTER, subscriber=2)
+    log.add(Kind.UNREGISTER, subscriber=3)
+
+    told = [] if by != "nobody" else ["subscriber #1 was unregistered, and never had its release()"]
+    assert summaries(pairing.judge(recording(log))) == told
 
 
 @pytest.mark.parametrize("fields", [ELSEWHERE, {"mm": MM + 64}])
