@@ -23,7 +23,8 @@ def judge(recording: Recording) -> ScenarioResult:
     short = [finding for finding in unexpected if finding.oracle == _EXERCISED]
     wrong = [finding for finding in unexpected if finding.oracle != _EXERCISED]
     if wrong:
-        outcome, reason = Outcome.FAIL, ""
+        # What the oracles say can be due to the step that was not done: a fence that nobody opened.
+        outcome, reason = Outcome.FAIL, recording.detail if recording.ended is Ended.STEP_FAILED else ""
     elif recording.ended is Ended.STEP_FAILED:
         outcome, reason = Outcome.INCONCLUSIVE, recording.detail
     elif short or missing:
