@@ -126,6 +126,8 @@ static void run_asleep(void)
 	char state;
 
 	while ((state = thread_state(thread)) != 'S' && state != 'D') {
+		if (!state && __atomic_load_n(&thread->tid, __ATOMIC_ACQUIRE))
+			fail(ESRCH, "thread %s ended, and was not seen to sleep", thread->name);
 		if (now_s() > end_s)
 			fail(ETIMEDOUT, "thread %s does not sleep after %d ms", thread->name,
 			     AWAIT_LIMIT_MS);
