@@ -35,6 +35,8 @@ venv_pip() {
 
 make_venv() { # KEY
     python=$(choose_python) || fail "no Python 3.11 or newer with venv and ensurepip in PATH"
+    # It would be emptied where it is.
+    [ ! -L .venv ] || fail ".venv is a link, and what it points to may be another checkout's: rm .venv"
     if [ -e .venv ] && [ ! -e .venv/pyvenv.cfg ] && [ -n "$(ls -A .venv)" ]; then
         fail ".venv is there and is no virtual environment: move it away"
     fi

@@ -207,6 +207,20 @@ def test_a_folder_that_is_no_environment_is_left_alone(fresh: Fresh) -> None:
     assert (fresh.checkout / ".venv" / "thesis.tex").exists()
 
 
+def test_a_link_to_an_environment_is_left_alone(fresh: Fresh) -> None:
+    """Its own --clear would empty what it points to."""
+    other = fresh.checkout.parent / "other"
+    other.mkdir()
+    (other / "pyvenv.cfg").touch()
+    (fresh.checkout / ".venv").symlink_to(other)
+
+    status, said = fresh.run()
+
+    assert status != 0
+    assert ".venv is a link, and what it points to may be another checkout's: rm .venv" in said[-1]
+    assert (other / "pyvenv.cfg").exists()
+
+
 def test_an_optional_kernel_that_debian_no_longer_has_is_said_once_and_no_error(fresh: Fresh) -> None:
     fresh.lack("linux-source-6.1")
     (fresh.fake / "unknown").write_text("linux-source-6.1\n")
