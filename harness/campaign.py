@@ -27,11 +27,12 @@ _LIMIT_S = 7200
 
 @dataclass(frozen=True)
 class Campaign:
-    """All trials. skipped: mutants that have no port to this kernel."""
+    """All trials. skipped: mutants that have no port to this kernel. untried: those whose turn has not come."""
 
     trials: Sequence[Trial]
     skipped: Sequence[str]
     folder: Path
+    untried: Sequence[str] = ()
 
     @property
     def exit_code(self) -> int:
@@ -45,6 +46,7 @@ class Campaign:
             "mutants": [trial.told() for trial in self.trials if not trial.mutant.equivalent],
             "equivalents": [trial.told() for trial in self.trials if trial.mutant.equivalent],
             "skipped": list(self.skipped),
+            "untried": list(self.untried),
             "folder": str(self.folder),
         }
 
@@ -86,19 +88,26 @@ def run(
         asked = replace(request, timeout_s=request.timeout_s or mutant.timeout_s)
         return Trial(mutant, *_run(asked, patches, names, folder / mutant.name, 1))
 
-    trials = []
+    def kept(trials: Sequence[Trial]) -> Campaign:
+        """What there is so far, on disk: hours of work outlive an interrupt."""
+        campaign = Campaign(tuple(trials), skipped, folder, [mutant.name for mutant in chosen[len(trials) :]])
+        workspace.write_atomic(folder / "mutants.json", json.dumps(campaign.document(), indent=1) + "\n")
+        return campaign
+
+    trials: list[Trial] = []
+    campaign = kept(trials)
     with concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="mutant") as pool:
         futures = [pool.submit(one, mutant) for mutant in chosen]
         try:
             for future in futures:
                 trials.append(future.result())
+                campaign = kept(trials)
                 tell(trials[-1])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             process.end_all()
+            progress.say(f"{len(trials)} of {len(chosen)} were tried: {folder}/mutants.json")
             raise
-    campaign = Campaign(trials, skipped, folder)
-    workspace.write_atomic(folder / "mutants.json", json.dumps(campaign.document(), indent=1) + "\n")
     return campaign
 
 

@@ -261,6 +261,23 @@ def test_the_unbroken_patch_goes_first_with_all_that_the_mutants_are_tried_with(
     assert json.loads((tmp_path / "out" / "mutants.json").read_text())["mutants"][0]["verdict"] == "killed"
 
 
+@pytest.mark.usefixtures("ran")
+def test_what_was_tried_outlives_an_interrupt(tmp_path: Path) -> None:
+    """With the names of those whose turn had not come."""
+
+    def stop(_: Trial) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        campaign.run(
+            RunRequest(KernelRequest(), (), out=tmp_path / "out"), ["skips-the-end", "switch"], tmp_path, QUIET, stop
+        )
+
+    kept = json.loads((tmp_path / "out" / "mutants.json").read_text())
+    assert [trial["name"] for trial in kept["mutants"]] == ["skips-the-end"]
+    assert (kept["equivalents"], kept["untried"]) == ([], ["switch"])
+
+
 def test_the_whole_set_can_be_asked_for(ran: list[list[str]], tmp_path: Path) -> None:
     request = RunRequest(KernelRequest(), (), out=tmp_path / "out")
 
