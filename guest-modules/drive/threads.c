@@ -123,14 +123,16 @@ static void run_asleep(void)
 {
 	struct thread *thread = thread_argument();
 	double end_s = now_s() + AWAIT_LIMIT_MS / 1000.0;
+	bool begun = false;
 	char state;
 
 	while ((state = thread_state(thread)) != 'S' && state != 'D') {
-		if (!state && __atomic_load_n(&thread->tid, __ATOMIC_ACQUIRE))
+		if (!state && begun)
 			fail(ESRCH, "thread %s ended, and was not seen to sleep", thread->name);
 		if (now_s() > end_s)
 			fail(ETIMEDOUT, "thread %s does not sleep after %d ms", thread->name,
 			     AWAIT_LIMIT_MS);
+		begun = __atomic_load_n(&thread->tid, __ATOMIC_ACQUIRE);
 		nanosleep(&(struct timespec){ .tv_nsec = AWAIT_PAUSE_NS }, NULL);
 	}
 	reply_bool("uninterruptible", state == 'D');
