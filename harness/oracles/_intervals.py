@@ -139,7 +139,7 @@ def _open_at(log: EventLog, leaving: Event) -> Tally:
 
 
 def _group_until(log: EventLog, last: Event) -> Sequence[Event]:
-    """What the task of a callback was told of its range before it, in the same call: each subscriber once, no end."""
+    """What the task of a callback was told of its range before it, in the same call: each subscriber once."""
     events: list[Event] = []
     for chunk in log.chunks():
         mine = chunk.of(Kind.START, Kind.INVALIDATE, Kind.END) & (chunk["task"] == last.task)
@@ -148,7 +148,7 @@ def _group_until(log: EventLog, last: Event) -> Sequence[Event]:
         events = [*events, *chunk.take(mine)][-_GROUP_MOST:]
     group: dict[int, Event] = {}
     for entry in reversed(events):
-        if entry.range != last.range or entry.kind == Kind.END or entry.subscriber in group:
+        if entry.range != last.range or entry.subscriber in group:
             break
         group[entry.subscriber] = entry
     return tuple(group.values())

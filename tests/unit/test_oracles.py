@@ -527,7 +527,7 @@ def test_pairing_knows_when_an_interval_may_be_called() -> None:
 
 
 def test_pairing_keeps_an_interval_until_the_range_that_it_was_told_of_is_over() -> None:
-    """The list's starts of the same call run still; who is told of the range is told once, and an end is the end."""
+    """The list's starts of the same call run still; the range at that address before it is over."""
     log = Log()
     log.add(Kind.REGISTER, subscriber=1)
     log.add(Kind.REGISTER, **INTERVAL)
