@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
+import dataclasses
 import errno
 
 import pytest
@@ -1047,6 +1048,16 @@ def test_a_step_that_could_not_be_done_is_inconclusive() -> None:
     result = judging.judge(recording(Log(), ended=Ended.STEP_FAILED))
 
     assert result.outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_failure_says_which_step_was_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the oracles found can be due to it; a failure in which all was done has nothing to say."""
+    monkeypatch.setattr("harness.oracles.judge", lambda _: [Finding("no-hang", "waited until its bound", "")])
+    stopped = dataclasses.replace(recording(Log(), ended=Ended.STEP_FAILED), detail="step 9: ended")
+
+    assert judging.judge(stopped).outcome is Outcome.FAIL
+    assert judging.judge(stopped).reason == "step 9: ended"
+    assert judging.judge(dataclasses.replace(stopped, ended=Ended.COMPLETE)).reason == ""
 
 
 def test_findings_have_stable_summaries() -> None:
