@@ -35,10 +35,10 @@ def bound(cache: Path, limit_bytes: int, fresh_s: float = FRESH_S, kinds: Sequen
     sizes = {entry: _size(entry) for kind in kinds for entry in _entries(cache / kind)}
     before = left = sum(sizes.values())
     for kind in kinds:
-        for entry in sorted((e for e in sizes if e.parent.name == kind), key=lambda e: e.lstat().st_mtime):
+        for entry in sorted((e for e in sizes if e.parent.name == kind), key=_used_s):
             if left <= limit_bytes:
                 return before - left, left
-            if time.time() - entry.lstat().st_mtime >= fresh_s and _remove(entry, cache):
+            if time.time() - _used_s(entry) >= fresh_s and _remove(entry, cache):
                 left -= sizes[entry]
     return before - left, left
 
@@ -49,9 +49,20 @@ def _entries(folder: Path) -> Iterator[Path]:
         yield from (entry for entry in folder.iterdir() if entry.suffix != ".lock" and entry.name != "inputs")
 
 
+def _used_s(entry: Path) -> float:
+    """When it was used last; what has gone meanwhile, as a folder that another process publishes goes, is in use."""
+    try:
+        return entry.lstat().st_mtime
+    except FileNotFoundError:
+        return time.time()
+
+
 def _size(path: Path) -> int:
     if not path.is_dir() or path.is_symlink():
-        return path.lstat().st_blocks * 512
+        try:
+            return path.lstat().st_blocks * 512
+        except FileNotFoundError:
+            return 0
     total = 0
     for parent, _, names in os.walk(path):
         for name in names:

@@ -4,6 +4,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from harness.host import collect, workspace
 
 MIB = 1 << 20
@@ -61,3 +63,19 @@ def test_one_kind_can_be_bounded_by_itself(tmp_path: Path) -> None:
     collect.bound(tmp_path, MIB + MIB // 2, kinds=("snapshots",))
 
     assert (old.exists(), new.exists(), run.exists()) == (False, True, True)
+
+
+def test_what_goes_meanwhile_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process publishes a snapshot, or is through with a file, between our looks at them."""
+    entry(tmp_path, "snapshots/.new.x7", 9000)
+    (tmp_path / "snapshots" / "part").touch()
+    size = collect._size
+
+    def gone(path: Path) -> int:
+        path.rename(tmp_path / path.name)
+        return size(path)
+
+    monkeypatch.setattr(collect, "_size", gone)
+
+    assert collect.bound(tmp_path, -1) == (0, 0)
+    assert (tmp_path / ".new.x7" / "content").exists()
