@@ -20,8 +20,8 @@ from harness.host import process, workspace
 from harness.host.progress import Progress
 from harness.model.errors import MachineError
 from harness.model.shape import MachineShape
-from harness.pipeline import KernelRequest
-from harness.session import Session
+from harness.run.pipeline import KernelRequest
+from harness.run.session import Session
 
 # The guest of every comparison: 512 MiB, two CPUs.
 SHAPE = MachineShape()

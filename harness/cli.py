@@ -16,8 +16,8 @@ from harness import __version__
 from harness.model.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
-    from harness.interactive import Visit
-    from harness.pipeline import KernelRequest
+    from harness.commands.shell import Visit
+    from harness.run.pipeline import KernelRequest
     from harness.terminal import Terminal
 
 INTERRUPTED = 130
@@ -256,7 +256,7 @@ def _seed(text: str) -> int:
 
 
 def _request(arguments: argparse.Namespace) -> KernelRequest:
-    from harness.pipeline import KernelRequest
+    from harness.run.pipeline import KernelRequest
 
     return KernelRequest(
         arguments.source, tuple(arguments.patch or ("mayfail",)), tuple(arguments.config or ()), arguments.compiler
@@ -264,10 +264,11 @@ def _request(arguments: argparse.Namespace) -> KernelRequest:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from harness import catalogue, pipeline
     from harness.host.workspace import cache_dir
     from harness.report.write import render
+    from harness.run import pipeline
     from harness.terminal import Terminal
+    from harness.variants import catalogue
 
     if arguments.record and arguments.accel == "kvm":
         raise UsageError("--record and --accel kvm: QEMU records no guest on KVM", "leave out --accel, or --record")
@@ -290,8 +291,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _mutants(arguments: argparse.Namespace) -> int:
-    from harness import campaign, pipeline
+    from harness.commands import mutants
     from harness.host.workspace import cache_dir
+    from harness.run import pipeline
     from harness.terminal import Terminal
 
     request = pipeline.RunRequest(
@@ -304,7 +306,7 @@ def _mutants(arguments: argparse.Namespace) -> int:
         out=arguments.out,
     )
     with Terminal() as terminal:
-        done = campaign.run(request, arguments.names, cache_dir(), terminal, terminal.trial, whole=arguments.whole)
+        done = mutants.run(request, arguments.names, cache_dir(), terminal, terminal.trial, whole=arguments.whole)
     terminal.matrix(done)
     if arguments.json:
         print(json.dumps(done.document()))
@@ -312,8 +314,8 @@ def _mutants(arguments: argparse.Namespace) -> int:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    from harness import pipeline
     from harness.host.workspace import cache_dir
+    from harness.run import pipeline
     from harness.terminal import Terminal
 
     clock = pipeline.Clock()
@@ -335,7 +337,7 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from harness import doctor
+    from harness.commands import doctor
     from harness.host.workspace import cache_dir
     from harness.terminal import Terminal
 
@@ -349,7 +351,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from harness import catalogue
+    from harness.variants import catalogue
 
     entries = catalogue.listing(arguments.what)
     if arguments.json:
@@ -362,13 +364,13 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _shell(arguments: argparse.Namespace) -> int:
-    from harness import interactive
+    from harness.commands import shell
     from harness.terminal import Terminal
 
     named, words = _named(arguments.words)
     if words:
         with Terminal() as terminal:
-            done = interactive.execute(_visit(arguments, named, terminal), words)
+            done = shell.execute(_visit(arguments, named, terminal), words)
         _pass_on(done.stdout, sys.stdout)
         _pass_on(done.stderr, sys.stderr)
         # As a shell does for a command that a signal ended.
@@ -376,30 +378,31 @@ def _shell(arguments: argparse.Namespace) -> int:
     if not sys.stdin.isatty():
         raise UsageError("harness shell needs a terminal on standard input", "harness shell COMMAND needs none")
     with Terminal() as terminal:
-        interact = interactive.prepare(_visit(arguments, named, terminal))
+        interact = shell.prepare(_visit(arguments, named, terminal))
     return interact()
 
 
 def _named(words: Sequence[str]) -> tuple[str, Sequence[str]]:
     """The run that the first word names, or "", and the command behind it."""
-    from harness import earlier
+    from harness.run import earlier
 
     return (words[0], words[1:]) if words and earlier.named(words[0]) else ("", words)
 
 
 def _visit(arguments: argparse.Namespace, named: str, terminal: Terminal) -> Visit:
     """A fresh guest, or one like that of an earlier run."""
-    from harness import earlier, interactive
-    from harness.session import Session
+    from harness.commands import shell
+    from harness.run import earlier
+    from harness.run.session import Session
 
     if not named:
-        return interactive.Visit(Session(_request(arguments), arguments.accel, terminal), terminal, gdb=arguments.gdb)
+        return shell.Visit(Session(_request(arguments), arguments.accel, terminal), terminal, gdb=arguments.gdb)
     folder, scenario = earlier.named(named) or (Path(named), "")
     run = earlier.read(folder, arguments.compiler)
     session = Session(run.request, arguments.accel, terminal)
     run.verify(session.lab.kernel)
     name = scenario or run.scenario()
-    return interactive.Visit(session, terminal, interactive.scene(folder / name, name), arguments.gdb)
+    return shell.Visit(session, terminal, shell.scene(folder / name, name), arguments.gdb)
 
 
 def _pass_on(said: bytes, stream: TextIO) -> None:
@@ -412,23 +415,24 @@ def _pass_on(said: bytes, stream: TextIO) -> None:
 
 
 def _explore(arguments: argparse.Namespace) -> int:
-    from harness import exploration, pipeline
+    from harness.commands import explore
     from harness.model.shape import MachineShape
-    from harness.session import Session
+    from harness.run import pipeline
+    from harness.run.session import Session
     from harness.terminal import Terminal
 
     with Terminal() as terminal:
         session = Session(_request(arguments), arguments.accel, terminal, arguments.out)
         jobs = arguments.jobs or pipeline.auto_jobs(MachineShape().memory_mib)
-        hunt = exploration.explore(session.lab, session.folder, arguments.seconds, arguments.seed, terminal, jobs=jobs)
-    print("\n".join(exploration.lines(hunt)), file=sys.stderr)
+        hunt = explore.explore(session.lab, session.folder, arguments.seconds, arguments.seed, terminal, jobs=jobs)
+    print("\n".join(explore.lines(hunt)), file=sys.stderr)
     if arguments.json:
-        print(json.dumps(exploration.document(hunt)))
-    return exploration.outcome(hunt).exit_code
+        print(json.dumps(explore.document(hunt)))
+    return explore.outcome(hunt).exit_code
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    from harness import replay
+    from harness.commands import replay
     from harness.terminal import Terminal
 
     names = replay.choose(arguments.run, arguments.scenarios)
@@ -450,7 +454,7 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 
 def _judge(arguments: argparse.Namespace) -> int:
-    from harness import rejudge
+    from harness.commands import judge
     from harness.model.verdict import worst
     from harness.report.write import render
     from harness.terminal import Terminal
@@ -458,7 +462,7 @@ def _judge(arguments: argparse.Namespace) -> int:
     verdicts = []
     with Terminal() as terminal:
         for folder in arguments.runs:
-            verdict = rejudge.judge(folder)
+            verdict = judge.judge(folder)
             for result in verdict.scenarios:
                 terminal.result(result)
             terminal.summary(verdict, str(folder))
@@ -469,7 +473,7 @@ def _judge(arguments: argparse.Namespace) -> int:
 
 
 def _decode(arguments: argparse.Namespace) -> int:
-    from harness import decode
+    from harness.commands import decode
     from harness.host.workspace import cache_dir
     from harness.terminal import Terminal
 
@@ -483,10 +487,10 @@ def _decode(arguments: argparse.Namespace) -> int:
 
 
 def _console(arguments: argparse.Namespace) -> int:
-    from harness import console_command
+    from harness.commands import console
     from harness.console import noise
 
-    return console_command.run(
+    return console.run(
         arguments.files,
         as_json=arguments.json,
         text=arguments.text,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.guest.machine import Machine
     from harness.model.scenario import Scenario
     from harness.model.verdict import ScenarioResult
-    from harness.session import Session
+    from harness.run.session import Session
 
 _SESSION = pytest.StashKey["Session"]()
 
@@ -58,8 +58,8 @@ class ScenarioFile(pytest.File):
 
     def collect(self) -> Iterable[pytest.Item]:
         """Read the file; a fault in it is a collection error of one line."""
-        from harness import catalogue
         from harness.model.errors import HarnessError
+        from harness.variants import catalogue
 
         try:
             chosen = catalogue.choose([str(self.path)])
@@ -100,7 +100,7 @@ class ScenarioItem(pytest.Item):
 @pytest.fixture
 def judged(pytestconfig: pytest.Config) -> Callable[[str], ScenarioResult]:
     """A function that runs a scenario, by name or path, fails the test unless it passes, and returns its result."""
-    from harness import catalogue
+    from harness.variants import catalogue
 
     def run(name: str) -> ScenarioResult:
         __tracebackhide__ = True
@@ -133,8 +133,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def _session(config: pytest.Config) -> Session:
-    from harness.pipeline import KernelRequest
-    from harness.session import Session
+    from harness.run.pipeline import KernelRequest
+    from harness.run.session import Session
+    from harness.terminal import Terminal
 
     if _SESSION not in config.stash:
         request = KernelRequest(
@@ -142,7 +143,7 @@ def _session(config: pytest.Config) -> Session:
             tuple(config.getoption("--kernel-patch") or ("mayfail",)),
             tuple(config.getoption("--kernel-config") or ()),
         )
-        config.stash[_SESSION] = Session(request, config.getoption("--accel"))
+        config.stash[_SESSION] = Session(request, config.getoption("--accel"), Terminal())
     return config.stash[_SESSION]
 
 

@@ -16,8 +16,8 @@ from harness.report.text import one_line, plain
 if TYPE_CHECKING:
     import rich.progress
 
-    from harness.campaign import Campaign
-    from harness.mutation import Trial
+    from harness.commands.mutants import Campaign
+    from harness.variants.mutants import Trial
 
 _STYLE = {Outcome.PASS: "32", Outcome.FAIL: "1;31", Outcome.ERROR: "1;33", Outcome.INCONCLUSIVE: "33"}
 # Without a terminal a stage speaks when it has moved by this share, and not more often than this.

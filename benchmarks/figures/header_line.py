@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from benchmarks.bench import Bench, passed, phases
 from benchmarks.figure import AtMost, Row, Side
 from benchmarks.tree import HEADER, RMAP, Tree
-from harness import catalogue
 from harness.model.errors import MachineError
+from harness.variants import catalogue
 
 ROWS = (
     Row("one line changed in mmu_notifier.h → the same, the variant seen before", "run_s", AtMost(40)),

@@ -33,7 +33,8 @@ ROWS = (
 _PROGRAM = """
 import json, resource, sys, time
 from pathlib import Path
-from harness import catalogue, judging
+from harness.run import judging
+from harness.variants import catalogue
 from harness.model import recording
 scenario = catalogue.choose([sys.argv[2]])[0]
 began = time.monotonic()

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 from benchmarks.bench import Bench
 from benchmarks.figure import AtMostTimes, Row, Side
-from harness import catalogue
-from harness.drive import Listener, drive
 from harness.host.clock import scaled
 from harness.model.errors import MachineError
 from harness.model.recording import Ended
+from harness.run.drive import Listener, drive
+from harness.variants import catalogue
 
 ROWS = (
     Row("recorded against unrecorded callbacks, the scenario's own time", "recorded_s", AtMostTimes(1.05),

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from benchmarks.bench import Bench, passed, phases
 from benchmarks.figure import AtMost, Row, Side
 from benchmarks.tree import RMAP, Tree
-from harness import catalogue
 from harness.model.errors import MachineError
+from harness.variants import catalogue
 
 ROWS = (Row("one line changed in mm/rmap.c → verdict of the default set", "run_s", AtMost(30)),)
 

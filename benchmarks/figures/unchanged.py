@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from benchmarks.bench import Bench, passed, phases
 from benchmarks.figure import AtMost, Row, Side
-from harness import catalogue
 from harness.model.errors import MachineError
+from harness.variants import catalogue
 
 ROWS = (Row("nothing changed → verdict of the default set, from fresh machines", "run_s", AtMost(15)),)
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalogue
-from harness.drive import PRINTK, SYSRQ, Listener, drive
 from harness.guest.agent import GuestTimeout
 from harness.guest.machine import Condition, Machine
 from harness.host.clock import Deadline
 from harness.model.errors import GuestLost
 from harness.model.recording import Ended, Recording
+from harness.run.drive import PRINTK, SYSRQ, Listener, drive
+from harness.variants import catalogue
 
 pytestmark = pytest.mark.guest
 
@@ -87,7 +87,7 @@ def test_a_guest_that_spins_is_told_from_one_that_is_dead(guest: Machine, spins:
 @pytest.fixture
 def waits(guest: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recording]:
     """A function that drives a scenario whose driver never answers, in a guest to which something happens meanwhile."""
-    monkeypatch.setattr("harness.drive._LIFELINES", (PRINTK, SYSRQ))
+    monkeypatch.setattr("harness.run.drive._LIFELINES", (PRINTK, SYSRQ))
     begin = guest.agent.start
 
     def run(limit_s: float, happens: Callable[[], object]) -> Recording:
@@ -105,7 +105,7 @@ def waits(guest: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
 
 def test_the_watchdog_ends_a_scenario_in_a_guest_that_is_dead(guest: Machine, waits, monkeypatch) -> None:
     """Long before its time is up."""
-    monkeypatch.setattr("harness.drive._WATCHDOG_SHARE", 0.15)
+    monkeypatch.setattr("harness.run.drive._WATCHDOG_SHARE", 0.15)
     begin = guest.agent.start
 
     recording = waits(80, lambda: begin(["sh", "-c", _FREEZE]))

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import pipeline
 from harness.host.progress import QUIET
 from harness.host.workspace import cache_dir
 from harness.kernel import modules, source
 from harness.kernel.build import KernelBuild
-from harness.pipeline import Clock, KernelRequest
+from harness.run import pipeline
+from harness.run.pipeline import Clock, KernelRequest
 from tests.guest.command import ROOT
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]

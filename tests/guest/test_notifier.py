@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import pipeline
 from harness.guest.machine import Machine
 from harness.guest.programs import compiled
 from harness.host.workspace import cache_dir, data
 from harness.model import event
 from harness.model.event import OWN_BUFFER, Event, EventLog, Kind
+from harness.run import pipeline
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 

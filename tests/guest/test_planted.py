@@ -14,17 +14,19 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalogue, console, judging
+from harness import console
 from harness.console import noise
-from harness.drive import Listener, drive
 from harness.host.clock import scaled
 from harness.host.workspace import cache_dir, data
 from harness.kernel import modules
 from harness.model.recording import Ended, Recording
 from harness.model.verdict import Outcome, ScenarioResult
-from harness.pipeline import KernelRequest
 from harness.postmortem import examine
-from harness.session import Session
+from harness.run import judging
+from harness.run.drive import Listener, drive
+from harness.run.pipeline import KernelRequest
+from harness.run.session import Session
+from harness.variants import catalogue
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import decode, pipeline
+from harness.commands import decode
 from harness.host import process
 from harness.host.progress import QUIET
 from harness.host.workspace import cache_dir
@@ -18,7 +18,8 @@ from harness.kernel import build as builds
 from harness.kernel import lines
 from harness.kernel.build import KernelBuild
 from harness.kernel.lines import Spot
-from harness.pipeline import Clock, KernelRequest
+from harness.run import pipeline
+from harness.run.pipeline import Clock, KernelRequest
 from tests.guest.command import PATCHES, harness
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalogue
 from harness.cli import _parser
 from harness.model.errors import UsageError
+from harness.variants import catalogue
 from tests.guest.command import LIMIT_S, ROOT
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]

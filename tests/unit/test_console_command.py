@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli, judging
+from harness import cli
 from harness.console import Report, noise
 from harness.model.errors import UsageError
+from harness.run import judging
 
 WARN = "[    1.000001][  T9] WARNING: CPU: 1 PID: 9 at mm/rmap.c:1234 try_to_unmap_one+0x5/0x10\n"
 ENTRY = """entries:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import decode
+from harness.commands import decode
 from harness.host.progress import QUIET
 from harness.kernel.lines import Spot
 from harness.model.errors import UsageError

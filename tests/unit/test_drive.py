@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalogue
-from harness.drive import Listener, drive
 from harness.guest.boot import Parts, boot
 from harness.guest.image import GuestImage
 from harness.guest.machine import Machine
 from harness.host import starvation
 from harness.model.errors import GuestLost, OutOfSpace
 from harness.model.recording import Ended, Recording
+from harness.run.drive import Listener, drive
+from harness.variants import catalogue
 from tests.fakes import qemu as fake
 
 

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalogue, earlier, interactive, planning
 from harness.cli import main
+from harness.commands import shell
 from harness.guest import tape as tapes
 from harness.model import recording as recordings
 from harness.model.errors import UsageError
 from harness.model.event import EMPTY
 from harness.model.recording import Answer, Ended, Recording
-from harness.pipeline import KernelRequest
+from harness.run import earlier, planning
+from harness.run.pipeline import KernelRequest
+from harness.variants import catalogue
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def test_one_that_went_to_its_end_stops_before_anything_is_taken_down(tmp_path: 
     assert not scene.unanswered
 
 
-def kept(folder: Path, ended: Ended, answered: int) -> interactive.Scene:
+def kept(folder: Path, ended: Ended, answered: int) -> shell.Scene:
     """The scene of memcg-eagain, recorded as it ended after some answers."""
     [scenario] = catalogue.choose(["memcg-eagain"])
     answers = [
@@ -82,7 +84,7 @@ def kept(folder: Path, ended: Ended, answered: int) -> interactive.Scene:
     place.mkdir()
     (place / "scenario.yaml").write_bytes(scenario.path.read_bytes())
     (place / "record.json").write_text(recordings.document(recording), encoding="utf-8")
-    return interactive.scene(place, scenario.name)
+    return shell.scene(place, scenario.name)
 
 
 def test_gdb_is_let_into_one_scenario_at_a_time(run: Path, capsys: pytest.CaptureFixture[str]):

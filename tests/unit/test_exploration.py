@@ -9,20 +9,22 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from harness import exploration, generation, pressures
-from harness.exploration import Hunt, explore
+from harness import pressures
+from harness.commands import explore
+from harness.commands.explore import Hunt
 from harness.host.progress import QUIET
 from harness.model import scenario, strict_yaml
 from harness.model.scenario import Scenario
 from harness.model.verdict import Finding, Outcome, ScenarioResult
-from harness.planning import plan
+from harness.run.planning import plan
+from harness.variants import generated
 
 KEYS = {name: pressure.keys for name, pressure in pressures.catalogue().items()}
 NO_LAB: Any = None
 
 
 def hunted(folder: Path, judge, seconds: float = 600.0, seed: int = 1) -> Hunt:
-    return explore(NO_LAB, folder, seconds, seed, QUIET, judge)
+    return explore.explore(NO_LAB, folder, seconds, seed, QUIET, judge)
 
 
 def verbs(item: Scenario) -> list[str]:
@@ -43,7 +45,7 @@ def fails(item: Scenario) -> ScenarioResult:
     return ScenarioResult(item.name, Outcome.FAIL, (Finding("pairing", "broken", "event 1"),))
 
 
-@given(document=generation.scenarios())
+@given(document=generated.scenarios())
 @settings(max_examples=200, deadline=None)
 def test_whatever_is_drawn_is_a_scenario_with_a_plan(tmp_path_factory, document):
     path = tmp_path_factory.mktemp("drawn") / "drawn.yaml"
@@ -64,15 +66,15 @@ def test_a_failure_is_shrunk_and_kept_ready_to_commit(tmp_path):
 
     hunt = hunted(tmp_path, judge)
 
-    assert exploration.outcome(hunt) is Outcome.FAIL
+    assert explore.outcome(hunt) is Outcome.FAIL
     assert hunt.path is not None
     (kept,) = scenario.load(hunt.path, KEYS)
     assert verbs(kept) == ["touch", "hold", "replace"]
     assert "pairing: broken" in kept.summary
     assert "--seed 1" in kept.summary
     assert hunt.again == "3 of 3"
-    assert "failed 3 of 3 times" in exploration.lines(hunt)[-2]
-    assert exploration.document(hunt)["found"] == str(hunt.path)
+    assert "failed 3 of 3 times" in explore.lines(hunt)[-2]
+    assert explore.document(hunt)["found"] == str(hunt.path)
 
 
 def test_the_same_seed_finds_the_same(tmp_path):
@@ -107,7 +109,7 @@ def test_two_search_at_once_and_the_seed_that_is_told_finds_it_alone(tmp_path):
             both.abort()
         return fails(item) if "fork" in verbs(item) else passes(item)
 
-    hunt = explore(NO_LAB, tmp_path / "two", 600.0, 7, QUIET, judge, jobs=2)
+    hunt = explore.explore(NO_LAB, tmp_path / "two", 600.0, 7, QUIET, judge, jobs=2)
     alone = hunted(
         tmp_path / "alone", lambda item: fails(item) if "fork" in verbs(item) else passes(item), seed=hunt.seed
     )
@@ -132,7 +134,7 @@ def test_an_interrupt_loses_nothing_that_was_found(tmp_path):
 def test_time_ends_a_search_that_finds_nothing(tmp_path):
     hunt = hunted(tmp_path, passes, seconds=0.5)
 
-    assert exploration.outcome(hunt) is Outcome.PASS
+    assert explore.outcome(hunt) is Outcome.PASS
     assert hunt.examples > 0
     assert not list((tmp_path / "examples").iterdir())
 
@@ -141,5 +143,5 @@ def test_a_search_that_judged_nothing_is_no_pass(tmp_path):
     def judge(item: Scenario) -> ScenarioResult:
         return ScenarioResult(item.name, Outcome.INCONCLUSIVE)
 
-    assert exploration.outcome(hunted(tmp_path, judge, seconds=0.2)) is Outcome.INCONCLUSIVE
-    assert exploration.outcome(Hunt(tmp_path, 1)) is Outcome.ERROR
+    assert explore.outcome(hunted(tmp_path, judge, seconds=0.2)) is Outcome.INCONCLUSIVE
+    assert explore.outcome(Hunt(tmp_path, 1)) is Outcome.ERROR

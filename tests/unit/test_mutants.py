@@ -10,17 +10,19 @@ from typing import Any
 
 import pytest
 
-from harness import campaign, catalogue, mutation, oracles
+from harness import oracles
 from harness.cli import main
+from harness.commands import mutants as campaign
 from harness.host import process
 from harness.host.progress import QUIET
 from harness.kernel import patches, source
 from harness.model.errors import CannotTest, MachineError, UsageError
-from harness.mutation import Mutant, Trial
-from harness.pipeline import KernelRequest, RunRequest
+from harness.run.pipeline import KernelRequest, RunRequest
 from harness.terminal import Terminal
+from harness.variants import catalogue, mutants
+from harness.variants.mutants import Mutant, Trial
 
-MUTANTS = mutation.catalogue()
+MUTANTS = mutants.catalogue()
 FILES = [mutant for ports in MUTANTS.values() for mutant in ports]
 SCENARIOS = {"all"} | {
     name for scenario in catalogue.scenarios().values() for name in (scenario.name, scenario.path.stem)
@@ -46,7 +48,7 @@ def document(verdict: str, **found: str) -> dict[str, Any]:
 
 def test_there_are_enough_ways_to_get_it_wrong_on_both_kernels_and_to_write_it_otherwise() -> None:
     for version in ("6.1.192", "6.12.117"):
-        chosen, _ = mutation.choose((), version)
+        chosen, _ = mutants.choose((), version)
 
         assert sum(not entry.equivalent for entry in chosen) >= 16
         assert sum(entry.equivalent for entry in chosen) >= 5
@@ -98,26 +100,26 @@ def test_a_file_that_does_not_say_what_it_is_is_refused(text: str, complaint: st
     path.write_text(text + "\n---\ndiff --git a/x b/x\n")
 
     with pytest.raises(UsageError, match=re.escape(complaint)):
-        mutation.load(path)
+        mutants.load(path)
 
 
 def test_a_port_serves_its_version_and_later_ones() -> None:
     old = Mutant("m", Path("6.1/m.patch"), "", "pairing", (), (), ("6.1",))
     new = Mutant("m", Path("m.patch"), "", "pairing", (), (), ("6.12",))
 
-    assert mutation.port([old, new], "6.6.3") is old
-    assert mutation.port([new, old], "6.12.117") is new
-    assert mutation.port([old, new], "6.18.0") is new
-    assert mutation.port([old, new], "5.10.200") is None
+    assert mutants.port([old, new], "6.6.3") is old
+    assert mutants.port([new, old], "6.12.117") is new
+    assert mutants.port([old, new], "6.18.0") is new
+    assert mutants.port([old, new], "5.10.200") is None
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
     with pytest.raises(UsageError, match="unknown mutant 'skips-the-ends'"):
-        mutation.choose(["skips-the-ends"], "6.12")
+        mutants.choose(["skips-the-ends"], "6.12")
 
 
 def test_what_changes_the_header_that_all_include_comes_last() -> None:
-    chosen, _ = mutation.choose((), "6.12.117")
+    chosen, _ = mutants.choose((), "6.12.117")
 
     order = [entry.costs_headers for entry in chosen]
     assert order == sorted(order)

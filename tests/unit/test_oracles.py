@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from harness import judging, oracles
+from harness import oracles
 from harness.model.event import (
     BLOCKABLE,
     DIRECT,
@@ -40,6 +40,7 @@ from harness.oracles import (
     references,
 )
 from harness.oracles._intervals import untold
+from harness.run import judging
 from tests.unit.recordings import BANNER, MM, MUNMAP, RANGE, TASK, Log, complaint, recording, scenario
 
 EAGAIN = -errno.EAGAIN

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalogue
 from harness.model import scenario
 from harness.model.errors import UsageError
-from harness.planning import plan
+from harness.run.planning import plan
+from harness.variants import catalogue
 
 GOOD = """\
 # a sample

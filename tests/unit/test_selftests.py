@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalogue, planning
 from harness.kernel import build as builds
 from harness.kernel import config, patches, selftests
 from harness.kernel.build import KernelBuild
@@ -19,6 +18,8 @@ from harness.model.ktap import Results
 from harness.model.recording import Answer
 from harness.oracles import exercised
 from harness.oracles.selftests import judge
+from harness.run import planning
+from harness.variants import catalogue
 from tests.unit.conftest import Said
 from tests.unit.recordings import Log, recording
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import replay
 from harness.cli import main
+from harness.commands import replay
 from harness.guest import tape as tapes
 from harness.host import workspace
 from harness.model.errors import LaunchError, UsageError

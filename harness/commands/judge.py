@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness import judging, pressures
+from harness import pressures
 from harness.model import ktap, scenario
 from harness.model import recording as recordings
 from harness.model.errors import UsageError
@@ -16,6 +16,7 @@ from harness.model.run import AccelFacts, KernelFacts, MachineFacts, RunVerdict
 from harness.model.scenario import Scenario
 from harness.model.verdict import Finding, Outcome, ScenarioResult
 from harness.report.write import write
+from harness.run import judging
 
 
 def judge(folder: Path) -> RunVerdict:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.kernel.build import KernelBuild
 from harness.model.errors import UsageError
-from harness.pipeline import MODULES, KernelRequest
+from harness.run.pipeline import MODULES, KernelRequest
 
 
 @dataclass(frozen=True)

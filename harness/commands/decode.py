@@ -11,13 +11,14 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from harness import console, earlier, pipeline
+from harness import console
 from harness.host import workspace
 from harness.host.progress import Progress
 from harness.kernel import lines
 from harness.kernel.lines import Spot
-from harness.pipeline import Clock
 from harness.postmortem.kdump import TEXT
+from harness.run import earlier, pipeline
+from harness.run.pipeline import Clock
 
 DECODED = "decoded.txt"
 

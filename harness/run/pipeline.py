@@ -15,8 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import judging, oracles
-from harness.drive import Listener, drive, files
+from harness import oracles
 from harness.guest import image as images
 from harness.guest import tape as tapes
 from harness.guest.boot import BootFailed
@@ -35,6 +34,8 @@ from harness.model.scenario import Scenario, renamed
 from harness.model.verdict import Outcome, ScenarioResult
 from harness.postmortem import examine
 from harness.report.write import write
+from harness.run import judging
+from harness.run.drive import Listener, drive, files
 
 MODULE = "notifier_hold"
 # In a run's folder: the module as it was loaded.

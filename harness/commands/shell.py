@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import debugger, drive, planning, rejudge
+from harness.commands import judge
 from harness.guest import tape as tapes
 from harness.guest.agent import GuestProcess, GuestResult, GuestTimeout
 from harness.guest.machine import Condition, Machine
@@ -23,7 +23,8 @@ from harness.model import recording as recordings
 from harness.model.errors import GuestLost
 from harness.model.recording import Ended
 from harness.model.scenario import Scenario
-from harness.session import Session
+from harness.run import debugger, drive, planning
+from harness.run.session import Session
 
 # A command may be a whole test suite; Ctrl-C ends it sooner.
 _COMMAND_LIMIT_S = 86400.0
@@ -40,7 +41,7 @@ class Scene:
 
 def scene(place: Path, name: str) -> Scene:
     """Read it from the folder of a scenario. One that went to its end stops before anything is taken down."""
-    scenario = rejudge.scenario_of(place, name)
+    scenario = judge.scenario_of(place, name)
     recording = recordings.read(place, scenario)
     commands = planning.plan(scenario)
     if recording.ended is Ended.COMPLETE:

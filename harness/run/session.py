@@ -7,27 +7,26 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
-from harness import pipeline
 from harness.guest import image as images
 from harness.guest.lab import Lab
 from harness.guest.machine import Machine
 from harness.host import accelerator, workspace
-from harness.host.progress import Progress
+from harness.host.progress import QUIET, Progress
 from harness.model.scenario import Scenario
 from harness.model.shape import MachineShape
 from harness.model.verdict import ScenarioResult
-from harness.terminal import Terminal
+from harness.run import pipeline
 
 
 class Session:
     """Prepares on first use; keeps all recordings of a session in one run directory."""
 
     def __init__(
-        self, request: pipeline.KernelRequest, accel: str, progress: Progress | None = None, out: Path | None = None
+        self, request: pipeline.KernelRequest, accel: str, progress: Progress = QUIET, out: Path | None = None
     ) -> None:
         self._request = request
         self._accel = accel
-        self._progress = progress or Terminal()
+        self._progress = progress
         self._cache = workspace.cache_dir()
         self._out = out
         self._clock = pipeline.Clock()

@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import debugger, earlier
-from harness.debugger import Desk
 from harness.guest import tape as tapes
 from harness.guest.machine import Machine
 from harness.guest.tape import Tape
 from harness.host.progress import Progress
 from harness.model.errors import UsageError
+from harness.run import debugger, earlier
+from harness.run.debugger import Desk
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.errors import HypothesisException
 
-from harness import generation, pipeline, pressures
-from harness.generation import Document
+from harness import pressures
 from harness.guest.lab import Lab
 from harness.host import process
 from harness.host.clock import Deadline
@@ -28,6 +27,9 @@ from harness.host.workspace import digest, write_atomic
 from harness.model import scenario, strict_yaml
 from harness.model.verdict import Finding, Outcome, ScenarioResult
 from harness.report.text import plain
+from harness.run import pipeline
+from harness.variants import generated
+from harness.variants.generated import Document
 
 # Shrinking a failure may take this long, or a quarter of the time of the search.
 _SHRINK_S = 30.0
@@ -124,7 +126,7 @@ def _search(
         report_multiple_bugs=False,
         print_blob=False,
     )
-    @hypothesis.given(generation.scenarios())
+    @hypothesis.given(generated.scenarios())
     def example(document: Document) -> None:
         nonlocal found
         # Whatever the time, one example is judged: none would be no search.
@@ -141,7 +143,7 @@ def _search(
                 found, hunt.seed = True, seed
                 progress.say(f"found after {hunt.examples} examples: {_words(result)}; shrinking it")
                 deadline[0] = Deadline(max(_SHRINK_S, seconds / 4))
-            if hunt.failing is None or generation.size(document) < generation.size(hunt.failing):
+            if hunt.failing is None or generated.size(document) < generated.size(hunt.failing):
                 hunt.failing, hunt.findings = document, tuple(result.findings)
         raise _Failed
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import mutation, pressures
+from harness import pressures
 from harness.host.workspace import data
 from harness.model import scenario, strict_yaml
 from harness.model.errors import UsageError
 from harness.model.scenario import Scenario
+from harness.variants import mutants
 
 
 def scenarios() -> dict[str, Scenario]:
@@ -58,7 +59,7 @@ def listing(what: str) -> list[dict[str, str]]:
     if what == "mutants":
         return [
             {"name": name, "summary": ports[0].summary, "expected": ports[0].expected or "none: equivalent"}
-            for name, ports in mutation.catalogue().items()
+            for name, ports in mutants.catalogue().items()
         ]
     from harness import oracles
 

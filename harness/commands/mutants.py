@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import catalogue, mutation, pipeline
 from harness.host import process, workspace
 from harness.host.progress import Progress
 from harness.kernel import source
 from harness.model.errors import CannotTest, MachineError
 from harness.model.verdict import Outcome
-from harness.mutation import Mutant, Trial
-from harness.pipeline import RunRequest
+from harness.run import pipeline
+from harness.run.pipeline import RunRequest
+from harness.variants import catalogue, mutants
+from harness.variants.mutants import Mutant, Trial
 
 # One run of `harness run`: a header changed and nothing in ccache takes minutes, a kernel that hangs as long again.
 _LIMIT_S = 7200
@@ -69,7 +70,7 @@ def run(
     Raises CannotTest when the patch itself fails.
     """
     version = source.fetch(request.kernel.source, cache, progress).version
-    chosen, skipped = mutation.choose(names, version)
+    chosen, skipped = mutants.choose(names, version)
     plans = {mutant.name: _plan(mutant, version, whole=whole) for mutant in chosen if not mutant.in_module}
     folder = pipeline.run_folder(request.out, cache)
     # One more than there are CPUs: a guest that hangs asleep, and a link, leave theirs to others.
@@ -121,7 +122,7 @@ def _plan(mutant: Mutant, version: str, *, whole: bool) -> list[str]:
     everywhere = mutant.equivalent and not mutant.scenarios
     names = mutant.scenarios
     if everywhere:
-        names = ("all",) if whole else mutation.scenarios(version)
+        names = ("all",) if whole else mutants.scenarios(version)
     default = catalogue.choose(()) if whole or everywhere else []
     return list(dict.fromkeys(scenario.name for scenario in [*catalogue.choose(names), *default]))
 

@@ -25,7 +25,7 @@ from harness.model import event, ktap
 from harness.model.errors import CannotTest, GuestLost, HarnessError, MachineError
 from harness.model.recording import Answer, Ended, Recording
 from harness.model.scenario import Scenario
-from harness.planning import Command, module, plan
+from harness.run.planning import Command, module, plan
 
 # This many reports on the console, and the scenario ends: each costs the guest
 # milliseconds of serial line, and the hundredth says nothing that the third did not.
