@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a person sees: progress and results on standard error, plain lines where that is no terminal."""
+"""What a person sees while a command works: bars and lines on standard error; plain lines where that is no terminal."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from harness.model.run import RunVerdict
-from harness.model.verdict import Outcome, ScenarioResult
-from harness.report.text import one_line, plain
+from harness.model.verdict import Outcome
+from harness.report.text import plain
 
 if TYPE_CHECKING:
     import rich.progress
-
-    from harness.commands.mutants import Campaign
-    from harness.variants.mutants import Trial
 
 _STYLE = {Outcome.PASS: "32", Outcome.FAIL: "1;31", Outcome.ERROR: "1;33", Outcome.INCONCLUSIVE: "33"}
 # Without a terminal a stage speaks when it has moved by this share, and not more often than this.
@@ -58,6 +55,11 @@ class Terminal:
             else:
                 sys.stderr.write(text + "\n")
                 sys.stderr.flush()
+
+    def lines(self, texts: Iterable[str]) -> None:
+        """Lines that are already safe to print."""
+        for text in texts:
+            self.line(text)
 
     def advance(self, stage: str, done: int, total: int) -> None:
         """A bar on a terminal, a line every so often elsewhere."""
@@ -102,59 +104,6 @@ class Terminal:
         word = f"{word or outcome.value:12}"
         return f"\x1b[{_STYLE[outcome]}m{word}\x1b[0m" if self._live and self._rich is None else word
 
-    def result(self, result: ScenarioResult) -> None:
-        """One line for a scenario, and one for each finding."""
-        self.line(
-            f"{self.colour(result.outcome)} {result.name:36} {result.seconds:6.1f} s  {one_line(result.counted, 400)}"
-        )
-        if result.outcome is not Outcome.PASS:
-            if result.reason:
-                self.line(f"             {one_line(result.reason, 400)}")
-            for finding in result.findings:
-                self.line(f"             [{finding.oracle}] {one_line(finding.summary)}")
-                for line in finding.evidence.splitlines()[:2]:
-                    self.line(f"                 {one_line(line)}")
-
-    def summary(self, verdict: RunVerdict, folder: str) -> None:
-        """The last lines of a run."""
-        from collections import Counter
-
-        counts = Counter(result.outcome.value for result in verdict.scenarios)
-        said = ", ".join(f"{number} {word}" for word, number in counts.items()) or "no scenario judged"
-        for name, reason in verdict.skipped.items():
-            self.line(f"{'skipped':12} {name}: {one_line(reason)}")
-        for line in verdict.noise:
-            self.line(f"{'known noise':12} {one_line(line)}")
-        spent = ", ".join(f"{name} {value:.1f}" for name, value in verdict.seconds.items() if value >= 0.05)
-        self.line(f"accelerator  {verdict.accel.used or 'none'}: {one_line(verdict.accel.reason)}")
-        self.line(f"seconds      {spent}")
-        self.line(f"report       {folder}/report.html")
-        kernel = f"{verdict.source} + {', '.join(verdict.patches)}, configuration {', '.join(verdict.configs)}"
-        if verdict.error:
-            self.line(f"{'stopped':12} {one_line(verdict.error, 1000)}")
-        self.line(f"{self.colour(verdict.outcome)} {plain(kernel)}: {said}")
-
-    def trial(self, trial: Trial) -> None:
-        """One line for a mutant, and one that says what is wrong with it."""
-        word = self.colour(Outcome.PASS if trial.good else Outcome.FAIL, trial.verdict)
-        self.line(f"{word} {trial.mutant.name:32} {trial.seconds:6.1f} s  {', '.join(trial.killed_by)}")
-        if trial.note:
-            self.line(f"             {one_line(trial.note, 400)}")
-
-    def matrix(self, campaign: Campaign) -> None:
-        """The kill matrix, mutant × oracle, and the last line of a campaign."""
-        trials = campaign.trials
-        oracles = sorted({name for trial in trials for name in (trial.mutant.expected, *trial.killed_by) if name})
-        rows = [[trial.mutant.name, *(_cell(trial, name) for name in oracles), trial.verdict] for trial in trials]
-        self.table(["mutant", *oracles, "verdict"], rows)
-        self.line("X killed it, as its file says   + may, as its file says   ! by accident   - was to and did not")
-        if campaign.skipped:
-            self.line(f"{'skipped':12} no port to this kernel: {', '.join(campaign.skipped)}")
-        good = sum(trial.good for trial in trials)
-        word = self.colour(Outcome.PASS if good == len(trials) else Outcome.FAIL)
-        self.line(f"report       {campaign.folder}/mutants.json")
-        self.line(f"{word} {good} of {len(trials)} mutants and equivalents as they must be")
-
     def table(self, header: list[str], rows: list[list[str]]) -> None:
         """A table on a terminal, aligned columns elsewhere."""
         if self._live:
@@ -169,12 +118,3 @@ class Terminal:
         widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
         for row in (header, *rows):
             self.line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _cell(trial: Trial, oracle: str) -> str:
-    """What an oracle said of a mutant, in one character."""
-    if oracle == trial.mutant.expected:
-        return "X" if oracle in trial.killed_by else "-"
-    if oracle not in trial.killed_by:
-        return ""
-    return "!" if oracle in trial.accidental else "+"

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`harness console`: the reports in any kernel console log."""
+"""harness console: the reports in any kernel console log."""
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,26 @@ from typing import Any
 from harness.console import Report, noise, scan
 from harness.model.errors import UsageError
 from harness.report.text import one_line, plain
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("files", nargs="+", metavar="FILE", type=Path, help="what a kernel wrote to its console")
+    parser.add_argument("--json", action="store_true", help="one object a line for each file")
+    parser.add_argument("--text", action="store_true", help="each report in full as well")
+    parser.add_argument("--known-noise", type=Path, metavar="YAML", help="reports that are excused (default: our list)")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print what each file reports; 1 if there was a report that nothing excuses."""
+    return run(
+        arguments.files,
+        as_json=arguments.json,
+        text=arguments.text,
+        known_noise=arguments.known_noise or noise.DEFAULT,
+        say=print,
+        note=lambda line: print(line, file=sys.stderr),
+    )
 
 
 def run(

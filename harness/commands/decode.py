@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every report of a run with file and line behind each function: decoded.txt beside its console.
+"""harness decode: every report of a run with file and line behind each function, in decoded.txt beside its console.
 
 The kernel of the run is found again by what the verdict says of it, and must
 be the same by its build id.
@@ -7,6 +7,7 @@ be the same by its build id.
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,25 @@ DECODED = "decoded.txt"
 _FRAME = re.compile(r"\b(?P<function>[A-Za-z_][\w.]*)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)")
 # Registers, and WARN(), name the instruction itself.
 _INSTRUCTION = re.compile(r"\s*(?:RIP: |CPU |WARNING: )")
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run directory")
+    parser.add_argument("--compiler", choices=("gcc", "clang"), default="gcc", help="what its kernel was built with")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Decode each run, and print what was written."""
+    from harness.terminal import Terminal
+
+    with Terminal() as terminal:
+        made = [
+            path for run in arguments.runs for path in decode(run, arguments.compiler, workspace.cache_dir(), terminal)
+        ]
+    for path in made:
+        print(path)
+    return 0
 
 
 def decode(run: Path, compiler: str, cache: Path, progress: Progress) -> list[Path]:

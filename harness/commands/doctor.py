@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What this machine can do: tools, kernel sources, and accelerators proved by running a guest."""
+"""harness doctor: what this machine can do: tools, kernel sources, accelerators proved by running a guest."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +38,23 @@ TOOLS: Mapping[str, tuple[str, bool]] = {
 SOURCES = ("6.12", "6.1")
 
 
-def examine(cache: Path, progress: Progress) -> dict[str, Any]:
+def options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("--json", action="store_true", help="the same as one object, on standard output")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Examine the machine; 128 when something is missing without which nothing goes."""
+    from harness.host.workspace import cache_dir
+    from harness.terminal import Terminal
+
+    with Terminal() as terminal:
+        found = document(cache_dir(), terminal)
+    print(json.dumps(found) if arguments.json else "\n".join(lines(found)))
+    return 0 if not found["missing"] else 128
+
+
+def document(cache: Path, progress: Progress) -> dict[str, Any]:
     """The document of `harness doctor --json`."""
     tools: dict[str, str | None] = {}
     missing = []
@@ -64,19 +82,19 @@ def examine(cache: Path, progress: Progress) -> dict[str, Any]:
     }
 
 
-def lines(document: Mapping[str, Any]) -> list[str]:
+def lines(found: Mapping[str, Any]) -> list[str]:
     """The same for people."""
     text = []
-    for name, found in document["accelerators"].items():
-        word = "usable" if found["usable"] else "not usable"
-        text.append(f"{name:22} {word:11} {found['reason']} ({found['seconds']:.1f} s)")
-    for name, path in document["tools"].items():
+    for name, entry in found["accelerators"].items():
+        word = "usable" if entry["usable"] else "not usable"
+        text.append(f"{name:22} {word:11} {entry['reason']} ({entry['seconds']:.1f} s)")
+    for name, path in found["tools"].items():
         purpose, needed = TOOLS[name]
         text.append(f"{name:22} {path or ('MISSING' if needed else 'absent')}  ({purpose})")
-    for name, path in document["sources"].items():
+    for name, path in found["sources"].items():
         text.append(f"{name:22} {path or 'absent: apt-get install linux-source-' + name.removeprefix('debian:')}")
-    text.append(f"{'cache':22} {document['cache']} ({document['free_gib']} GiB free)")
-    missing = document["missing"]
+    text.append(f"{'cache':22} {found['cache']} ({found['free_gib']} GiB free)")
+    missing = found["missing"]
     text.append(f"missing: {', '.join(missing)}; make setup installs it" if missing else "nothing is missing")
     return text
 

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import argparse
 import concurrent.futures
 import contextlib
+import functools
+import json
 import secrets
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,11 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hypothesis
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.errors import HypothesisException
-
 from harness import pressures
+from harness.commands import _options
 from harness.guest.lab import Lab
 from harness.host import process
 from harness.host.clock import Deadline
@@ -28,8 +29,9 @@ from harness.model import scenario, strict_yaml
 from harness.model.verdict import Finding, Outcome, ScenarioResult
 from harness.report.text import plain
 from harness.run import pipeline
-from harness.variants import generated
-from harness.variants.generated import Document
+
+# A scenario as YAML holds it.
+Document = dict[str, Any]
 
 # Shrinking a failure may take this long, or a quarter of the time of the search.
 _SHRINK_S = 30.0
@@ -61,6 +63,42 @@ class Hunt:
     def rate(self) -> float:
         """Examples a minute."""
         return 60 * self.examples / self.seconds if self.seconds else 0.0
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    _options.kernel(parser)
+    _options.accel(parser)
+    parser.add_argument(
+        "--seconds", type=_options.seconds, default=60.0, metavar="N", help="how long to search (default 60)"
+    )
+    parser.add_argument(
+        "--seed",
+        type=functools.partial(_options.below, 1 << 32),
+        metavar="S",
+        help="where to begin, to repeat a search",
+    )
+    parser.add_argument(
+        "--jobs", type=_options.jobs, default=0, metavar="N", help="searchers at once, or auto (default)"
+    )
+    _options.out(parser)
+    parser.add_argument("--json", action="store_true", help="what was found, on standard output")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Search on a kernel; the exit code is that of what was found."""
+    from harness.model.shape import MachineShape
+    from harness.run.session import Session
+    from harness.terminal import Terminal
+
+    with Terminal() as terminal:
+        session = Session(_options.kernel_request(arguments), arguments.accel, terminal, arguments.out)
+        jobs = arguments.jobs or pipeline.auto_jobs(MachineShape().memory_mib)
+        hunt = explore(session.lab, session.folder, arguments.seconds, arguments.seed, terminal, jobs=jobs)
+    print("\n".join(lines(hunt)), file=sys.stderr)
+    if arguments.json:
+        print(json.dumps(document(hunt)))
+    return outcome(hunt).exit_code
 
 
 class _TimeUp(BaseException):
@@ -113,6 +151,12 @@ def _search(
     hunt: Hunt, seed: int, seconds: float, run: Callable[[scenario.Scenario], ScenarioResult], progress: Progress
 ) -> None:
     """What one searcher does until the time is up, it found something and shrank it, or another one found something."""
+    import hypothesis
+    from hypothesis import HealthCheck, Phase, settings
+    from hypothesis.errors import HypothesisException
+
+    from harness.variants import generated
+
     deadline = [Deadline(seconds)]
     found = False
 

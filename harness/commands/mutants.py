@@ -1,29 +1,187 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Breaks the patch in every known way: a harness of its own builds, runs and judges each mutant, several at once."""
+"""harness mutants: break the patch in every known way, and show which oracle sees it.
+
+A harness of its own builds, runs and judges each mutant, several at once.
+"""
 
 from __future__ import annotations
 
+import argparse
 import concurrent.futures
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from harness.commands import _options
 from harness.host import process, workspace
 from harness.host.progress import Progress
 from harness.kernel import source
 from harness.model.errors import CannotTest, MachineError
-from harness.model.verdict import Outcome
+from harness.model.run import RunVerdict
+from harness.model.verdict import Outcome, ScenarioResult
+from harness.report import document
+from harness.report.lines import Colour
+from harness.report.text import one_line
 from harness.run import pipeline
 from harness.run.pipeline import RunRequest
 from harness.variants import catalogue, mutants
-from harness.variants.mutants import Mutant, Trial
+from harness.variants.mutants import Mutant
 
 # One run of `harness run`: a header changed and nothing in ccache takes minutes, a kernel that hangs as long again.
 _LIMIT_S = 7200
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="a mutant, or a file of your own (default: all of ours)"
+    )
+    parser.add_argument(
+        "--whole", action="store_true", help="each on the whole default set, to see that no other oracle speaks"
+    )
+    _options.kernel(parser)
+    _options.machines(parser)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Try each mutant; 1 when one is not as it must be."""
+    from harness.terminal import Terminal
+
+    request = RunRequest(
+        kernel=_options.kernel_request(arguments),
+        scenarios=(),
+        accel=arguments.accel,
+        jobs=arguments.jobs,
+        repeat=arguments.repeat,
+        timeout_s=arguments.timeout,
+        out=arguments.out,
+    )
+    with Terminal() as terminal:
+        done = run(
+            request,
+            arguments.names,
+            workspace.cache_dir(),
+            terminal,
+            lambda trial: terminal.lines(line(trial, terminal.colour)),
+            whole=arguments.whole,
+        )
+    terminal.table(*matrix(done))
+    terminal.lines(lines(done, terminal.colour))
+    if arguments.json:
+        print(json.dumps(done.document()))
+    return done.exit_code
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of the run on a mutant. ran: its verdict, None with the reason in `error` if there is none."""
+
+    mutant: Mutant
+    ran: RunVerdict | None
+    error: str = ""
+
+    @cached_property
+    def seen_by(self) -> Mapping[str, Mapping[str, str]]:
+        """Oracle → scenario → the first thing that it found there."""
+        found: dict[str, dict[str, str]] = {}
+        # Where the one that says "too little" is on trial, that is what it must say.
+        heard = {Outcome.FAIL} | ({Outcome.INCONCLUSIVE} if self.mutant.expected == "exercised" else set())
+        for result in self._results:
+            if result.outcome in heard:
+                for finding in result.findings:
+                    found.setdefault(finding.oracle, {}).setdefault(result.name, finding.summary)
+        return dict(sorted(found.items()))
+
+    @property
+    def killed_by(self) -> list[str]:
+        """The oracles that found something, by name."""
+        return list(self.seen_by)
+
+    @property
+    def accidental(self) -> list[str]:
+        """Those of them that the mutant's file does not name."""
+        return [name for name in self.seen_by if name not in (self.mutant.expected, *self.mutant.also)]
+
+    @property
+    def verdict(self) -> str:
+        """killed: by the oracle that its file names, or an equivalent by any. error: not judged. survived: neither."""
+        if self.mutant.expected in self.seen_by or (self.mutant.equivalent and self.seen_by):
+            return "killed"
+        if self._outcome is Outcome.ERROR or self._stopped or not self._results:
+            return "error"
+        if self.mutant.equivalent and self._outcome is not Outcome.PASS:
+            return "error"
+        return "survived"
+
+    @property
+    def good(self) -> bool:
+        """As it must be: killed by the named oracle and by none that it does not name; or an equivalent that passes."""
+        return self.verdict == ("survived" if self.mutant.equivalent else "killed") and not self.accidental
+
+    @property
+    def exit_code(self) -> int:
+        """0, 1 for a mutant that lives or is killed by accident, or why it could not be judged: 125, 128."""
+        if self.good:
+            return 0
+        return 1 if self.verdict != "error" else max(125, self._outcome.exit_code)
+
+    @property
+    def note(self) -> str:
+        """Why it is not as it must be, in one line; empty when it is."""
+        if self.good:
+            return ""
+        if self.verdict == "error":
+            told = (f"{result.name}: {result.reason}" for result in self._results if result.reason)
+            return self.error or self._stopped or next(told, "not judged")
+        if self.mutant.equivalent:
+            return f"falsely accused: {self._said(self.killed_by)}"
+        if self.verdict == "killed":
+            return f"by accident also {self._said(self.accidental)}"
+        short = [result.name for result in self._results if result.outcome is Outcome.INCONCLUSIVE]
+        others = f"; but {self._said(self.killed_by)}" if self.seen_by else ""
+        proved = f"; too little happened in {', '.join(short)}" if short else ""
+        return f"{self.mutant.expected} saw nothing{others}{proved}"
+
+    def told(self) -> dict[str, Any]:
+        """As `harness mutants --json` tells it."""
+        return {
+            "name": self.mutant.name,
+            "expected": self.mutant.expected,
+            "killed_by": self.killed_by,
+            "verdict": self.verdict,
+            "accidental": self.accidental,
+            "note": self.note,
+            "seen_by": {oracle: dict(where) for oracle, where in self.seen_by.items()},
+            "scenarios": {result.name: result.outcome.value for result in self._results},
+            "seconds": self.seconds,
+        }
+
+    @property
+    def seconds(self) -> float:
+        """What building and running it took."""
+        return float(self.ran.seconds.get("total", 0.0)) if self.ran else 0.0
+
+    @property
+    def _results(self) -> Sequence[ScenarioResult]:
+        return self.ran.scenarios if self.ran else ()
+
+    @property
+    def _stopped(self) -> str:
+        return self.ran.error if self.ran else ""
+
+    @property
+    def _outcome(self) -> Outcome:
+        return self.ran.outcome if self.ran else Outcome.ERROR
+
+    def _said(self, names: Sequence[str]) -> str:
+        """Oracles, each with the first thing that it found."""
+        first = {name: next(iter(self.seen_by[name].items())) for name in names}
+        return ", ".join(f"{name} ({scenario}: {summary})" for name, (scenario, summary) in first.items())
 
 
 @dataclass(frozen=True)
@@ -50,6 +208,42 @@ class Campaign:
             "untried": list(self.untried),
             "folder": str(self.folder),
         }
+
+
+def line(trial: Trial, colour: Colour) -> Iterator[str]:
+    """One line for a mutant, and one that says what is wrong with it."""
+    word = colour(Outcome.PASS if trial.good else Outcome.FAIL, trial.verdict)
+    yield f"{word} {trial.mutant.name:32} {trial.seconds:6.1f} s  {', '.join(trial.killed_by)}"
+    if trial.note:
+        yield f"             {one_line(trial.note, 400)}"
+
+
+def matrix(campaign: Campaign) -> tuple[list[str], list[list[str]]]:
+    """The kill matrix, mutant × oracle: its header and its rows."""
+    trials = campaign.trials
+    names = sorted({name for trial in trials for name in (trial.mutant.expected, *trial.killed_by) if name})
+    rows = [[trial.mutant.name, *(_cell(trial, name) for name in names), trial.verdict] for trial in trials]
+    return ["mutant", *names, "verdict"], rows
+
+
+def lines(campaign: Campaign, colour: Colour) -> Iterator[str]:
+    """What stands below the matrix: its legend, and the last line of a campaign."""
+    yield "X killed it, as its file says   + may, as its file says   ! by accident   - was to and did not"
+    if campaign.skipped:
+        yield f"{'skipped':12} no port to this kernel: {', '.join(campaign.skipped)}"
+    good = sum(trial.good for trial in campaign.trials)
+    word = colour(Outcome.PASS if good == len(campaign.trials) else Outcome.FAIL, "")
+    yield f"report       {campaign.folder}/mutants.json"
+    yield f"{word} {good} of {len(campaign.trials)} mutants and equivalents as they must be"
+
+
+def _cell(trial: Trial, oracle: str) -> str:
+    """What an oracle said of a mutant, in one character."""
+    if oracle == trial.mutant.expected:
+        return "X" if oracle in trial.killed_by else "-"
+    if oracle not in trial.killed_by:
+        return ""
+    return "!" if oracle in trial.accidental else "+"
 
 
 def run(
@@ -85,7 +279,7 @@ def run(
         patches = () if mutant.in_module else (str(mutant.path),)
         names = [name for name in plans.get(mutant.name, mutant.scenarios) if name not in useless]
         if not names:
-            return Trial(mutant, {}, "too little happens in any of its scenarios, on the unbroken patch as well")
+            return Trial(mutant, None, "too little happens in any of its scenarios, on the unbroken patch as well")
         asked = replace(request, timeout_s=request.timeout_s or mutant.timeout_s)
         return Trial(mutant, *_run(asked, patches, names, folder / mutant.name, 1))
 
@@ -129,8 +323,8 @@ def _plan(mutant: Mutant, version: str, *, whole: bool) -> list[str]:
 
 def _run(
     request: RunRequest, patches: Sequence[str], scenarios: Sequence[str], out: Path, jobs: int
-) -> tuple[Mapping[str, Any], str]:
-    """`harness run` in a process of its own; its verdict document, or an empty one and what went wrong.
+) -> tuple[RunVerdict | None, str]:
+    """`harness run` in a process of its own; its verdict, or None and what went wrong.
 
     A process, because judging in threads of one would take turns, and because
     whatever a mutant does to a run stays in it.
@@ -151,23 +345,22 @@ def _run(
     argv = [sys.executable, "-m", "harness.cli", "run", "--json", *words, *scenarios]
     done = process.run(argv, timeout_s=_LIMIT_S, env=os.environ)
     try:
-        document: dict[str, Any] = json.loads(done.stdout)
+        return document.parse(done.stdout), ""
     except ValueError:
         said = [line for line in done.stderr.splitlines() if line.startswith("harness: ")]
-        return {}, said[-1] if said else f"harness run ended with {done.status}: {done.stderr[-300:]}"
-    return document, ""
+        return None, said[-1] if said else f"harness run ended with {done.status}: {done.stderr[-300:]}"
 
 
-def _prove(document: Mapping[str, Any], error: str) -> set[str]:
+def _prove(ran: RunVerdict | None, error: str) -> set[str]:
     """Nothing is proved where the unbroken patch fails; returns the scenarios in which nothing is proved of either."""
-    outcome = Outcome(document.get("verdict", "error"))
-    verdicts = {result["name"]: result["verdict"] for result in document.get("scenarios", ())}
-    if outcome in (Outcome.FAIL, Outcome.ERROR) or not verdicts:
-        bad = [name for name, verdict in verdicts.items() if verdict in (Outcome.FAIL, Outcome.ERROR)]
+    outcome = ran.outcome if ran else Outcome.ERROR
+    results = ran.scenarios if ran else ()
+    if outcome in (Outcome.FAIL, Outcome.ERROR) or not results:
+        bad = [result.name for result in results if result.outcome in (Outcome.FAIL, Outcome.ERROR)]
         kind = MachineError if outcome is Outcome.ERROR else CannotTest
         raise kind(
             f"the patch as it is does not pass, so its mutants prove nothing: "
-            f"{error or document.get('error') or ', '.join(bad)}",
+            f"{error or (ran.error if ran else '') or ', '.join(bad)}",
             "harness run says more",
         )
-    return {name for name, verdict in verdicts.items() if verdict == Outcome.INCONCLUSIVE}
+    return {result.name for result in results if result.outcome is Outcome.INCONCLUSIVE}

@@ -7,6 +7,9 @@ mean the same findings.
 
 from __future__ import annotations
 
+import argparse
+import functools
+import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -14,11 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.commands import _options
 from harness.guest import tape as tapes
 from harness.guest.machine import Machine
 from harness.guest.tape import Tape
 from harness.host.progress import Progress
 from harness.model.errors import UsageError
+from harness.model.verdict import Outcome
 from harness.run import debugger, earlier
 from harness.run.debugger import Desk
 
@@ -46,6 +51,45 @@ class Repetition:
         return f"identical    {self.name}: {same}; {self.seconds:.1f} s (recorded in {self.recorded_s:.1f} s)"
 
 
+def options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("run", metavar="RUN", type=Path, help="the directory of a run with --record")
+    parser.add_argument(
+        "scenarios", nargs="*", metavar="SCENARIO", help="some of it (default: what did not pass, or else all)"
+    )
+    parser.add_argument("--gdb", action="store_true", help="let gdb in, and print the line that starts it")
+    parser.add_argument(
+        "--at",
+        type=functools.partial(_options.below, 1 << 63),
+        default=0,
+        metavar="N",
+        help="with --gdb: stop at the Nth instruction (default 0)",
+    )
+    parser.add_argument("--json", action="store_true", help="one object a line for each scenario")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Repeat a run; 128 when a repetition differs."""
+    from harness.terminal import Terminal
+
+    names = choose(arguments.run, arguments.scenarios)
+    if arguments.gdb:
+        if len(names) > 1:
+            raise UsageError(f"--gdb takes one scenario, not {len(names)}", f"name one of {', '.join(names)}")
+        with Terminal() as terminal:
+            debug(arguments.run, names[0], arguments.at, terminal)
+        return 0
+    exact = True
+    with Terminal() as terminal:
+        for name in names:
+            done = repeat(arguments.run, name, terminal)
+            terminal.say(done.line())
+            if arguments.json:
+                print(json.dumps(done.document()))
+            exact = exact and not done.difference
+    return 0 if exact else 128
+
+
 def choose(run: Path, names: Sequence[str]) -> list[str]:
     """The scenarios to repeat: those named, else those that did not pass, else all that were recorded."""
     verdicts = earlier.read(run).verdicts
@@ -55,7 +99,7 @@ def choose(run: Path, names: Sequence[str]) -> list[str]:
     for name in names:
         if name not in recorded:
             raise UsageError(f"{run}: no recording of {name!r}", f"there is {', '.join(recorded)}")
-    return list(names) or [name for name, verdict in recorded.items() if verdict != "pass"] or list(recorded)
+    return list(names) or [name for name, verdict in recorded.items() if verdict is not Outcome.PASS] or list(recorded)
 
 
 def debug(run: Path, name: str, instruction: int, progress: Progress) -> None:

@@ -7,27 +7,87 @@ the same kernel, in which that scenario's commands were given again.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
-from harness.commands import judge
+from harness.commands import _options
 from harness.guest import tape as tapes
 from harness.guest.agent import GuestProcess, GuestResult, GuestTimeout
+from harness.guest.console import clean
 from harness.guest.machine import Condition, Machine
 from harness.host.clock import Deadline, scaled
 from harness.host.progress import Progress
 from harness.model import recording as recordings
-from harness.model.errors import GuestLost
+from harness.model.errors import GuestLost, UsageError
 from harness.model.recording import Ended
 from harness.model.scenario import Scenario
-from harness.run import debugger, drive, planning
+from harness.run import debugger, drive, earlier, planning
 from harness.run.session import Session
 
 # A command may be a whole test suite; Ctrl-C ends it sooner.
 _COMMAND_LIMIT_S = 86400.0
+# The status of a process that a signal ended, less the signal.
+_SIGNALLED = 256
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    _options.kernel(parser)
+    _options.accel(parser)
+    parser.add_argument("--gdb", action="store_true", help="let gdb in, and print the line that starts it")
+    parser.add_argument(
+        "words",
+        nargs=argparse.REMAINDER,
+        metavar="[RUN[/SCENARIO]] [COMMAND …]",
+        help="a run, for a guest in which its scenario was done again up to where it stopped (default: the first that "
+        "did not pass); a command to run in the guest, whose status is ours",
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Hand the terminal over, or run one command, whose status is ours."""
+    from harness.terminal import Terminal
+
+    words = arguments.words
+    named, words = (words[0], words[1:]) if words and earlier.named(words[0]) else ("", words)
+    if words:
+        with Terminal() as terminal:
+            done = execute(_visit(arguments, named, terminal), words)
+        _pass_on(done.stdout, sys.stdout)
+        _pass_on(done.stderr, sys.stderr)
+        # As a shell does for a command that a signal ended.
+        return done.status if done.status < _SIGNALLED else 128 + done.status - _SIGNALLED
+    if not sys.stdin.isatty():
+        raise UsageError("harness shell needs a terminal on standard input", "harness shell COMMAND needs none")
+    with Terminal() as terminal:
+        interact = prepare(_visit(arguments, named, terminal))
+    return interact()
+
+
+def _visit(arguments: argparse.Namespace, named: str, progress: Progress) -> Visit:
+    """To a fresh guest, or to one like that of an earlier run."""
+    if not named:
+        session = Session(_options.kernel_request(arguments), arguments.accel, progress)
+        return Visit(session, progress, gdb=arguments.gdb)
+    folder, scenario = earlier.named(named) or (Path(named), "")
+    run = earlier.read(folder, arguments.compiler)
+    session = Session(run.request, arguments.accel, progress)
+    run.verify(session.lab.kernel)
+    name = scenario or run.scenario()
+    return Visit(session, progress, scene(folder / name, name), arguments.gdb)
+
+
+def _pass_on(said: bytes, stream: TextIO) -> None:
+    """What the guest said, as it is; a terminal gets no control characters of it."""
+    stream.flush()
+    stream.buffer.write(clean(said).encode() if stream.isatty() else said)
+    stream.flush()
 
 
 @dataclass(frozen=True)
@@ -41,7 +101,7 @@ class Scene:
 
 def scene(place: Path, name: str) -> Scene:
     """Read it from the folder of a scenario. One that went to its end stops before anything is taken down."""
-    scenario = judge.scenario_of(place, name)
+    scenario = earlier.scenario_of(place, name)
     recording = recordings.read(place, scenario)
     commands = planning.plan(scenario)
     if recording.ended is Ended.COMPLETE:

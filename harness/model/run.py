@@ -92,3 +92,23 @@ class RunVerdict:
                 name: round(self.seconds.get(name, 0.0), 2) for name in {**dict.fromkeys(phases), **self.seconds}
             },
         }
+
+    @classmethod
+    def restore(cls, document: Mapping[str, Any]) -> RunVerdict:
+        """What document() wrote, now or in an earlier version. Raises KeyError, TypeError or ValueError."""
+        kernel, accel, error = document["kernel"], document["accel"], document.get("error", "")
+        machines = document.get("machines", {})
+        return cls(
+            source=document["source"],
+            patches=tuple(document["patches"]),
+            configs=tuple(document["configs"]),
+            kernel=KernelFacts(kernel["release"], kernel["build_id"], kernel["cached"]),
+            accel=AccelFacts(accel["requested"], accel["used"], accel["reason"]),
+            scenarios=tuple(ScenarioResult.restore(entry) for entry in document["scenarios"]),
+            machines=MachineFacts(machines.get("reason", ""), machines.get("from", "none")),
+            skipped={entry["name"]: entry["reason"] for entry in document.get("skipped", ())},
+            seconds=document["seconds"],
+            noise=tuple(document.get("noise", ())),
+            error=error,
+            forced=Outcome(document["verdict"]) if error else None,
+        )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from harness.model import ktap
 from harness.model.ktap import Results
 
 
@@ -91,3 +92,20 @@ class ScenarioResult:
             "selftests": {name: results.document() for name, results in self.selftests.items()},
             "tape": self.tape,
         }
+
+    @classmethod
+    def restore(cls, entry: Mapping[str, Any]) -> ScenarioResult:
+        """What document() wrote, now or in an earlier version. Raises KeyError, TypeError or ValueError."""
+        return cls(
+            name=entry["name"],
+            outcome=Outcome(entry["verdict"]),
+            findings=tuple(Finding(**finding) for finding in entry["findings"]),
+            exercised=entry["exercised"],
+            seconds=entry["seconds"],
+            reason=entry.get("reason", ""),
+            phases=entry.get("phases", {}),
+            attempts=entry.get("attempts", 1),
+            latency_us=entry.get("latency_us", {}),
+            tape=entry.get("tape", ""),
+            selftests={name: ktap.restore(held) for name, held in entry.get("selftests", {}).items()},
+        )

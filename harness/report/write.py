@@ -3,17 +3,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from harness.host.workspace import write_atomic
 from harness.model.run import RunVerdict
-from harness.report import html, junit, ktap
-
-
-def render(verdict: RunVerdict) -> str:
-    """The text of verdict.json."""
-    return json.dumps(verdict.document(), indent=2, ensure_ascii=True) + "\n"
+from harness.report import document, html, junit, ktap
 
 
 def write(verdict: RunVerdict, folder: Path) -> Path:
@@ -21,5 +15,5 @@ def write(verdict: RunVerdict, folder: Path) -> Path:
     write_atomic(folder / "junit.xml", junit.render(verdict))
     write_atomic(folder / "results.ktap", ktap.render(verdict))
     write_atomic(folder / "report.html", html.render(verdict))
-    write_atomic(folder / "verdict.json", render(verdict))
-    return folder / "verdict.json"
+    write_atomic(folder / document.NAME, document.render(verdict))
+    return folder / document.NAME

@@ -3,24 +3,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import pressures
 from harness.kernel.build import KernelBuild
+from harness.model import scenario
 from harness.model.errors import UsageError
+from harness.model.scenario import Scenario
+from harness.model.verdict import Outcome
+from harness.report import document
 from harness.run.pipeline import MODULES, KernelRequest
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """request: what its kernel was made of. verdicts: scenario → its outcome's word."""
+    """request: what its kernel was made of. verdicts: scenario → how it ended."""
 
     folder: Path
     request: KernelRequest
     build_id: str
-    verdicts: Mapping[str, str]
+    verdicts: Mapping[str, Outcome]
 
     def verify(self, kernel: KernelBuild) -> None:
         """The kernel is the run's: UsageError when its inputs no longer make that."""
@@ -33,25 +37,33 @@ class Earlier:
 
     def scenario(self) -> str:
         """The first scenario that did not pass, or else the first."""
-        failed = [name for name, verdict in self.verdicts.items() if verdict != "pass"]
+        failed = [name for name, verdict in self.verdicts.items() if verdict is not Outcome.PASS]
         for name in [*failed, *self.verdicts]:
             return name
         raise UsageError(f"{self.folder}: no scenario was judged", "harness run SCENARIO")
 
 
 def read(folder: Path, compiler: str = "gcc") -> Earlier:
-    """What verdict.json says. Raises UsageError for a folder that is no run."""
-    try:
-        document = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
-        configs = tuple(name for name in document["configs"] if name != "base")
-        return Earlier(
-            folder,
-            KernelRequest(document["source"], tuple(document["patches"]), configs, compiler),
-            document["kernel"]["build_id"],
-            {str(entry["name"]): str(entry.get("verdict", "")) for entry in document["scenarios"]},
-        )
-    except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise UsageError(f"{folder}: no run directory: {fault}", "name a folder that harness run wrote") from None
+    """What the verdict of a run directory says. Raises UsageError for a folder that is none."""
+    verdict = document.read(folder)
+    configs = tuple(name for name in verdict.configs if name != "base")
+    return Earlier(
+        folder,
+        KernelRequest(verdict.source, verdict.patches, configs, compiler),
+        verdict.kernel.build_id,
+        {result.name: result.outcome for result in verdict.scenarios},
+    )
+
+
+def scenario_of(place: Path, name: str) -> Scenario:
+    """The scenario that a folder of a run is the recording of."""
+    keys = {pressure.name: pressure.keys for pressure in pressures.catalogue().values()}
+    stem = place / "scenario.yaml"
+    for found in scenario.load(stem, keys):
+        suffix = found.name.removeprefix(stem.stem)
+        if not suffix or name.partition(".")[0].endswith(suffix):
+            return scenario.renamed(found, name)
+    raise UsageError(f"{stem}: holds no scenario {name!r}")
 
 
 def module(folder: Path) -> Path | None:
@@ -62,8 +74,8 @@ def module(folder: Path) -> Path | None:
 def named(word: str) -> tuple[Path, str] | None:
     """The run and the scenario, or "", that RUN or RUN/SCENARIO names; None when the word names neither."""
     place = Path(word)
-    if (place / "verdict.json").is_file():
+    if (place / document.NAME).is_file():
         return place, ""
-    if place.is_dir() and (place.parent / "verdict.json").is_file():
+    if place.is_dir() and (place.parent / document.NAME).is_file():
         return place.parent, place.resolve().name
     return None

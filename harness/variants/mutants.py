@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One file = one way to get the patch or the module wrong, or to write the patch otherwise; what a run on it proves.
+"""One file = one way to get the patch or the module wrong, or to write the patch otherwise.
 
 NAME.patch goes on top of the patch. NAME.yaml is a scenario in which the module
 does something wrong, for what no kernel does: its first step plants the fault.
@@ -7,18 +7,16 @@ does something wrong, for what no kernel does: its first step plants the fault.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from harness import oracles
 from harness.host.workspace import data
 from harness.kernel.source import series
 from harness.model.errors import UsageError
 from harness.model.strict_yaml import offer
-from harness.model.verdict import Outcome
 
 # The lines at the head of a mutant's file. Those without a default must be there.
 _FIELDS = ("SPDX-License-Identifier", "Subject", "Kernels")
@@ -60,110 +58,6 @@ class Mutant:
     def costs_headers(self) -> bool:
         """It changes a header, and so recompiles much of a kernel."""
         return b"\n+++ b/include/linux/mmu_notifier.h" in self.path.read_bytes()
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What came of the run on a mutant. document: its verdict.json, empty with the reason in `error` if it has none."""
-
-    mutant: Mutant
-    document: Mapping[str, Any]
-    error: str = ""
-
-    @cached_property
-    def seen_by(self) -> Mapping[str, Mapping[str, str]]:
-        """Oracle → scenario → the first thing that it found there."""
-        found: dict[str, dict[str, str]] = {}
-        # Where the one that says "too little" is on trial, that is what it must say.
-        heard = {Outcome.FAIL} | ({Outcome.INCONCLUSIVE} if self.mutant.expected == "exercised" else set())
-        for result in self._results:
-            if result["verdict"] in heard:
-                for finding in result["findings"]:
-                    found.setdefault(finding["oracle"], {}).setdefault(result["name"], finding["summary"])
-        return dict(sorted(found.items()))
-
-    @property
-    def killed_by(self) -> list[str]:
-        """The oracles that found something, by name."""
-        return list(self.seen_by)
-
-    @property
-    def accidental(self) -> list[str]:
-        """Those of them that the mutant's file does not name."""
-        return [name for name in self.seen_by if name not in (self.mutant.expected, *self.mutant.also)]
-
-    @property
-    def verdict(self) -> str:
-        """killed: by the oracle that its file names, or an equivalent by any. error: not judged. survived: neither."""
-        if self.mutant.expected in self.seen_by or (self.mutant.equivalent and self.seen_by):
-            return "killed"
-        if self._outcome is Outcome.ERROR or self.document.get("error") or not self._results:
-            return "error"
-        if self.mutant.equivalent and self._outcome is not Outcome.PASS:
-            return "error"
-        return "survived"
-
-    @property
-    def good(self) -> bool:
-        """As it must be: killed by the named oracle and by none that it does not name; or an equivalent that passes."""
-        return self.verdict == ("survived" if self.mutant.equivalent else "killed") and not self.accidental
-
-    @property
-    def exit_code(self) -> int:
-        """0, 1 for a mutant that lives or is killed by accident, or why it could not be judged: 125, 128."""
-        if self.good:
-            return 0
-        return 1 if self.verdict != "error" else max(125, self._outcome.exit_code)
-
-    @property
-    def note(self) -> str:
-        """Why it is not as it must be, in one line; empty when it is."""
-        if self.good:
-            return ""
-        if self.verdict == "error":
-            told = (f"{result['name']}: {result['reason']}" for result in self._results if result["reason"])
-            return self.error or self.document.get("error") or next(told, "not judged")
-        if self.mutant.equivalent:
-            return f"falsely accused: {self._said(self.killed_by)}"
-        if self.verdict == "killed":
-            return f"by accident also {self._said(self.accidental)}"
-        short = [result["name"] for result in self._results if result["verdict"] == Outcome.INCONCLUSIVE]
-        others = f"; but {self._said(self.killed_by)}" if self.seen_by else ""
-        proved = f"; too little happened in {', '.join(short)}" if short else ""
-        return f"{self.mutant.expected} saw nothing{others}{proved}"
-
-    def told(self) -> dict[str, Any]:
-        """As `harness mutants --json` tells it."""
-        return {
-            "name": self.mutant.name,
-            "expected": self.mutant.expected,
-            "killed_by": self.killed_by,
-            "verdict": self.verdict,
-            "accidental": self.accidental,
-            "note": self.note,
-            "seen_by": {oracle: dict(where) for oracle, where in self.seen_by.items()},
-            "scenarios": {result["name"]: result["verdict"] for result in self._results},
-            "seconds": self.seconds,
-        }
-
-    @property
-    def seconds(self) -> float:
-        """What building and running it took."""
-        return float(self.document.get("seconds", {}).get("total", 0.0))
-
-    @property
-    def _results(self) -> Sequence[Mapping[str, Any]]:
-        results: Sequence[Mapping[str, Any]] = self.document.get("scenarios", ())
-        return results
-
-    @property
-    def _outcome(self) -> Outcome:
-        return Outcome(self.document.get("verdict", "error"))
-
-    def _said(self, names: Sequence[str]) -> str:
-        """Oracles, each with the first thing that it found."""
-        first = {name: next(iter(self.seen_by[name].items())) for name in names}
-        return ", ".join(f"{name} ({scenario}: {summary})" for name, (scenario, summary) in first.items())
 
 
 def catalogue() -> dict[str, list[Mutant]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import _parser
+from harness.cli import parse
 from harness.model.errors import UsageError
 from harness.variants import catalogue
 from tests.guest.command import LIMIT_S, ROOT
@@ -94,7 +94,7 @@ def test_a_template_of_readme_parses(template: str):
     if HARNESS not in words:
         assert words[:2] == ["git", "bisect"], f"{template}: neither harness nor git bisect"
         return
-    parsed = _parser().parse_args(words[words.index(HARNESS) + 1 :])
+    parsed = parse(words[words.index(HARNESS) + 1 :])
 
     catalogue.choose(getattr(parsed, "scenarios", []))
     configs = {entry["name"] for entry in catalogue.listing("configs")}
@@ -104,7 +104,7 @@ def test_a_template_of_readme_parses(template: str):
 def test_a_template_that_does_not_parse_is_noticed():
     """The check itself can fail."""
     with pytest.raises(UsageError):
-        _parser().parse_args(["run", "--sauce", "debian:6.12"])
+        parse(["run", "--sauce", "debian:6.12"])
 
 
 def test_every_path_in_readme_exists():

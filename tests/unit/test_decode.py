@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,9 @@ from harness.commands import decode
 from harness.host.progress import QUIET
 from harness.kernel.lines import Spot
 from harness.model.errors import UsageError
+from harness.model.verdict import Outcome
+from harness.report.write import write
+from tests.unit.verdicts import run_of
 
 
 def test_a_call_is_looked_for_before_where_it_returns_to_and_an_instruction_where_it_is():
@@ -37,10 +39,7 @@ def test_a_folder_that_is_no_run_is_bad_input(tmp_path: Path):
 
 
 def test_a_run_without_reports_needs_no_kernel(tmp_path: Path):
-    scenarios = [{"name": "quiet"}]
-    kernel = {"build_id": "00"}
-    document = {"source": "none", "patches": [], "configs": ["base"], "kernel": kernel, "scenarios": scenarios}
-    (tmp_path / "verdict.json").write_text(json.dumps(document))
+    write(run_of({"quiet": Outcome.PASS}), tmp_path)
     (tmp_path / "quiet").mkdir()
     (tmp_path / "quiet" / "console.log").write_text("[    0.1] all is well\n")
 

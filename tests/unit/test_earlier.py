@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -15,23 +14,21 @@ from harness.model import recording as recordings
 from harness.model.errors import UsageError
 from harness.model.event import EMPTY
 from harness.model.recording import Answer, Ended, Recording
+from harness.model.run import KernelFacts
+from harness.model.verdict import Outcome
+from harness.report.write import write
 from harness.run import earlier, planning
 from harness.run.pipeline import KernelRequest
 from harness.variants import catalogue
+from tests.unit.verdicts import run_of
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run of three scenarios, of which the second failed."""
-    verdicts = {"one": "pass", "two": "fail", "three": "fail"}
-    document = {
-        "source": "debian:6.12",
-        "patches": ["mayfail"],
-        "configs": ["base", "lockdep"],
-        "kernel": {"build_id": "aa" * 20},
-        "scenarios": [{"name": name, "verdict": verdict} for name, verdict in verdicts.items()],
-    }
-    (tmp_path / "verdict.json").write_text(json.dumps(document), encoding="utf-8")
+    verdicts = {"one": Outcome.PASS, "two": Outcome.FAIL, "three": Outcome.FAIL}
+    kernel = KernelFacts("6.12.117", "aa" * 20, cached=True)
+    write(run_of(verdicts, kernel=kernel, configs=("base", "lockdep")), tmp_path)
     for name in verdicts:
         (tmp_path / name).mkdir()
     return tmp_path

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "harness"
 _ENGINE = {"report", "oracles", "console", "postmortem", "pressures", "guest", "kernel", "host", "model"}
 BELOW = {
     "commands": {"run", "variants", "terminal", *_ENGINE},
-    "terminal": {"commands", "variants", "report", "model"},
+    "terminal": {"report", "model"},
     "run": {"variants", *_ENGINE},
     "variants": {"oracles", "pressures", "kernel", "host", "model"},
     "model": set[str](),
@@ -129,6 +129,19 @@ def test_the_top_layer_has_no_cycle() -> None:
     order = list(graphlib.TopologicalSorter(graph).static_order())
 
     assert set(order) == top
+
+
+def test_a_command_imports_no_other() -> None:
+    """But for the one that is the same by another name."""
+    pairs = {
+        (name, target)
+        for name in MODULES
+        if layer(name) == "commands"
+        for target in imports(MODULES[name].read_text(), set(MODULES))
+        if target.startswith("harness.commands.") and not target.startswith("harness.commands._")
+    }
+
+    assert pairs == {("harness.commands.report", "harness.commands.judge")}
 
 
 def test_nothing_imports_the_command_line() -> None:

@@ -4,23 +4,26 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from harness import oracles
 from harness.cli import main
 from harness.commands import mutants as campaign
+from harness.commands.mutants import Trial
 from harness.host import process
 from harness.host.progress import QUIET
 from harness.kernel import patches, source
 from harness.model.errors import CannotTest, MachineError, UsageError
+from harness.model.run import RunVerdict
+from harness.model.verdict import Finding, Outcome, ScenarioResult
+from harness.report.document import render
 from harness.run.pipeline import KernelRequest, RunRequest
 from harness.terminal import Terminal
 from harness.variants import catalogue, mutants
-from harness.variants.mutants import Mutant, Trial
+from harness.variants.mutants import Mutant
+from tests.unit.verdicts import run_of
 
 MUTANTS = mutants.catalogue()
 FILES = [mutant for ports in MUTANTS.values() for mutant in ports]
@@ -36,11 +39,15 @@ def mutant(expected: str = "pairing", also: tuple[str, ...] = ()) -> Mutant:
     return Mutant("planted", Path("planted.patch"), "planted", expected, also, ("memcg-eagain",), ("6.12",))
 
 
-def document(verdict: str, **found: str) -> dict[str, Any]:
-    """A verdict document: scenarios by verdict, and what each oracle found in the one that failed."""
-    findings = [{"oracle": name.replace("_", "-"), "summary": text, "evidence": ""} for name, text in found.items()]
-    result = {"name": "memcg-eagain", "verdict": verdict, "findings": findings, "reason": ""}
-    return {"verdict": verdict, "error": "", "scenarios": [result], "seconds": {"total": 2.5}}
+def verdict(outcome: str, **found: str) -> RunVerdict:
+    """The verdict on a run of one scenario, and what each oracle found in it."""
+    findings = tuple(Finding(name.replace("_", "-"), text) for name, text in found.items())
+    return ran_on([ScenarioResult("memcg-eagain", Outcome(outcome), findings)])
+
+
+def ran_on(results: list[ScenarioResult], error: str = "") -> RunVerdict:
+    """A verdict with these results; error: what stopped it as nothing that can be judged."""
+    return run_of(results, error=error, forced=Outcome.INCONCLUSIVE if error else None)
 
 
 # --- the files
@@ -138,36 +145,36 @@ def test_they_are_listed_with_the_oracle_that_must_see_them(capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    ("entry", "ran", "verdict", "good", "code", "note"),
+    ("entry", "ran", "word", "good", "code", "note"),
     [
-        (mutant(), document("fail", pairing="lost"), "killed", True, 0, ""),
-        (mutant(), document("pass"), "survived", False, 1, "pairing saw nothing"),
-        (mutant(), document("fail", integrity="torn"), "survived", False, 1, "but integrity (memcg-eagain: torn)"),
+        (mutant(), verdict("fail", pairing="lost"), "killed", True, 0, ""),
+        (mutant(), verdict("pass"), "survived", False, 1, "pairing saw nothing"),
+        (mutant(), verdict("fail", integrity="torn"), "survived", False, 1, "but integrity (memcg-eagain: torn)"),
         (
             mutant(),
-            document("fail", pairing="lost", integrity="torn"),
+            verdict("fail", pairing="lost", integrity="torn"),
             "killed",
             False,
             1,
             "by accident also integrity",
         ),
-        (mutant(also=("integrity",)), document("fail", pairing="a", integrity="b"), "killed", True, 0, ""),
+        (mutant(also=("integrity",)), verdict("fail", pairing="a", integrity="b"), "killed", True, 0, ""),
         # A finding that only shows how little happened proves nothing about the mutant.
-        (mutant(), document("inconclusive", exercised="too little"), "survived", False, 1, "too little happened in"),
-        (mutant(), document("error"), "error", False, 128, "not judged"),
-        (mutant(), {"verdict": "inconclusive", "error": "no", "scenarios": []}, "error", False, 125, "no"),
-        (mutant(), {}, "error", False, 128, "not judged"),
-        (mutant(""), document("pass"), "survived", True, 0, ""),
-        (mutant(""), document("fail", pairing="lost"), "killed", False, 1, "falsely accused: pairing"),
-        (mutant(""), document("inconclusive", exercised="too little"), "error", False, 125, "not judged"),
+        (mutant(), verdict("inconclusive", exercised="too little"), "survived", False, 1, "too little happened in"),
+        (mutant(), verdict("error"), "error", False, 128, "not judged"),
+        (mutant(), ran_on([], "no"), "error", False, 125, "no"),
+        (mutant(), None, "error", False, 128, "not judged"),
+        (mutant(""), verdict("pass"), "survived", True, 0, ""),
+        (mutant(""), verdict("fail", pairing="lost"), "killed", False, 1, "falsely accused: pairing"),
+        (mutant(""), verdict("inconclusive", exercised="too little"), "error", False, 125, "not judged"),
     ],
 )
 def test_a_mutant_is_killed_by_the_oracle_that_its_file_names_and_by_no_other(
-    entry: Mutant, ran: Mapping[str, Any], verdict: str, good: bool, code: int, note: str
+    entry: Mutant, ran: RunVerdict | None, word: str, good: bool, code: int, note: str
 ) -> None:
     trial = Trial(entry, ran)
 
-    assert (trial.verdict, trial.good, trial.exit_code) == (verdict, good, code)
+    assert (trial.verdict, trial.good, trial.exit_code) == (word, good, code)
     assert note in trial.note
     assert bool(trial.note) is not good
 
@@ -175,20 +182,20 @@ def test_a_mutant_is_killed_by_the_oracle_that_its_file_names_and_by_no_other(
 @pytest.mark.parametrize(
     ("ran", "code"),
     [
-        ([document("fail", pairing="lost")], 0),
-        ([document("fail", pairing="lost"), document("pass"), {}], 1),
-        ([document("fail", pairing="lost"), {}], 128),
-        ([{"verdict": "inconclusive", "error": "does not build", "scenarios": []}], 125),
+        ([verdict("fail", pairing="lost")], 0),
+        ([verdict("fail", pairing="lost"), verdict("pass"), None], 1),
+        ([verdict("fail", pairing="lost"), None], 128),
+        ([ran_on([], "does not build")], 125),
     ],
 )
-def test_one_survivor_decides_then_what_could_not_be_judged(ran: list[dict[str, Any]], code: int) -> None:
+def test_one_survivor_decides_then_what_could_not_be_judged(ran: list[RunVerdict | None], code: int) -> None:
     trials = [Trial(mutant(), entry) for entry in ran]
 
     assert campaign.Campaign(trials, (), Path()).exit_code == code
 
 
 def test_the_document_keeps_equivalents_apart() -> None:
-    trials = [Trial(mutant(), document("fail", pairing="lost")), Trial(mutant(""), document("pass"))]
+    trials = [Trial(mutant(), verdict("fail", pairing="lost")), Trial(mutant(""), verdict("pass"))]
 
     told = campaign.Campaign(trials, ["older"], Path("runs/1")).document()
 
@@ -202,11 +209,11 @@ def test_the_document_keeps_equivalents_apart() -> None:
 
 def test_the_matrix_shows_who_saw_what(capsys: pytest.CaptureFixture[str]) -> None:
     trials = [
-        Trial(mutant(also=("no-hang",)), document("fail", pairing="a", integrity="b", no_hang="c")),
-        Trial(mutant(), document("pass")),
+        Trial(mutant(also=("no-hang",)), verdict("fail", pairing="a", integrity="b", no_hang="c")),
+        Trial(mutant(), verdict("pass")),
     ]
 
-    Terminal().matrix(campaign.Campaign(trials, (), Path("runs/1")))
+    Terminal().table(*campaign.matrix(campaign.Campaign(trials, (), Path("runs/1"))))
 
     header, first, second = capsys.readouterr().err.splitlines()[:3]
     assert header.split() == ["mutant", "integrity", "no-hang", "pairing", "verdict"]
@@ -225,7 +232,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     def run(argv: list[str], **_: object) -> process.Completed:
         started.append(argv)
         broken = any("skips-the-end" in word for word in argv)
-        said = json.dumps(document("fail", pairing="lost") if broken else document("pass"))
+        said = render(verdict("fail", pairing="lost") if broken else verdict("pass"))
         return process.Completed(tuple(argv), 0, said, "")
 
     class Tree:
@@ -301,7 +308,7 @@ def test_right_rewrites_get_every_scenario_when_the_whole_set_is_asked_for(
 
 
 @pytest.mark.parametrize(
-    ("said", "error"), [(json.dumps(document("fail", integrity="torn")), CannotTest), ("", MachineError)]
+    ("said", "error"), [(render(verdict("fail", integrity="torn")), CannotTest), ("", MachineError)]
 )
 def test_nothing_is_proved_where_the_patch_itself_does_not_pass(
     said: str, error: type[Exception], ran: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -320,8 +327,8 @@ def test_a_scenario_in_which_nothing_happens_anyway_is_left_out(
 
     def run(argv: list[str], **_: object) -> process.Completed:
         ran.append(argv)
-        said = document("pass" if any(word.endswith(".patch") for word in argv) else "inconclusive")
-        return process.Completed(tuple(argv), 0, json.dumps(said), "")
+        said = verdict("pass" if any(word.endswith(".patch") for word in argv) else "inconclusive")
+        return process.Completed(tuple(argv), 0, render(said), "")
 
     monkeypatch.setattr(process, "run", run)
     request = RunRequest(KernelRequest(), (), out=tmp_path / "out")

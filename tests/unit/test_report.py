@@ -3,16 +3,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from junitparser import JUnitXml
 
-from harness.model.run import AccelFacts, KernelFacts, RunVerdict
+from harness.model.errors import UsageError
+from harness.model.run import MachineFacts, RunVerdict
 from harness.model.verdict import Finding, Outcome, ScenarioResult, worst
-from harness.report import html, junit, ktap
+from harness.report import document, html, junit, ktap
 from harness.report.text import one_line, plain
 from harness.report.write import write
+from tests.unit.verdicts import run_of
 
 HOSTILE = "\x1b]0;owned\x07<script>alert(1)</script>\x00\u202e\x9b2J\nsecond"
 
@@ -25,17 +26,8 @@ def verdict(**changes) -> RunVerdict:
         ScenarioResult("empty", Outcome.INCONCLUSIVE, (), {}, 0.5, reason=HOSTILE),
         ScenarioResult("lost", Outcome.ERROR, (), {}, 0.5, reason="the guest went away"),
     ]
-    fields: dict[str, Any] = {
-        "source": "debian:6.12",
-        "patches": ("mayfail",),
-        "configs": ("base",),
-        "kernel": KernelFacts("6.12.117", "abc", cached=True),
-        "accel": AccelFacts("auto", "tcg", "no /dev/kvm"),
-        "scenarios": tuple(results),
-        "skipped": {"other": "does not apply"},
-        "seconds": {"total": 3.14159},
-    }
-    return RunVerdict(**(fields | changes))
+    fields = {"results": results, "skipped": {"other": "does not apply"}, "seconds": {"total": 3.14159}}
+    return run_of(**(fields | changes))
 
 
 def test_a_finding_outweighs_everything_else() -> None:
@@ -54,7 +46,7 @@ def test_exit_codes_are_what_git_bisect_expects(outcome, code) -> None:
 
 def test_what_stopped_a_run_is_in_its_verdict() -> None:
     """A build that failed leaves no scenario, and is no pass."""
-    stopped = verdict(scenarios=(), error="no space", forced=Outcome.ERROR)
+    stopped = verdict(results=(), error="no space", forced=Outcome.ERROR)
 
     assert stopped.outcome is Outcome.ERROR
     assert stopped.document()["error"] == "no space"
@@ -74,6 +66,37 @@ def test_the_document_has_all_fields_of_schema_1(tmp_path: Path) -> None:
     assert set(document["scenarios"][0]) >= {"name", "verdict", "findings", "exercised", "seconds"}
     assert set(document["scenarios"][1]["findings"][0]) == {"oracle", "summary", "evidence"}
     assert {path.name for path in tmp_path.iterdir()} == {"verdict.json", "junit.xml", "results.ktap", "report.html"}
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    """Every field that counts: whoever judges again, replays or merges sees the same run."""
+    written = verdict(machines=MachineFacts("no space", "boot"), noise=("WARNING in x: known",))
+    stopped = verdict(error="no space left", forced=Outcome.ERROR)
+
+    for one in (written, stopped):
+        write(one, tmp_path)
+        assert document.read(tmp_path).document() == one.document()
+        assert document.read(tmp_path).outcome is one.outcome
+
+
+def test_a_verdict_of_an_earlier_version_lacks_what_was_not_there() -> None:
+    """Fields were added since schema 1 began; none was renamed."""
+    held = verdict().document()
+    for name in ("error", "machines", "skipped", "noise"):
+        del held[name]
+    for entry in held["scenarios"]:
+        for name in ("reason", "phases", "attempts", "latency_us", "selftests", "tape"):
+            del entry[name]
+
+    assert document.parse(json.dumps(held)).outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "3", '{"scenarios": 3}', "null"])
+def test_what_is_no_verdict_is_said_to_be_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "verdict.json").write_text(text)
+
+    with pytest.raises(UsageError, match="no run directory"):
+        document.read(tmp_path)
 
 
 def test_hostile_text_reaches_no_terminal_and_no_page() -> None:

@@ -15,6 +15,9 @@ from harness.guest import tape as tapes
 from harness.host import workspace
 from harness.model.errors import LaunchError, UsageError
 from harness.model.shape import MachineShape
+from harness.model.verdict import Outcome
+from harness.report.write import write
+from tests.unit.verdicts import run_of
 
 SHAPE = MachineShape(cpus=1)
 
@@ -45,10 +48,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     (folder / tapes.RECORD).write_text(json.dumps(asdict(facts)), encoding="utf-8")
     (folder / tapes.TAPE).write_bytes(gzip.compress(b"tape"))
-    scenarios = [{"name": "scenario", "verdict": "pass"}, {"name": "other", "verdict": "fail"}]
-    built = {"build_id": "00"}
-    document = {"source": "none", "patches": [], "configs": ["base"], "kernel": built, "scenarios": scenarios}
-    (run / "verdict.json").write_text(json.dumps(document), encoding="utf-8")
+    write(run_of({"scenario": Outcome.PASS, "other": Outcome.FAIL}), run)
     return folder
 
 

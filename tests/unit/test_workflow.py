@@ -50,7 +50,7 @@ def complaint(command: str) -> str:
         return "" if words[1] in targets else f"the Makefile has no {words[1]}"
     if words[0] == ".venv/bin/harness":
         try:
-            cli._parser().parse_args(words[1:])  # Parsed only: nothing may run.
+            cli.parse(words[1:])  # Parsed only: nothing may run.
         except UsageError as error:
             return str(error)
         return ""

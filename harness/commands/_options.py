@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Options that several commands share, and what their values may be."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.run.pipeline import KernelRequest
+
+ACCELERATORS = ("auto", "kvm", "tcg")
+
+
+def kernel(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that needs a kernel."""
+    parser.add_argument(
+        "--source",
+        default="debian:6.12",
+        help="debian:6.12 (default), debian:6.1, a directory, a tarball, git:PATH@REV",
+    )
+    parser.add_argument(
+        "--patch",
+        action="append",
+        metavar="PATCH",
+        help="mayfail (default), none, a .patch/.diff/.mbox file, a directory with a series",
+    )
+    parser.add_argument(
+        "--config", action="append", metavar="FRAGMENT", help="a fragment of kernel-configs/ by name, or a file"
+    )
+    parser.add_argument("--compiler", choices=("gcc", "clang"), default="gcc")
+
+
+def kernel_request(arguments: argparse.Namespace) -> KernelRequest:
+    """The kernel that the options of kernel() ask for."""
+    from harness.run.pipeline import KernelRequest
+
+    return KernelRequest(
+        arguments.source, tuple(arguments.patch or ("mayfail",)), tuple(arguments.config or ()), arguments.compiler
+    )
+
+
+def accel(parser: argparse.ArgumentParser) -> None:
+    """--accel."""
+    parser.add_argument("--accel", choices=ACCELERATORS, default="auto")
+
+
+def out(parser: argparse.ArgumentParser) -> None:
+    """--out."""
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the run directory goes")
+
+
+def machines(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that judges scenarios on many machines."""
+    accel(parser)
+    parser.add_argument("--jobs", type=jobs, default=0, metavar="N", help="machines at once, or auto (default)")
+    parser.add_argument("--repeat", type=positive, default=1, metavar="N", help="rounds")
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=0.0,
+        metavar="S",
+        help="the longest a scenario may take on a host without slow-down, in seconds",
+    )
+    out(parser)
+    parser.add_argument("--json", action="store_true", help="the verdict document on standard output")
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to 100000")
+    return int(text)
+
+
+def below(limit: int, text: str) -> int:
+    """A whole number from 0 to less than a limit."""
+    if not text.isdecimal() or int(text) >= limit:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {limit - 1}")
+    return int(text)
+
+
+def jobs(text: str) -> int:
+    """How many at once; 0 stands for auto."""
+    return 0 if text == "auto" else positive(text)
+
+
+def seconds(text: str) -> float:
+    """A time in seconds, up to a day."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0 and up to 86400")
+    return value

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""harness report: write the reports of runs that ended once more. To write them, the runs are judged again."""
+
+from __future__ import annotations
+
+from harness.commands.judge import main, options
+
+__all__ = ["main", "options"]

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""harness run: the main job."""
+
+from __future__ import annotations
+
+import argparse
+
+from harness.commands import _options
+from harness.model.errors import UsageError
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument(
+        "scenarios", nargs="*", metavar="SCENARIO", help="a name, a YAML file, or all (default: the default set)"
+    )
+    _options.kernel(parser)
+    _options.machines(parser)
+    parser.add_argument("--record", action="store_true", help="record each machine, for harness replay (TCG, one CPU)")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Build, boot, press, judge; the exit code is the verdict's."""
+    from harness.host.workspace import cache_dir
+    from harness.report import lines
+    from harness.report.document import render
+    from harness.run import pipeline
+    from harness.terminal import Terminal
+    from harness.variants import catalogue
+
+    if arguments.record and arguments.accel == "kvm":
+        raise UsageError("--record and --accel kvm: QEMU records no guest on KVM", "leave out --accel, or --record")
+    request = pipeline.RunRequest(
+        kernel=_options.kernel_request(arguments),
+        scenarios=catalogue.choose(arguments.scenarios),
+        accel="tcg" if arguments.record else arguments.accel,
+        jobs=arguments.jobs,
+        repeat=arguments.repeat,
+        timeout_s=arguments.timeout,
+        out=arguments.out,
+        record=arguments.record,
+    )
+    with Terminal() as terminal:
+        verdict, folder = pipeline.run(
+            request, cache_dir(), terminal, lambda result: terminal.lines(lines.result(result, terminal.colour))
+        )
+    terminal.lines(lines.summary(verdict, str(folder), terminal.colour))
+    if arguments.json:
+        print(render(verdict), end="")
+    return verdict.outcome.exit_code

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line finds each command by its name, and loads no other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import cli
+from harness.model.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("numpy", "hypothesis", "drgn", "paramiko")
+# Prints which of our commands and of the heavy libraries a command line has loaded.
+LOADED = """
+import sys
+from harness import cli
+try:
+    cli.main(sys.argv[1:])
+except SystemExit:
+    pass
+print("loaded", *sorted(n for n in sys.modules if n.startswith("harness.commands.") or n in {heavy!r}))
+"""
+
+
+def loaded(*words: str) -> list[str]:
+    """What a process of its own has loaded after a command line."""
+    program = LOADED.replace("{heavy!r}", repr(HEAVY))
+    done = subprocess.run([sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1].split()[1:]
+
+
+def test_each_command_is_a_file_of_that_name_and_each_file_a_command() -> None:
+    files = {path.stem for path in (ROOT / "harness" / "commands").glob("[!_]*.py")}
+
+    assert set(cli.COMMANDS) == files
+
+
+def test_help_loads_no_command() -> None:
+    assert loaded("--help") == []
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_help_of_a_command_loads_that_one_and_nothing_heavy(name: str) -> None:
+    found = loaded(name, "--help")
+
+    assert [module for module in found if module in HEAVY] == []
+    ours = {module.removeprefix("harness.commands.") for module in found}
+    # To write a report again is to judge again.
+    assert ours - {"_options"} == ({name, "judge"} if name == "report" else {name})
+
+
+def test_what_is_no_command_is_usage() -> None:
+    with pytest.raises(UsageError, match="rum"):
+        cli.parse(["rum"])
+    with pytest.raises(UsageError, match="COMMAND"):
+        cli.parse([])
