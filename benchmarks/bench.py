@@ -22,6 +22,7 @@ from harness.model.errors import MachineError
 from harness.model.shape import MachineShape
 from harness.run.pipeline import KernelRequest
 from harness.run.session import Session
+from harness.variants import instruments
 
 # The guest of every comparison: 512 MiB, two CPUs.
 SHAPE = MachineShape()
@@ -62,7 +63,8 @@ class Bench:
         """Machines of the default kernel with some more fragments; built when it is not there."""
         if configs not in self._labs:
             request = KernelRequest(configs=configs)
-            self._labs[configs] = Session(request, self.accel, self.progress, self.folder()).lab
+            session = Session(request, instruments.NOTIFIER_HOLD, self.accel, self.progress, self.folder())
+            self._labs[configs] = session.lab
         return self._labs[configs]
 
     def folder(self) -> Path:

@@ -136,6 +136,7 @@ def _session(config: pytest.Config) -> Session:
     from harness.run.pipeline import KernelRequest
     from harness.run.session import Session
     from harness.terminal import Terminal
+    from harness.variants import instruments
 
     if _SESSION not in config.stash:
         request = KernelRequest(
@@ -143,7 +144,7 @@ def _session(config: pytest.Config) -> Session:
             tuple(config.getoption("--kernel-patch") or ("mayfail",)),
             tuple(config.getoption("--kernel-config") or ()),
         )
-        config.stash[_SESSION] = Session(request, config.getoption("--accel"), Terminal())
+        config.stash[_SESSION] = Session(request, instruments.NOTIFIER_HOLD, config.getoption("--accel"), Terminal())
     return config.stash[_SESSION]
 
 

@@ -40,7 +40,8 @@ def measuring(bench: Bench) -> Iterator[Sequence[Side]]:
                 machine.agent.write_file(_RECORD, str(int(record)))
             except OSError as error:
                 raise MachineError(f"{_RECORD}: {error}") from error
-            recording = drive(scenario, machine, listener, scaled(scenario.timeout_s, machine.slowdown()), log)
+            limit_s = scaled(scenario.timeout_s, machine.slowdown())
+            recording = drive(scenario, machine, lab.instrument, listener, limit_s, log)
         events = len(recording.events)
         if recording.ended is not Ended.COMPLETE or record != (events >= scenario.exercised["callbacks"]):
             raise MachineError(f"{name}: ended {recording.ended.value} with {events} events")

@@ -26,10 +26,13 @@ def main(arguments: argparse.Namespace) -> int:
     from harness.host.workspace import cache_dir
     from harness.run import pipeline
     from harness.terminal import Terminal
+    from harness.variants import instruments
 
     clock = pipeline.Clock()
     with Terminal() as terminal:
-        prepared = pipeline.prepare(_options.kernel_request(arguments), cache_dir(), terminal, clock)
+        prepared = pipeline.prepare(
+            _options.kernel_request(arguments), instruments.NOTIFIER_HOLD, cache_dir(), terminal, clock
+        )
     print("\n".join(lines(prepared, clock.seconds)), file=sys.stderr)
     print(json.dumps(document(prepared, clock.seconds)) if arguments.json else prepared.kernel.vmlinux)
     return 0

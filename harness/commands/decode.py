@@ -17,6 +17,7 @@ from harness.host import workspace
 from harness.host.progress import Progress
 from harness.kernel import lines
 from harness.kernel.lines import Spot
+from harness.model.instrument import Instrument
 from harness.postmortem.kdump import TEXT
 from harness.run import earlier, pipeline
 from harness.run.pipeline import Clock
@@ -56,7 +57,7 @@ def decode(run: Path, compiler: str, cache: Path, progress: Progress) -> list[Pa
     texts = {run / name: text for name in ran.verdicts if (text := _reports(run / name))}
     if not texts:
         return []
-    kernel = pipeline.prepare(ran.request, cache, progress, Clock()).kernel
+    kernel = pipeline.prepare(ran.request, Instrument(), cache, progress, Clock()).kernel
     ran.verify(kernel)
     spots = {spot for text in texts.values() for line in text.splitlines() for spot in _spots(line)}
     found = lines.find(kernel, spots, cache, earlier.module(run), progress)

@@ -90,9 +90,11 @@ def main(arguments: argparse.Namespace) -> int:
     from harness.model.shape import MachineShape
     from harness.run.session import Session
     from harness.terminal import Terminal
+    from harness.variants import instruments
 
     with Terminal() as terminal:
-        session = Session(_options.kernel_request(arguments), arguments.accel, terminal, arguments.out)
+        request = _options.kernel_request(arguments)
+        session = Session(request, instruments.NOTIFIER_HOLD, arguments.accel, terminal, arguments.out)
         jobs = arguments.jobs or pipeline.auto_jobs(MachineShape().memory_mib)
         hunt = explore(session.lab, session.folder, arguments.seconds, arguments.seed, terminal, jobs=jobs)
     print("\n".join(lines(hunt)), file=sys.stderr)

@@ -29,7 +29,7 @@ from harness.report.lines import Colour
 from harness.report.text import one_line
 from harness.run import pipeline
 from harness.run.pipeline import RunRequest
-from harness.variants import catalogue, mutants
+from harness.variants import catalogue, instruments, mutants
 from harness.variants.mutants import Mutant
 
 # One run of `harness run`: a header changed and nothing in ccache takes minutes, a kernel that hangs as long again.
@@ -54,6 +54,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     request = RunRequest(
         kernel=_options.kernel_request(arguments),
+        instrument=instruments.NOTIFIER_HOLD,
         scenarios=(),
         accel=arguments.accel,
         jobs=arguments.jobs,

@@ -26,12 +26,13 @@ def main(arguments: argparse.Namespace) -> int:
     from harness.report.document import render
     from harness.run import pipeline
     from harness.terminal import Terminal
-    from harness.variants import catalogue
+    from harness.variants import catalogue, instruments
 
     if arguments.record and arguments.accel == "kvm":
         raise UsageError("--record and --accel kvm: QEMU records no guest on KVM", "leave out --accel, or --record")
     request = pipeline.RunRequest(
         kernel=_options.kernel_request(arguments),
+        instrument=instruments.NOTIFIER_HOLD,
         scenarios=catalogue.choose(arguments.scenarios),
         accel="tcg" if arguments.record else arguments.accel,
         jobs=arguments.jobs,

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TextIO
 
 from harness.commands import _options
-from harness.guest import tape as tapes
 from harness.guest.agent import GuestProcess, GuestResult, GuestTimeout
 from harness.guest.console import clean
 from harness.guest.machine import Condition, Machine
@@ -29,6 +28,7 @@ from harness.model.recording import Ended
 from harness.model.scenario import Scenario
 from harness.run import debugger, drive, earlier, planning
 from harness.run.session import Session
+from harness.variants import instruments
 
 # A command may be a whole test suite; Ctrl-C ends it sooner.
 _COMMAND_LIMIT_S = 86400.0
@@ -73,11 +73,11 @@ def main(arguments: argparse.Namespace) -> int:
 def _visit(arguments: argparse.Namespace, named: str, progress: Progress) -> Visit:
     """To a fresh guest, or to one like that of an earlier run."""
     if not named:
-        session = Session(_options.kernel_request(arguments), arguments.accel, progress)
+        session = Session(_options.kernel_request(arguments), instruments.NOTIFIER_HOLD, arguments.accel, progress)
         return Visit(session, progress, gdb=arguments.gdb)
     folder, scenario = earlier.named(named) or (Path(named), "")
     run = earlier.read(folder, arguments.compiler)
-    session = Session(run.request, arguments.accel, progress)
+    session = Session(run.request, instruments.NOTIFIER_HOLD, arguments.accel, progress)
     run.verify(session.lab.kernel)
     name = scenario or run.scenario()
     return Visit(session, progress, scene(folder / name, name), arguments.gdb)
@@ -128,7 +128,8 @@ class Visit:
         with self.session.machine(shape) as machine, contextlib.ExitStack() as stack:
             if self.gdb:
                 module = self.session.module
-                text = machine.agent.read_file(tapes.MODULE_TEXT).decode("ascii").strip()
+                place = self.session.lab.instrument.text
+                text = machine.agent.read_file(place).decode("ascii").strip() if place else ""
                 desk = stack.enter_context(debugger.desk())
                 desk.serve(machine)
                 self.progress.say(desk.line(self.session.lab.kernel.vmlinux, module, text))
@@ -142,7 +143,7 @@ class Visit:
         lab = self.session.lab
         deadline = Deadline(scaled(scene.scenario.timeout_s, lab.slowdown(machine)))
         drive.give(machine, drive.files(scene.scenario, lab.kernel, lab.cache, self.progress), deadline)
-        driver = machine.agent.start(["/bin/drive"])
+        driver = machine.agent.start(lab.instrument.driver)
         try:
             for number, command in enumerate(scene.commands, 1):
                 driver.send(command.text + "\n", deadline)

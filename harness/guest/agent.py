@@ -28,7 +28,7 @@ MAGIC = 0x4E484147
 PAYLOAD_MAX = 65536
 # What one command may say before the rest is dropped and counted.
 OUTPUT_LIMIT_BYTES = 64 << 20
-# What is read into memory of one file: more than two million events of notifier_hold.
+# What is read into memory of one file: more than two million events of a log.
 FILE_LIMIT_BYTES = 256 << 20
 # A guest that takes no byte for so long will not take the next one either.
 _SEND_LIMIT_S = 30

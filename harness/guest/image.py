@@ -16,6 +16,7 @@ from harness.guest.programs import compiled
 from harness.host import process, workspace
 from harness.host.progress import QUIET, Progress
 from harness.model.errors import LaunchError
+from harness.model.instrument import Instrument
 
 # Grows when what assemble() puts where changes without a change in its inputs.
 _LAYOUT = "2"
@@ -48,15 +49,20 @@ class GuestImage:
     seconds: float
 
 
-def assemble(cache: Path, modules: Sequence[Path] = (), progress: Progress = QUIET) -> GuestImage:
+def assemble(
+    cache: Path,
+    modules: Sequence[Path] = (),
+    progress: Progress = QUIET,
+    instrument: Instrument = Instrument(),  # noqa: B008 - frozen
+) -> GuestImage:
     """Make the initramfs, or find the one that was made from the same parts.
 
-    modules: .ko files in the order in which PID 1 loads them. Raises
-    LaunchError when busybox or dropbear is missing, MachineError when one of
+    modules: .ko files in the order in which PID 1 loads them. instrument: whose
+    programs go in. Raises LaunchError when busybox or dropbear is missing, MachineError when one of
     our programs does not compile.
     """
     began = time.monotonic()
-    parts = {**_programs(cache, progress), **_tools()}
+    parts = {**_programs(instrument, cache, progress), **_tools()}
     key = workspace.digest(
         _LAYOUT,
         *(item for name, path in parts.items() for item in (name, workspace.digest_file(path))),
@@ -70,14 +76,14 @@ def assemble(cache: Path, modules: Sequence[Path] = (), progress: Progress = QUI
     return GuestImage(target, parts["init"], key, time.monotonic() - began)
 
 
-def _programs(cache: Path, progress: Progress) -> dict[str, Path]:
-    """Path in the guest → our program on the host: PID 1, and what drives the module."""
-    source = workspace.data("guest-modules")
-    interface = sorted((source / "notifier_hold").glob("*_uapi.h"))
-    return {
-        "init": compiled("init", sorted((source / "init").glob("*.c")), cache, progress),
-        "bin/drive": compiled("drive", sorted((source / "drive").glob("*.c")), cache, progress, interface),
-    }
+def _programs(instrument: Instrument, cache: Path, progress: Progress) -> dict[str, Path]:
+    """Path in the guest → our program on the host: PID 1, and those of the instrument."""
+    init = workspace.data("guest-modules") / "init"
+    programs = {"init": compiled("init", sorted(init.glob("*.c")), cache, progress)}
+    for place, folder in instrument.programs.items():
+        sources = sorted(folder.glob("*.c"))
+        programs[place] = compiled(folder.name, sources, cache, progress, instrument.interface)
+    return programs
 
 
 def _tools() -> dict[str, Path]:

@@ -21,6 +21,7 @@ from harness.host.accelerator import Choice
 from harness.host.progress import QUIET, Progress
 from harness.kernel.build import KernelBuild
 from harness.model.errors import MachineError
+from harness.model.instrument import Instrument
 from harness.model.shape import MachineShape
 
 # How long a measurement of the host's pace holds, in seconds.
@@ -48,9 +49,11 @@ class Lab:
         cache: Path,
         progress: Progress = QUIET,
         *,
+        instrument: Instrument = Instrument(),  # noqa: B008 - frozen
         record: bool = False,
     ) -> None:
-        """record: each machine boots, and is on tape."""
+        """instrument: what the image has in it. record: each machine boots, and is on tape."""
+        self.instrument = instrument
         self.kernel = kernel
         self.image = image
         self.choice = choice
@@ -75,7 +78,7 @@ class Lab:
     ) -> AbstractContextManager[Machine]:
         """A machine that booted; its console goes to folder/console.log and to on_line."""
         if self._record:
-            return tapes.record(self.parts, shape, run_dir=folder, on_line=on_line)
+            return tapes.record(self.parts, shape, run_dir=folder, on_line=on_line, text=self.instrument.text)
         return boot(self.parts, shape, run_dir=folder, on_line=on_line, look=self.look)
 
     @contextlib.contextmanager

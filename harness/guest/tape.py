@@ -35,8 +35,6 @@ from harness.model.errors import LaunchError, MachineError, UsageError
 from harness.model.shape import Board, MachineShape
 
 TAPE, RECORD = "tape.gz", "tape.json"
-# Where a guest tells the address of the module.
-MODULE_TEXT = "/sys/module/notifier_hold/sections/.text"
 # In a run's folder.
 KERNEL, INITRD = "kernel/vmlinux", "kernel/initrd.cpio"
 # Compressed. A second takes 30 KB of it, a flood on the console more (QEMU 7.2).
@@ -54,7 +52,7 @@ class Tape:
     differs from one start to the next. instructions: how many were run, 0 when
     QEMU had ended before it could be asked. seconds: of wall time. kernel,
     initrd: digests of the files. answers: digest of all that the guest said to
-    the harness. module: where the guest's kernel put notifier_hold's code.
+    the harness. module: where the guest's kernel put the code of its module.
     """
 
     qemu: str
@@ -82,10 +80,16 @@ def version() -> str:
 
 @contextlib.contextmanager
 def record(
-    parts: Parts, shape: MachineShape, *, run_dir: Path, on_line: Callable[[str], None] = lambda _: None
+    parts: Parts,
+    shape: MachineShape,
+    *,
+    run_dir: Path,
+    on_line: Callable[[str], None] = lambda _: None,
+    text: str = "",
 ) -> Iterator[Machine]:
     """A machine as boot() gives it, with one CPU; its tape is in run_dir when QEMU came to an end.
 
+    text: the file in the guest that tells where its kernel put a module.
     Raises what boot() does; a kernel that does not boot has a tape, too.
     """
     shape = replace(shape, cpus=1)
@@ -103,7 +107,7 @@ def record(
                 # from swap (QEMU 7.2), 95 s for memcg-eagain instead of 3 s.
                 machine.agent.start(["/init", "spin"])
                 with contextlib.suppress(OSError, GuestTimeout):
-                    module = machine.agent.read_file(MODULE_TEXT).decode("ascii").strip()
+                    module = machine.agent.read_file(text).decode("ascii").strip() if text else ""
                 try:
                     yield machine
                 finally:

@@ -390,6 +390,11 @@ def _expectations(entry: strict_yaml.Mapping) -> dict[str, Any]:
     return dict(expect)
 
 
+def unwritten(name: str, shape: MachineShape) -> Scenario:
+    """That of a guest which is not driven by any file: nothing is done in it, and nothing is asked for."""
+    return Scenario(name, Path(), "", False, shape, {}, {}, {}, (), {})
+
+
 def renamed(scenario: Scenario, name: str) -> Scenario:
     """The same scenario under another name, as a round of --repeat has it."""
     return dataclasses.replace(scenario, name=name)

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One file = one invariant. Each has `NAME` and `judge(recording) -> findings`; the folder lists itself.
 
-Files with an underscore in front serve several of them.
+One with `CONSOLE_ONLY = True` judges a guest that nobody drove, too. Files with
+an underscore in front serve several of them.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from types import ModuleType
 from typing import cast
 
 from harness.model.recording import Recording
@@ -35,6 +37,20 @@ def prepare() -> None:
     importlib.import_module("numpy")
 
 
-def judge(recording: Recording) -> list[Finding]:
-    """What all oracles find in a recording, in the order of their names."""
-    return [finding for speak, _ in catalogue().values() for finding in speak(recording)]
+def of_the_console() -> list[str]:
+    """The oracles that need no event log and no scenario: those with `CONSOLE_ONLY`."""
+    return [name for name in catalogue() if hasattr(_module(name), "CONSOLE_ONLY")]
+
+
+def judge(recording: Recording, names: Collection[str] | None = None) -> list[Finding]:
+    """What oracles find in a recording, in the order of their names. names: which are asked, None for all."""
+    return [
+        finding
+        for name, (speak, _) in catalogue().items()
+        if names is None or name in names
+        for finding in speak(recording)
+    ]
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")

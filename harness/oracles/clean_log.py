@@ -13,6 +13,8 @@ from harness.model.verdict import Finding
 from harness.oracles import mayfail_gate
 
 NAME = "clean-log"
+# The console, its marks, and how the guest ended.
+CONSOLE_ONLY = True
 
 # A finding shows this many reports in full; the rest are counted.
 SHOWN = 3

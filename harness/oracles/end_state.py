@@ -14,6 +14,8 @@ from harness.model.recording import Recording
 from harness.model.verdict import Finding
 
 NAME = "end-state"
+# What the kernel says of itself, and the console.
+CONSOLE_ONLY = True
 
 # Documentation/admin-guide/tainted-kernels.rst: the bits that tell of a fault, not of how the kernel was built or used.
 _TAINTS = {

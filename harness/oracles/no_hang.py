@@ -19,6 +19,8 @@ from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding
 
 NAME = "no-hang"
+# The console, its marks, and how the guest ended.
+CONSOLE_ONLY = True
 
 _ENDINGS = {
     Ended.NO_PROGRESS: "the guest is alive, but a step never ended",

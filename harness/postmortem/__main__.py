@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import drgn
 
-from harness.postmortem import memory, registers, subscribers, symbols, waits
+from harness.postmortem import memory, registers, symbols, waits
 from harness.postmortem.core import Core, Frame, blocked, title
 from harness.postmortem.kdump import DUMP, TEXT
 from harness.postmortem.registers import Registers
@@ -30,6 +31,7 @@ def main() -> int:
     parser.add_argument("types", type=Path)
     parser.add_argument("release")
     parser.add_argument("build_id")
+    parser.add_argument("sections", nargs="*")
     asked = parser.parse_args()
     known = symbols.read(asked.kernel / "System.map")
     sys.stdin.readline()
@@ -39,13 +41,14 @@ def main() -> int:
     core = Core(
         dump, known, asked.kernel / "vmlinux", asked.types, asked.release, asked.build_id, five_levels=five_levels
     )
+    more = [importlib.import_module(f"harness.postmortem.{name}") for name in asked.sections]
     # Line by line: when this is killed, what it had read is there.
     with (asked.folder / TEXT).open("w", encoding="utf-8", buffering=1) as out:
         for heading, part in (
             ("", functools.partial(_cause, looks)),
             ("CPUs", functools.partial(_cpus, looks)),
             ("Tasks that stand in a module", _in_modules),
-            ("Subscribers of mmu notifiers", subscribers.lines),
+            *((module.HEADING, module.lines) for module in more),
             ("Zones", memory.zones),
             ("Swap", memory.swap),
             ("Memory cgroups", memory.cgroups),

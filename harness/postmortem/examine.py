@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.guest.console import clean
@@ -43,8 +43,10 @@ def types(kernel: KernelBuild, cache: Path, progress: Progress = QUIET) -> Path:
     return modules.build_module(workspace.data("guest-modules") / "types", kernel, cache, progress, suffix=".o")
 
 
-def examine(machine: Machine, kernel: KernelBuild, cache: Path, folder: Path) -> str:
+def examine(machine: Machine, kernel: KernelBuild, cache: Path, folder: Path, sections: Sequence[str] = ()) -> str:
     """Write a machine's post-mortem; the cause as text. The machine runs on, if it did before.
+
+    sections: files of this folder that tell more than every post-mortem does.
 
     Nothing here fails a scenario: what could not be looked at is said in the text.
     """
@@ -54,7 +56,7 @@ def examine(machine: Machine, kernel: KernelBuild, cache: Path, folder: Path) ->
     try:
         with contextlib.ExitStack() as stack:
             try:
-                child = stack.enter_context(reader(folder, kernel, cache))
+                child = stack.enter_context(reader(folder, kernel, cache, sections))
             finally:
                 # The dump is worth having when nothing can read it here.
                 capture(machine, kernel.release, folder)
@@ -99,7 +101,9 @@ def capture(machine: Machine, release: str, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def reader(folder: Path, kernel: KernelBuild, cache: Path) -> Iterator[subprocess.Popen[bytes]]:
+def reader(
+    folder: Path, kernel: KernelBuild, cache: Path, sections: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
     """The process that reads a dump, started before there is one; it may crash or never end. Raises as spawn() does.
 
     Until a line on its standard input tells of the dump it loads drgn and the kernel's symbols, which takes
@@ -108,7 +112,7 @@ def reader(folder: Path, kernel: KernelBuild, cache: Path) -> Iterator[subproces
     argv: list[str | os.PathLike[str]] = [
         sys.executable,
         "-m", "harness.postmortem",
-        folder, kernel.vmlinux.parent, types(kernel, cache), kernel.release, kernel.build_id,
+        folder, kernel.vmlinux.parent, types(kernel, cache), kernel.release, kernel.build_id, *sections,
     ]  # fmt: skip
     env = process.environment(PYTHONPATH=str(workspace.ROOT))
     with process.running(process.spawn(argv, env=env, stdin=subprocess.PIPE)) as child:

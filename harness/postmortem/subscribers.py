@@ -12,6 +12,8 @@ from drgn.helpers.linux.rbtree import rbtree_inorder_for_each_entry
 
 from harness.postmortem.core import MANY, Core, title
 
+HEADING = "Subscribers of mmu notifiers"
+
 _CALLS = ("invalidate_range_start", "invalidate_range_end", "release", "free_notifier")
 
 

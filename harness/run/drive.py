@@ -23,6 +23,7 @@ from harness.kernel import modules, selftests
 from harness.kernel.build import KernelBuild
 from harness.model import event, ktap
 from harness.model.errors import CannotTest, GuestLost, HarnessError, MachineError
+from harness.model.instrument import Instrument
 from harness.model.recording import Answer, Ended, Recording
 from harness.model.scenario import Scenario
 from harness.run.planning import Command, module, plan
@@ -32,10 +33,8 @@ from harness.run.planning import Command, module, plan
 # Controls that must provoke a complaint stay well below.
 ENOUGH_REPORTS = 12
 
-LOG_DEVICE = "/dev/notifier_hold_log"
 # How long a wait for a reply goes without a look at the console, in seconds.
 _LOOK_S = 0.2
-QUENCH = "/sys/module/notifier_hold/parameters/quench"
 PRINTK = "/proc/sys/kernel/printk"
 SYSRQ = "/proc/sysrq-trigger"
 # Where the guest has programs and modules of the kernel's own tests (guest-modules/drive/selftest.c).
@@ -49,8 +48,6 @@ _WATCHDOG_SHARE = 0.6
 _DRIVER_ENDED = "harness: the guest driver ended"
 # The status of a process that a signal killed, less the signal.
 _SIGNALLED = 256
-# What must work in a guest without memory: opened before the trouble begins.
-_LIFELINES = (QUENCH, PRINTK, SYSRQ)
 
 
 def files(scenario: Scenario, kernel: KernelBuild, cache: Path, progress: Progress = QUIET) -> dict[str, Path]:
@@ -96,6 +93,7 @@ class Listener:
 def drive(
     scenario: Scenario,
     machine: Machine,
+    instrument: Instrument,
     listener: Listener,
     limit_s: float,
     events: Path,
@@ -104,11 +102,12 @@ def drive(
 ) -> Recording:
     """Run a scenario to its end, or to the end of its time.
 
-    listener: hears the machine's console. limit_s: how long the steps may take
-    in all, already scaled to this guest. events: the file that the event log
-    goes to; there is none after a guest that could not give it. examine: called
-    once when the guest is suspected to hang, before anything is asked of it;
-    what it returns is the recording's post-mortem. given: what files() says the
+    instrument: what the machine carries, with a driver and a log. listener:
+    hears the machine's console. limit_s: how long the steps may take in all,
+    already scaled to this guest. events: the file that the event log goes to;
+    there is none after a guest that could not give it. examine: called once
+    when the guest is suspected to hang, before anything is asked of it; what it
+    returns is the recording's post-mortem. given: what files() says the
     scenario needs. Raises GuestLost when the machine went away for a reason of
     the host.
     """
@@ -117,14 +116,14 @@ def drive(
         raise CannotTest(f"the module does not load on this kernel: {loaded}", f"see {machine.console.log}")
     events.parent.mkdir(parents=True, exist_ok=True)
     events.unlink(missing_ok=True)
-    drive = _Drive(scenario, machine, listener, Deadline(limit_s), events, examine, given)
+    drive = _Drive(scenario, machine, instrument, listener, Deadline(limit_s), events, examine, given)
     try:
         try:
             drive.run()
         except GuestTimeout as late:
             drive.give_up(late)
     except GuestLost as lost:
-        drive.ended, drive.detail = _why(machine, lost)
+        drive.ended, drive.detail = why(machine, lost)
         if drive.ended is Ended.SILENT:
             drive.look()
     except OSError as refused:
@@ -145,6 +144,7 @@ class _Drive:
         self,
         scenario: Scenario,
         machine: Machine,
+        instrument: Instrument,
         listener: Listener,
         deadline: Deadline,
         events: Path,
@@ -155,6 +155,7 @@ class _Drive:
         self._events = events
         self._scenario = scenario
         self._machine = machine
+        self._instrument = instrument
         self._listener = listener
         self._deadline = deadline
         self._examine = examine
@@ -172,10 +173,11 @@ class _Drive:
         """All commands, the end of the driver, the event log."""
         self._machine.set_watchdogs(Watchdogs.within(self._deadline.limit_s))
         self._machine.look_at_the_end(self.look)
-        for path in _LIFELINES:
+        # What must work in a guest without memory: opened before the trouble begins.
+        for path in filter(None, (self._instrument.quench, PRINTK, SYSRQ)):
             self._machine.agent.keep_file(path)
         give(self._machine, self._given, self._deadline)
-        driver = self._machine.agent.start(["/bin/drive"])
+        driver = self._machine.agent.start(self._instrument.driver)
         for command in plan(self._scenario):
             if not self._step(driver, command):
                 break
@@ -273,7 +275,7 @@ class _Drive:
         part = self._events.with_suffix(".part")
         try:
             with workspace.space(part), part.open("wb") as file:
-                self._machine.agent.read_file(LOG_DEVICE, self._grace_s, file)
+                self._machine.agent.read_file(self._instrument.log, self._grace_s, file)
             part.replace(self._events)
         finally:
             part.unlink(missing_ok=True)
@@ -345,7 +347,8 @@ class _Drive:
         """Enough was seen: the module accepts everything from now on, and the console falls silent."""
         self.ended = Ended.EARLY
         self.detail = f"stopped after {self._listener.reports} reports on the console"
-        self._machine.agent.write_file(QUENCH, "1\n")
+        if self._instrument.quench:
+            self._machine.agent.write_file(self._instrument.quench, "1\n")
         self._machine.agent.write_file(PRINTK, "1\n")
 
     def _show_blocked(self) -> None:
@@ -376,8 +379,8 @@ def _mind_the_log(machine: Machine) -> None:
         raise MachineError(f"{machine.console.log}: not whole: {failure!r}") from failure
 
 
-def _why(machine: Machine, lost: GuestLost) -> tuple[Ended, str]:
-    """What became of a guest that no longer answers: the kernel's fault by evidence, or the host's."""
+def why(machine: Machine, lost: GuestLost) -> tuple[Ended, str]:
+    """What became of a guest that no longer answers: its kernel's fault, by evidence; GuestLost for one of the host."""
     state = machine.state()
     match state.condition:
         case Condition.PANICKED:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from harness import oracles
@@ -16,9 +16,12 @@ from harness.oracles import exercised, latency
 _EXERCISED = "exercised"
 
 
-def judge(recording: Recording) -> ScenarioResult:
-    """Any finding that the scenario does not exist for → fail; too little evidence → inconclusive; else pass."""
-    findings = oracles.judge(recording)
+def judge(recording: Recording, names: Collection[str] | None = None) -> ScenarioResult:
+    """Any finding that the scenario does not exist for → fail; too little evidence → inconclusive; else pass.
+
+    names: the oracles that are asked, None for all.
+    """
+    findings = oracles.judge(recording, names)
     missing, unexpected = _set_off(recording, findings)
     short = [finding for finding in unexpected if finding.oracle == _EXERCISED]
     wrong = [finding for finding in unexpected if finding.oracle != _EXERCISED]

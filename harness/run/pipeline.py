@@ -28,6 +28,7 @@ from harness.kernel import build as builds
 from harness.kernel import config, kconfig, modules, patches, source
 from harness.model import recording as recordings
 from harness.model.errors import BuildError, CannotTest, GuestLost, HarnessError, MachineError, UsageError
+from harness.model.instrument import Instrument
 from harness.model.recording import Ended, Recording
 from harness.model.run import AccelFacts, KernelFacts, MachineFacts, RunVerdict
 from harness.model.scenario import Scenario, renamed
@@ -38,7 +39,6 @@ from harness.report.write import write
 from harness.run import judging
 from harness.run.drive import Listener, drive, files
 
-MODULE = "notifier_hold"
 # In a run's folder: the module as it was loaded.
 MODULES = "kernel/modules"
 
@@ -58,6 +58,7 @@ class RunRequest:
     """What to run on it, where, and how long."""
 
     kernel: KernelRequest
+    instrument: Instrument
     scenarios: Sequence[Scenario]
     accel: str = "auto"
     jobs: int = 0
@@ -69,10 +70,15 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A kernel that is built, and its module."""
+    """A kernel that is built, and the module for it, if there is one."""
 
     kernel: builds.KernelBuild
-    module: Path
+    module: Path | None
+
+    @property
+    def modules(self) -> Sequence[Path]:
+        """What its guests load."""
+        return [self.module] if self.module else []
 
 
 class Clock:
@@ -97,15 +103,16 @@ class Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
 
-def prepare(request: KernelRequest, cache: Path, progress: Progress, clock: Clock) -> Prepared:
-    """Fetch, patch, configure and build a kernel and the module for it; all of it from the store when it is there."""
+def prepare(request: KernelRequest, instrument: Instrument, cache: Path, progress: Progress, clock: Clock) -> Prepared:
+    """Fetch, patch, configure and build a kernel and the instrument's module; from the store when it is there."""
     with clock.phase("source"):
         tree = source.fetch(request.source, cache, progress)
         series = patches.load(request.patches, tree.version)
         fragments = config.load(request.configs)
     with clock.phase("build"):
         kernel = builds.build(tree, series, fragments, cache, progress, compiler=request.compiler)
-        module = modules.build_module(workspace.data("guest-modules") / MODULE, kernel, cache, progress)
+        folder = instrument.module
+        module = modules.build_module(folder, kernel, cache, progress) if folder else None
         # Now, when the object tree is this kernel's, and not when a guest hangs: 1 s. Nothing is judged by it.
         with contextlib.suppress(BuildError):
             examine.types(kernel, cache, progress)
@@ -131,20 +138,22 @@ def run(
         with clock.phase("accel"):
             choice = accelerator.choose(request.accel, cache, progress)
             state.accel = AccelFacts(request.accel, choice.used, choice.reason)
-        prepared = prepare(request.kernel, cache, progress, clock)
+        prepared = prepare(request.kernel, request.instrument, cache, progress, clock)
         state.kernel = prepared.kernel
         _keep_kernel(prepared, folder)
         with clock.phase("build"):
             request = state.applicable(prepared.kernel, cache, progress)
         with clock.phase("image"):
-            image = images.assemble(cache, [prepared.module], progress)
+            image = images.assemble(cache, prepared.modules, progress, request.instrument)
         if request.record:
             tapes.keep(folder, prepared.kernel.vmlinux, image.path)
         with clock.phase("wall"):
-            state.lab = Lab(prepared.kernel, image, choice, cache, progress, record=request.record)
-            state.lab.look = functools.partial(_look_at_boot, prepared.kernel, cache)
+            state.lab = lab = Lab(
+                prepared.kernel, image, choice, cache, progress, instrument=request.instrument, record=request.record
+            )
+            lab.look = lambda machine, place: look(lab, machine, place)
             if request.scenarios:
-                _run_all(request, state.lab, state, folder, clock, tell)
+                _run_all(request, lab, state, folder, clock, tell)
     except (CannotTest, MachineError) as error:
         state.error = error
     clock.add("total", time.monotonic() - began)
@@ -243,8 +252,9 @@ def _run_all(
             raise
 
 
-def _look_at_boot(kernel: builds.KernelBuild, cache: Path, machine: Machine, folder: Path) -> None:
-    examine.examine(machine, kernel, cache, folder)
+def look(lab: Lab, machine: Machine, folder: Path) -> str:
+    """The post-mortem of a machine of a lab."""
+    return examine.examine(machine, lab.kernel, lab.cache, folder, lab.instrument.sections)
 
 
 def missing(scenario: Scenario, kernel: builds.KernelBuild, cache: Path, progress: Progress) -> str:
@@ -313,10 +323,11 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
             recording = drive(
                 scenario,
                 machine,
+                lab.instrument,
                 listener,
                 scaled(timeout_s, slowdown),
                 folder / "events" / f"{scenario.name}.bin",
-                functools.partial(examine.examine, machine, lab.kernel, lab.cache, place),
+                functools.partial(look, lab, machine, place),
                 given,
             )
             recording = dataclasses.replace(recording, slowdown=slowdown)
@@ -364,7 +375,8 @@ def _keep_kernel(prepared: Prepared, folder: Path) -> None:
     for name, path in (("config", kernel.config), ("build.log", kernel.log)):
         workspace.write_atomic(folder / "kernel" / name, path.read_bytes())
     workspace.write_atomic(folder / "kernel" / "build-id", kernel.build_id + "\n")
-    workspace.link(prepared.module, folder / MODULES / prepared.module.name)
+    for module in prepared.modules:
+        workspace.link(module, folder / MODULES / module.name)
 
 
 def _join_consoles(folder: Path, verdict: RunVerdict) -> None:

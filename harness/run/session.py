@@ -12,19 +12,27 @@ from harness.guest.lab import Lab
 from harness.guest.machine import Machine
 from harness.host import accelerator, workspace
 from harness.host.progress import QUIET, Progress
+from harness.model.instrument import Instrument
 from harness.model.scenario import Scenario
 from harness.model.shape import MachineShape
 from harness.model.verdict import ScenarioResult
 from harness.run import pipeline
+from harness.run.watching import Watched, watched
 
 
 class Session:
     """Prepares on first use; keeps all recordings of a session in one run directory."""
 
     def __init__(
-        self, request: pipeline.KernelRequest, accel: str, progress: Progress = QUIET, out: Path | None = None
+        self,
+        request: pipeline.KernelRequest,
+        instrument: Instrument,
+        accel: str,
+        progress: Progress = QUIET,
+        out: Path | None = None,
     ) -> None:
         self._request = request
+        self._instrument = instrument
         self._accel = accel
         self._progress = progress
         self._cache = workspace.cache_dir()
@@ -37,16 +45,16 @@ class Session:
         """The kernel, its image and the accelerator; built when they are not there."""
         choice = accelerator.choose(self._accel, self._cache, self._progress)
         prepared = self._prepared
-        image = images.assemble(self._cache, [prepared.module], self._progress)
-        return Lab(prepared.kernel, image, choice, self._cache, self._progress)
+        image = images.assemble(self._cache, prepared.modules, self._progress, self._instrument)
+        return Lab(prepared.kernel, image, choice, self._cache, self._progress, instrument=self._instrument)
 
     @cached_property
     def _prepared(self) -> pipeline.Prepared:
-        return pipeline.prepare(self._request, self._cache, self._progress, self._clock)
+        return pipeline.prepare(self._request, self._instrument, self._cache, self._progress, self._clock)
 
     @property
-    def module(self) -> Path:
-        """The module that its guests have loaded."""
+    def module(self) -> Path | None:
+        """The module that its guests have loaded, if there is one."""
         return self._prepared.module
 
     @cached_property
@@ -68,6 +76,10 @@ class Session:
         place = self.folder / f"guest-{self._count}"
         place.mkdir()
         return self.lab.machine(shape or MachineShape(), place)
+
+    def watched(self, name: str, shape: MachineShape | None = None) -> AbstractContextManager[Watched]:
+        """A fresh machine whose kernel is judged when the block ends; its folder is called `name`."""
+        return watched(self.lab, self.folder / name, shape or MachineShape())
 
     def close(self) -> None:
         """Tell where the recordings are."""

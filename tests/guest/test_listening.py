@@ -15,8 +15,9 @@ from harness.guest.agent import GuestTimeout
 from harness.guest.machine import Condition, Machine
 from harness.host.clock import Deadline
 from harness.model.errors import GuestLost
+from harness.model.instrument import Instrument
 from harness.model.recording import Ended, Recording
-from harness.run.drive import PRINTK, SYSRQ, Listener, drive
+from harness.run.drive import Listener, drive
 from harness.variants import catalogue
 
 pytestmark = pytest.mark.guest
@@ -87,7 +88,7 @@ def test_a_guest_that_spins_is_told_from_one_that_is_dead(guest: Machine, spins:
 @pytest.fixture
 def waits(guest: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recording]:
     """A function that drives a scenario whose driver never answers, in a guest to which something happens meanwhile."""
-    monkeypatch.setattr("harness.run.drive._LIFELINES", (PRINTK, SYSRQ))
+    instrument = Instrument(driver=("/bin/drive",))
     begin = guest.agent.start
 
     def run(limit_s: float, happens: Callable[[], object]) -> Recording:
@@ -98,7 +99,7 @@ def waits(guest: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
 
         monkeypatch.setattr(guest.agent, "start", start)
         (scenario,) = catalogue.choose(["munmap-eagain"])
-        return drive(scenario, guest, Listener(), limit_s, tmp_path / "events")
+        return drive(scenario, guest, instrument, Listener(), limit_s, tmp_path / "events")
 
     return run
 

@@ -13,6 +13,7 @@ from harness.host.progress import QUIET
 from harness.host.workspace import cache_dir
 from harness.kernel import modules, source
 from harness.kernel.build import KernelBuild
+from harness.model.instrument import Instrument
 from harness.run import pipeline
 from harness.run.pipeline import Clock, KernelRequest
 from tests.guest.command import ROOT
@@ -20,7 +21,7 @@ from tests.guest.command import ROOT
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
 C = ROOT / "guest-modules"
-MODULE = C / pipeline.MODULE
+MODULE = C / "notifier_hold"
 PLANTED = C / "planted"
 PLANTED_C = sorted(PLANTED.glob("*.c"))
 KERNEL_C = sorted([*MODULE.glob("*.[ch]"), *(C / "types").glob("*.c"), *PLANTED_C])
@@ -50,7 +51,7 @@ KERNEL_ONLY = {
 @pytest.fixture(params=["debian:6.1", "debian:6.12"], ids=["6.1", "6.12"])
 def kernel(request: pytest.FixtureRequest) -> KernelBuild:
     """A patched kernel, built or found."""
-    return pipeline.prepare(KernelRequest(request.param), cache_dir(), QUIET, Clock()).kernel
+    return pipeline.prepare(KernelRequest(request.param), Instrument(), cache_dir(), QUIET, Clock()).kernel
 
 
 @pytest.fixture(scope="module")

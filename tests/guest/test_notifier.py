@@ -15,10 +15,10 @@ from harness.guest.programs import compiled
 from harness.host.workspace import cache_dir, data
 from harness.model import event
 from harness.model.event import OWN_BUFFER, Event, EventLog, Kind
-from harness.run import pipeline
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
+MODULE = "notifier_hold"
 PARAMETERS = "/sys/module/notifier_hold/parameters"
 LOG = "/dev/notifier_hold_log"
 LIMIT_S = 60.0
@@ -31,7 +31,7 @@ class Notifier:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        interface = sorted((data("guest-modules") / pipeline.MODULE).glob("*_uapi.h"))
+        interface = sorted((data("guest-modules") / MODULE).glob("*_uapi.h"))
         program = compiled("notifier", [Path(__file__).with_name("notifier.c")], cache_dir(), interface=interface)
         machine.agent.write_file("/tmp/notifier", program.read_bytes())
         assert machine.run("chmod", "755", "/tmp/notifier").status == 0

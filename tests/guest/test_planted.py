@@ -26,7 +26,7 @@ from harness.run import judging
 from harness.run.drive import Listener, drive
 from harness.run.pipeline import KernelRequest
 from harness.run.session import Session
-from harness.variants import catalogue
+from harness.variants import catalogue, instruments
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
@@ -95,7 +95,12 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Plant:
 
     @functools.cache
     def session(source: str, configs: tuple[str, ...]) -> Session:
-        return Session(KernelRequest(source, configs=configs), "auto", out=tmp_path_factory.mktemp("run"))
+        return Session(
+            KernelRequest(source, configs=configs),
+            instruments.NOTIFIER_HOLD,
+            "auto",
+            out=tmp_path_factory.mktemp("run"),
+        )
 
     @functools.cache
     def planted(fault: str, *configs: str, source: str = "debian:6.12", before: str = "") -> object:
@@ -113,6 +118,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Plant:
             recording = drive(
                 scenario,
                 machine,
+                lab.instrument,
                 listener,
                 scaled(LIMIT_S, lab.slowdown(machine)),
                 made.folder / "events" / f"{fault}.bin",

@@ -20,6 +20,7 @@ from harness.kernel.build import KernelBuild
 from harness.kernel.lines import Spot
 from harness.run import pipeline
 from harness.run.pipeline import Clock, KernelRequest
+from harness.variants import instruments
 from tests.guest.command import PATCHES, harness
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
@@ -119,8 +120,9 @@ def test_a_run_is_decoded_to_file_and_line_without_debug_info_in_its_kernel(tmp_
     assert re.search(r"^ +mm/rmap\.c:\d+ \(try_to_unmap_one\)$", decoded, re.MULTILINE)
 
     patches = ["mayfail", str(PATCHES / "deadlocks.patch")]
-    prepared = pipeline.prepare(KernelRequest("debian:6.12", patches, [], "gcc"), cache_dir(), QUIET, Clock())
-    kernel, module = prepared.kernel, prepared.module
+    request = KernelRequest("debian:6.12", patches, [], "gcc")
+    prepared = pipeline.prepare(request, instruments.NOTIFIER_HOLD, cache_dir(), QUIET, Clock())
+    kernel, (module,) = prepared.kernel, prepared.modules
     reported = {spot for line in decoded.splitlines() for spot in decode._spots(line)}
     inside = in_the_module(kernel)
     ours = lines.find(kernel, reported | inside, cache_dir(), module)

@@ -20,7 +20,7 @@ from harness.host import starvation
 from harness.model.errors import GuestLost, OutOfSpace
 from harness.model.recording import Ended, Recording
 from harness.run.drive import Listener, drive
-from harness.variants import catalogue
+from harness.variants import catalogue, instruments
 from tests.fakes import qemu as fake
 
 
@@ -39,7 +39,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 def driven(machine: Machine, tmp_path: Path) -> Callable[[], Recording]:
     """Drives a scenario whose first step never answers."""
     (scenario,) = catalogue.choose(["memcg-eagain"])
-    return lambda: drive(scenario, machine, Listener(), 2.0, tmp_path / "events.bin")
+    return lambda: drive(scenario, machine, instruments.NOTIFIER_HOLD, Listener(), 2.0, tmp_path / "events.bin")
 
 
 def test_a_step_that_never_answers_is_the_guest_s_fault(driven: Callable[[], Recording]) -> None:

@@ -131,6 +131,24 @@ def test_the_top_layer_has_no_cycle() -> None:
     assert set(order) == top
 
 
+# What only harness/variants/instruments.py says; oracles and the log's format know the module's records.
+NAMED = ("notifier_hold", "/bin/drive")
+ENGINE = ("host", "kernel", "guest", "console", "report", "postmortem", "run", "commands")
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if layer(name) in ENGINE])
+def test_the_engine_names_no_module(module: str) -> None:
+    text = MODULES[module].read_text()
+
+    assert [word for word in NAMED if word in text] == []
+
+
+def test_what_is_under_test_is_named_in_one_place() -> None:
+    named = [name for name in MODULES if "notifier_hold" in MODULES[name].read_text() and layer(name) != "oracles"]
+
+    assert named == ["harness.model.event", "harness.variants.instruments"]
+
+
 def test_a_command_imports_no_other() -> None:
     """But for the one that is the same by another name."""
     pairs = {

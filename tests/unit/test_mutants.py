@@ -21,7 +21,7 @@ from harness.model.verdict import Finding, Outcome, ScenarioResult
 from harness.report.document import render
 from harness.run.pipeline import KernelRequest, RunRequest
 from harness.terminal import Terminal
-from harness.variants import catalogue, mutants
+from harness.variants import catalogue, instruments, mutants
 from harness.variants.mutants import Mutant
 from tests.unit.verdicts import run_of
 
@@ -37,6 +37,10 @@ HEAD = "SPDX-License-Identifier: GPL-2.0-only\nSubject: ends nothing\nKernels: 6
 
 def mutant(expected: str = "pairing", also: tuple[str, ...] = ()) -> Mutant:
     return Mutant("planted", Path("planted.patch"), "planted", expected, also, ("memcg-eagain",), ("6.12",))
+
+
+def request_to(out: Path, jobs: int = 0, configs: tuple[str, ...] = ()) -> RunRequest:
+    return RunRequest(KernelRequest(configs=configs), instruments.NOTIFIER_HOLD, (), jobs=jobs, out=out)
 
 
 def verdict(outcome: str, **found: str) -> RunVerdict:
@@ -246,7 +250,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def test_the_unbroken_patch_goes_first_with_all_that_the_mutants_are_tried_with(
     ran: list[list[str]], tmp_path: Path
 ) -> None:
-    request = RunRequest(KernelRequest(configs=("zram",)), (), out=tmp_path / "out", jobs=2)
+    request = request_to(tmp_path / "out", 2, ("zram",))
     told: list[Trial] = []
 
     done = campaign.run(request, ["skips-the-end", "switch"], tmp_path, QUIET, told.append)
@@ -279,7 +283,11 @@ def test_what_was_tried_outlives_an_interrupt(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         campaign.run(
-            RunRequest(KernelRequest(), (), out=tmp_path / "out"), ["skips-the-end", "switch"], tmp_path, QUIET, stop
+            request_to(tmp_path / "out"),
+            ["skips-the-end", "switch"],
+            tmp_path,
+            QUIET,
+            stop,
         )
 
     kept = json.loads((tmp_path / "out" / "mutants.json").read_text())
@@ -288,7 +296,7 @@ def test_what_was_tried_outlives_an_interrupt(tmp_path: Path) -> None:
 
 
 def test_the_whole_set_can_be_asked_for(ran: list[list[str]], tmp_path: Path) -> None:
-    request = RunRequest(KernelRequest(), (), out=tmp_path / "out")
+    request = request_to(tmp_path / "out")
 
     campaign.run(request, ["skips-the-end"], tmp_path, QUIET, lambda _: None, whole=True)
 
@@ -299,7 +307,7 @@ def test_the_whole_set_can_be_asked_for(ran: list[list[str]], tmp_path: Path) ->
 def test_right_rewrites_get_every_scenario_when_the_whole_set_is_asked_for(
     ran: list[list[str]], tmp_path: Path
 ) -> None:
-    request = RunRequest(KernelRequest(), (), out=tmp_path / "out")
+    request = request_to(tmp_path / "out")
 
     campaign.run(request, ["switch"], tmp_path, QUIET, lambda _: None, whole=True)
 
@@ -316,7 +324,13 @@ def test_nothing_is_proved_where_the_patch_itself_does_not_pass(
     monkeypatch.setattr(process, "run", lambda argv, **_: process.Completed(tuple(argv), 1, said, "harness: no QEMU\n"))
 
     with pytest.raises(error, match="memcg-eagain" if said else "no QEMU"):
-        campaign.run(RunRequest(KernelRequest(), (), out=tmp_path / "out"), ["switch"], tmp_path, QUIET, print)
+        campaign.run(
+            request_to(tmp_path / "out"),
+            ["switch"],
+            tmp_path,
+            QUIET,
+            print,
+        )
     assert ran == []
 
 
@@ -331,7 +345,7 @@ def test_a_scenario_in_which_nothing_happens_anyway_is_left_out(
         return process.Completed(tuple(argv), 0, render(said), "")
 
     monkeypatch.setattr(process, "run", run)
-    request = RunRequest(KernelRequest(), (), out=tmp_path / "out")
+    request = request_to(tmp_path / "out")
 
     done = campaign.run(request, ["rare-end-skipped", "switch"], tmp_path, QUIET, lambda _: None)
 

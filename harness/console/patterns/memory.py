@@ -31,7 +31,7 @@ PATTERNS = (
         frame=Frame.LINE,
         detail=_ACCESS,
         missing=_AT_LEAST_READ,
-        sample="BUG: KASAN: slab-use-after-free in nh_release+0x12/0x340 [notifier_hold]",
+        sample="BUG: KASAN: slab-use-after-free in dmirror_release+0x12/0x340 [test_hmm]",
         near_miss="kasan: KernelAddressSanitizer initialized (generic)",
     ),
     Pattern(
