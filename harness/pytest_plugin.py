@@ -37,7 +37,7 @@ class ScenarioFailed(Exception):
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options that choose kernel and accelerator."""
     group = parser.getgroup("kernel harness")
-    group.addoption("--kernel-source", default="debian:6.12", metavar="SOURCE", help="as harness run --source")
+    group.addoption("--kernel-source", metavar="SOURCE", help="as harness run --source")
     group.addoption("--kernel-patch", action="append", metavar="PATCH", help="as harness run --patch; repeatable")
     group.addoption("--kernel-config", action="append", metavar="FRAGMENT", help="as harness run --config; repeatable")
     group.addoption("--accel", default="auto", choices=("auto", "kvm", "tcg"), help="as harness run --accel")
@@ -133,6 +133,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def _session(config: pytest.Config) -> Session:
+    from harness.kernel import versions
     from harness.run.pipeline import KernelRequest
     from harness.run.session import Session
     from harness.terminal import Terminal
@@ -140,8 +141,8 @@ def _session(config: pytest.Config) -> Session:
 
     if _SESSION not in config.stash:
         request = KernelRequest(
-            config.getoption("--kernel-source"),
-            tuple(config.getoption("--kernel-patch") or ("mayfail",)),
+            config.getoption("--kernel-source") or versions.DEFAULT,
+            tuple(config.getoption("--kernel-patch") or (versions.PATCH,)),
             tuple(config.getoption("--kernel-config") or ()),
         )
         config.stash[_SESSION] = Session(request, instruments.NOTIFIER_HOLD, config.getoption("--accel"), Terminal())

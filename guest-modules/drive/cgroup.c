@@ -94,17 +94,6 @@ static void run_cgroup_stat(void)
 	}
 }
 
-static void run_cgroup_leave(void)
-{
-	must_write(CGROUP_ROOT "/cgroup.procs", "0");
-}
-
-static void run_cgroup_remove(void)
-{
-	if (rmdir(cgroup_path("name", "")))
-		fail_errno(cgroup_path("name", ""));
-}
-
 /* EAGAIN: the kernel could not reclaim as much, which is an answer and not an error. */
 static void run_reclaim(void)
 {
@@ -127,8 +116,6 @@ const struct verb cgroup_verbs[] = {
 	{ "cgroup", run_cgroup, "name! max high swap_max" },
 	{ "cgroup-set", run_cgroup_set, "name! key! value!" },
 	{ "cgroup-stat", run_cgroup_stat, "name!" },
-	{ "cgroup-leave", run_cgroup_leave, "" },
-	{ "cgroup-remove", run_cgroup_remove, "name!" },
 	{ "reclaim", run_reclaim, "cgroup! bytes! swappiness" },
 	{ NULL, NULL, NULL }
 };

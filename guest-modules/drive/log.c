@@ -67,38 +67,29 @@ static void run_log(void)
 {
 	struct nh_counters counters = {};
 	struct nh_log_header header;
+	unsigned int kind;
+	char key[32];
 
 	open_log();
 	if (pread(log_fd, &header, sizeof(header), 0) != sizeof(header))
 		fail(EIO, "/dev/notifier_hold_log: short read");
 	if (ioctl(log_fd, NH_LOG_COUNTERS, &counters))
 		fail_errno("log");
-	reply("abi", header.abi);
+	reply("format", header.format);
 	reply("subscribers", header.subscribers);
 	reply("count", header.count);
 	reply("lost", header.lost);
 	reply("capacity", header.capacity);
 	reply("violations", counters.violations);
+	for (kind = 1; kind < NH_BROKENS; kind++) {
+		snprintf(key, sizeof(key), "broken_%u", kind);
+		if (counters.broken[kind])
+			reply(key, counters.broken[kind]);
+	}
 	reply("saturated", counters.saturated);
 	reply("aborted", counters.aborted);
 	reply("leaving", counters.leaving);
 	reply("kmsg_lost", count_lost_records());
-}
-
-static void run_log_reset(void)
-{
-	open_log();
-	if (ioctl(log_fd, NH_LOG_RESET))
-		fail_errno("log-reset");
-}
-
-static void run_quench(void)
-{
-	uint32_t value = (uint32_t)number_argument("value", 1, 0, 1);
-
-	open_log();
-	if (ioctl(log_fd, NH_LOG_QUENCH, &value))
-		fail_errno("quench");
 }
 
 /* The same place in the event log, by the number of this step, and in the kernel log. */
@@ -118,8 +109,6 @@ static void run_mark(void)
 
 const struct verb log_verbs[] = {
 	{ "log", run_log, "" },
-	{ "log-reset", run_log_reset, "" },
-	{ "quench", run_quench, "value" },
 	{ "mark", run_mark, "text!" },
 	{ NULL, NULL, NULL }
 };

@@ -100,13 +100,6 @@ bool bridge_reaped(pid_t pid)
 	return true;
 }
 
-void bridge_forget_ports(void)
-{
-	if (port.fd >= 0)
-		close(port.fd);
-	port.fd = -1;
-}
-
 void bridge_want(struct pollset *set)
 {
 	if (!port_open(&port))

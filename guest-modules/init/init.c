@@ -13,7 +13,6 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,72 +24,11 @@
 
 #include "init.h"
 
-#define NSEC_PER_SEC 1000000000ULL
 #define BEAT_NS NSEC_PER_SEC
 /* How long a port that the host left is not looked at; SIGIO usually comes first. */
 #define RETRY_MS 50
 
 static pid_t shell_pid = -1;
-
-uint64_t clock_ns(int clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
-/* A line in the kernel log: the only place to complain before the host listens. */
-void say(const char *format, ...)
-{
-	char line[256] = "<4>harness-init: ";
-	size_t used = strlen(line);
-	va_list args;
-	int fd;
-
-	va_start(args, format);
-	vsnprintf(line + used, sizeof(line) - used, format, args);
-	va_end(args);
-	fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	if (write(fd, line, strlen(line)) < 0)
-		line[0] = 0;	/* nobody is left to be told */
-	close(fd);
-}
-
-/*
- * fork(2) for work on the host's behalf: the child is an ordinary process
- * again, killable and with the signals of a fresh program.
- * SCHED_RESET_ON_FORK undoes the priority, fork(2) itself the locked memory.
- */
-pid_t fork_child(void)
-{
-	pid_t pid = fork();
-	sigset_t none;
-
-	if (pid)
-		return pid;
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	setsid();
-	return 0;
-}
-
-void pollset_add(struct pollset *set, int fd, short events)
-{
-	if (fd < 0 || set->count == ARRAY_SIZE(set->fds))
-		return;
-	set->fds[set->count++] = (struct pollfd){ .fd = fd, .events = events };
-}
-
-short pollset_seen(const struct pollset *set, int fd)
-{
-	for (nfds_t i = 0; fd >= 0 && i < set->count; i++)
-		if (set->fds[i].fd == fd)
-			return set->fds[i].revents;
-	return 0;
-}
 
 /* The interactive shell: a session of its own on hvc0, so that job control and Ctrl-C work. */
 static void start_shell(void)
@@ -124,7 +62,7 @@ static void reap(void)
 		if (pid == shell_pid)
 			shell_pid = -1;
 		else if (!bridge_reaped(pid))
-			agent_reaped(pid, status);
+			job_reaped(pid, status);
 	}
 }
 

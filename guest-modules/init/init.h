@@ -30,10 +30,14 @@ struct port {
 bool port_open(struct port *port);
 void port_close(struct port *port);
 bool port_host_present(const struct port *port);
+void ports_forget(void);
 
-/* init.c */
+/* say.c */
+#define NSEC_PER_SEC 1000000000ULL
 uint64_t clock_ns(int clock);
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* child.c */
 pid_t fork_child(void);
 
 /* setup.c: everything that happens once, before the host is spoken to. */
@@ -47,14 +51,14 @@ size_t setup_hello(char *text, size_t size);
 void agent_want(struct pollset *set);
 void agent_turn(const struct pollset *set);
 void agent_beat(void);
-bool agent_reaped(pid_t pid, int status);
-void agent_forget_ports(void);
+
+/* job.c: the commands and files of the host. */
+void job_reaped(pid_t pid, int status);
 
 /* bridge.c: the ssh channel. */
 void bridge_want(struct pollset *set);
 void bridge_turn(const struct pollset *set);
 bool bridge_reaped(pid_t pid);
-void bridge_forget_ports(void);
 
 /* watchdog.c */
 void watchdog_open(void);

@@ -11,6 +11,10 @@
 #include "init.h"
 
 #define PORTS "/sys/class/virtio-ports"
+#define PORTS_MAX 4
+
+/* Those that were ever opened. */
+static struct port *known[PORTS_MAX];
 
 /* The device node of the port with this name; false while the kernel has not met it yet. */
 static bool find(const char *name, char *path, size_t size)
@@ -46,6 +50,16 @@ static bool find(const char *name, char *path, size_t size)
 	return found;
 }
 
+static void remember(struct port *port)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+		if (!known[i] || known[i] == port) {
+			known[i] = port;
+			return;
+		}
+	}
+}
+
 bool port_open(struct port *port)
 {
 	char path[512];
@@ -57,6 +71,7 @@ bool port_open(struct port *port)
 	port->fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (port->fd < 0)
 		return false;
+	remember(port);
 	/* SIGIO comes when the host connects or leaves; poll(2) alone cannot wait for that. */
 	fcntl(port->fd, F_SETOWN, getpid());
 	fcntl(port->fd, F_SETFL, O_RDWR | O_NONBLOCK | O_ASYNC);
@@ -81,4 +96,14 @@ bool port_host_present(const struct port *port)
 	if (poll(&look, 1, 0) < 0)
 		return false;
 	return !(look.revents & POLLHUP);
+}
+
+/* In a child: whoever holds a port keeps it from being opened again. */
+void ports_forget(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(known) && known[i]; i++) {
+		if (known[i]->fd >= 0)
+			close(known[i]->fd);
+		known[i]->fd = -1;
+	}
 }

@@ -12,14 +12,20 @@
  *	callback.c	the callbacks and their policies
  *	object.c	the pages that it holds
  *	pressure.c	allocations that make the kernel reclaim
- *	log.c		a record of every callback, read from /dev/notifier_hold_log
+ *	record.c	a record of every callback
+ *	log.c		/dev/notifier_hold_log, from which the records are read
  *	pairing.c	does each start have its end? checked while it runs
- *	member.c	which subscribers that is about
- *	observer.c	probes: what the kernel is at, whatever the callback says
+ *	member.c	which subscribers that is about, and what was found
+ *	leaving.c	what a subscriber loses that leaves meanwhile
+ *	below.c		what the kernel is at, whatever the callback says
+ *	observer.c	the probes that tell
  *	unmapping.c	is a page unmapped between start and end, and not beside it?
  *	reader.c	does mmu_interval_read_begin() return?
  *	fault.c		faults of the module itself, planted to see that they are noticed
  *	compat.h	all differences between kernels
+ *
+ * A file calls those below it only: subscriber → callback → pairing → member →
+ * record → below → fault, and whatever is beside them.
  *
  * Everything that a callback needs is allocated when the module loads: on its
  * way nothing allocates and no lock is taken that is held while anything does,
@@ -49,18 +55,23 @@ static int __init nh_init(void)
 	ret = nh_pairing_init();
 	if (ret)
 		return ret;
-	ret = nh_log_init();
+	ret = nh_record_init();
 	if (ret)
 		goto err_pairing;
 	nh_observer_init();
-	ret = nh_subscriber_init();
+	ret = nh_log_init();
 	if (ret)
 		goto err_observer;
+	ret = nh_subscriber_init();
+	if (ret)
+		goto err_log;
 	return 0;
 
+err_log:
+	nh_log_exit();
 err_observer:
 	nh_observer_exit();
-	nh_log_exit();
+	nh_record_exit();
 err_pairing:
 	nh_pairing_exit();
 	return ret;
@@ -69,8 +80,9 @@ err_pairing:
 static void __exit nh_exit(void)
 {
 	nh_subscriber_exit();
-	nh_observer_exit();
 	nh_log_exit();
+	nh_observer_exit();
+	nh_record_exit();
 	nh_pairing_exit();
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Who takes part in the pairing, when it may lose an end, and what was found.
+ * Who takes part in the pairing, and what was found.
  *
  * A member that a callback finds in a mask stays for as long as the callback
  * runs: a subscriber is only forgotten after the SRCU grace period of its
@@ -10,9 +10,6 @@
 
 #include <linux/bitops.h>
 #include <linux/moduleparam.h>
-#include <linux/pid.h>
-#include <linux/pid_namespace.h>
-#include <linux/rcupdate.h>
 
 /* Guards the next two, but for an entry that becomes free. */
 static DEFINE_MUTEX(nh_members_lock);
@@ -28,8 +25,9 @@ atomic64_t nh_registered;
 atomic64_t nh_leaving;
 atomic64_t nh_saturated;
 static atomic64_t nh_moves;	/* the order in which subscribers begin and end to register */
+atomic64_t nh_aborted;
 static atomic64_t nh_violations;
-static atomic64_t nh_aborted;
+static atomic64_t nh_broken[NH_BROKENS];	/* the same, by kind */
 
 static bool pairing = true;
 module_param(pairing, bool, 0644);
@@ -75,6 +73,12 @@ u32 nh_member_of(const struct mm_struct *mm)
 	return 0;
 }
 
+static void nh_violation_count(enum nh_broken broken)
+{
+	atomic64_inc(&nh_violations);
+	atomic64_inc(&nh_broken[broken]);
+}
+
 void nh_violation(struct nh_subscriber *sub, const struct mmu_notifier_range *range,
 		  enum nh_broken broken)
 {
@@ -82,7 +86,7 @@ void nh_violation(struct nh_subscriber *sub, const struct mmu_notifier_range *ra
 	struct nh_event *event = nh_log_open(&scratch, nh_stamp(), NH_VIOLATION, sub,
 					     READ_ONCE(sub->policy), range);
 
-	atomic64_inc(&nh_violations);
+	nh_violation_count(broken);
 	nh_log_close(event, broken);
 }
 
@@ -97,7 +101,7 @@ void nh_violation_at(u32 subscriber, const struct mm_struct *mm, unsigned long a
 	event->mm = (unsigned long)mm;
 	event->start = address;
 	event->end = address + PAGE_SIZE;
-	atomic64_inc(&nh_violations);
+	nh_violation_count(broken);
 	nh_log_close(event, broken);
 }
 
@@ -115,7 +119,7 @@ void nh_violations_of(u64 members, const struct nh_task *task, const struct nh_g
 		event->range = group->address;
 		event->task = (unsigned long)task->task;
 		event->pid = task->pid;
-		atomic64_inc(&nh_violations);
+		nh_violation_count(broken);
 		nh_log_close(event, broken);
 	}
 }
@@ -157,114 +161,21 @@ void nh_pairing_joined(struct nh_subscriber *sub)
 	atomic64_or(BIT_ULL(sub->member), &nh_registered);
 }
 
-/*
- * May a task still be between the start and the end of what it has open?  Not
- * when it is the one that asks, is gone, or sleeps for something to come: in
- * between there is no such sleep.
- */
-bool nh_may_be_inside(const struct nh_task *task)
+/* It left: its number among the members is free. */
+void nh_member_free(struct nh_subscriber *sub)
 {
-	struct task_struct *found;
-	bool inside;
-
-	if (nh_is_current(task))
-		return false;
-	rcu_read_lock();
-	found = pid_task(find_pid_ns(task->pid, &init_pid_ns), PIDTYPE_PID);
-	inside = found == task->task && found->start_boottime == task->born &&
-		 !(nh_task_state(found) & TASK_INTERRUPTIBLE);
-	rcu_read_unlock();
-	return inside;
-}
-
-/* A subscriber is about to leave: ends that it still waits for are lost, legally or not. */
-void nh_pairing_leaving(struct nh_subscriber *sub)
-{
-	unsigned int bucket, i, depth;
-	u64 bit;
-
-	if (sub->member < 0)
-		return;
-	bit = BIT_ULL(sub->member);
-	for (bucket = 0; bucket < NH_BUCKETS; bucket++) {
-		raw_spin_lock(&nh_buckets[bucket].lock);
-		for (i = 0; i < NH_BUCKET_TASKS; i++) {
-			const struct nh_task *task = &nh_buckets[bucket].tasks[i];
-
-			for (depth = 0; depth < task->depth; depth++) {
-				if (!(nh_waiting(&task->groups[depth]) & bit))
-					continue;
-				if (nh_may_be_inside(task))
-					atomic64_inc(&nh_aborted);
-				else
-					nh_violations_of(bit, task, &task->groups[depth],
-							 NH_BROKEN_LOST_END);
-			}
-		}
-		raw_spin_unlock(&nh_buckets[bucket].lock);
-	}
-	atomic64_or(bit, &nh_leaving);
-	/* Pairs with nh_push(). */
-	smp_mb__after_atomic();
-	atomic64_andnot(bit, &nh_registered);
-	atomic64_andnot(bit, &nh_present);
-}
-
-static void nh_forget(struct nh_group *group, unsigned int member)
-{
-	const u64 others = ~BIT_ULL(member);
-	unsigned int i;
-
-	group->expected &= others;
-	group->present &= others;
-	group->leaving &= others;
-	group->started &= others;
-	group->ending &= others;
-	group->ended &= others;
-	for (i = 0; i < group->starts; i++) {
-		if (group->order[i] == member)
-			group->order[i] = NH_MEMBERS;
-	}
-}
-
-/* It left: it is not called any more, and its number among the members is free. */
-void nh_pairing_left(struct nh_subscriber *sub)
-{
-	unsigned int bucket, i, depth;
-
-	if (sub->member < 0)
-		return;
-	atomic64_andnot(BIT_ULL(sub->member), &nh_leaving);
-	for (bucket = 0; bucket < NH_BUCKETS; bucket++) {
-		raw_spin_lock(&nh_buckets[bucket].lock);
-		for (i = 0; i < NH_BUCKET_TASKS; i++) {
-			for (depth = 0; depth < NH_NESTING; depth++)
-				nh_forget(&nh_buckets[bucket].tasks[i].groups[depth], sub->member);
-		}
-		raw_spin_unlock(&nh_buckets[bucket].lock);
-	}
 	/* Not by the mutex: mmu_notifier_put() ends in an SRCU callback, which may not sleep. */
 	smp_store_release(&nh_members[sub->member], NULL);
 	sub->member = -1;
 }
 
-/* There is no subscriber. */
-void nh_pairing_reset(void)
-{
-	unsigned int bucket, i;
-
-	for (bucket = 0; bucket < NH_BUCKETS; bucket++) {
-		for (i = 0; i < NH_BUCKET_TASKS; i++)
-			nh_buckets[bucket].tasks[i].depth = 0;
-	}
-	atomic64_set(&nh_violations, 0);
-	atomic64_set(&nh_saturated, 0);
-	atomic64_set(&nh_aborted, 0);
-}
-
 void nh_pairing_count(struct nh_counters *counters)
 {
+	unsigned int broken;
+
 	counters->violations = atomic64_read(&nh_violations);
+	for (broken = 0; broken < NH_BROKENS; broken++)
+		counters->broken[broken] = atomic64_read(&nh_broken[broken]);
 	counters->saturated = atomic64_read(&nh_saturated);
 	counters->aborted = atomic64_read(&nh_aborted);
 }

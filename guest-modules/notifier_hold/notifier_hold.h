@@ -71,7 +71,7 @@ struct nh_subscriber {
 	atomic64_t timed_out;
 };
 
-/* log.c */
+/* record.c */
 extern bool nh_quench;
 u64 nh_stamp(void);
 struct nh_event *nh_log_open(struct nh_event *scratch, u64 seq, enum nh_kind kind,
@@ -82,6 +82,10 @@ void nh_log_get(void);
 void nh_log_put(void);
 int nh_log_lock_idle(void);
 void nh_log_unlock(void);
+int nh_record_init(void);
+void nh_record_exit(void);
+
+/* log.c */
 int nh_log_init(void);
 void nh_log_exit(void);
 
@@ -114,9 +118,6 @@ int nh_build(struct nh_subscriber *sub, struct nh_build *arg);
 /* member.c */
 void nh_pairing_join(struct nh_subscriber *sub);
 void nh_pairing_joined(struct nh_subscriber *sub);
-void nh_pairing_leaving(struct nh_subscriber *sub);
-void nh_pairing_left(struct nh_subscriber *sub);
-void nh_pairing_reset(void);
 void nh_pairing_count(struct nh_counters *counters);
 u32 nh_member_of(const struct mm_struct *mm);
 void nh_violation_at(u32 subscriber, const struct mm_struct *mm, unsigned long address,
@@ -130,10 +131,15 @@ void nh_pairing_end(struct nh_subscriber *sub, const struct mmu_notifier_range *
 int nh_pairing_init(void);
 void nh_pairing_exit(void);
 
-/* observer.c */
+/* leaving.c */
+void nh_pairing_leaving(struct nh_subscriber *sub);
+void nh_pairing_left(struct nh_subscriber *sub);
+
+/* below.c */
 u8 nh_observe(void);
 struct nh_unmapping *nh_observed_unmapping(void);
-void nh_observer_reset(void);
+
+/* observer.c */
 void nh_observer_count(struct nh_counters *counters);
 void nh_observer_init(void);
 void nh_observer_exit(void);

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
 /*
- * ABI of the notifier_hold module, version 2.
+ * What the notifier_hold module and user space tell each other.
  *
  * /dev/notifier_hold      each open file is one subscriber, its life ends with the file.
  * /dev/notifier_hold_log  read: struct nh_log_header, then its count of struct nh_event.
  *
- * Any change of a layout or of a meaning raises NH_ABI.  All integers are in
- * the byte order of the machine, which is little endian wherever we run.
+ * The log outlives the module: a change of the records' layout or meaning raises
+ * NH_LOG_FORMAT, and harness/model/event.py reads the formats that it knows.  The
+ * requests have no version: the module and who asks it are built from one tree, and
+ * the size of a request is part of its number.  All integers are in the byte order
+ * of the machine, which is little endian wherever we run.
  */
 #ifndef _NOTIFIER_HOLD_UAPI_H
 #define _NOTIFIER_HOLD_UAPI_H
@@ -14,8 +17,8 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define NH_ABI			3
 #define NH_LOG_MAGIC		0x474c484e	/* "NHLG" */
+#define NH_LOG_FORMAT		3
 #define NH_BUFFER_MAX		0x40000000ULL	/* bytes a subscriber may cover: 1 GiB */
 #define NH_WAIT_MS_MAX		10000		/* longest wait in a callback */
 #define NH_TIMEOUTS_MAX		3		/* timed-out waits after which it waits no more */
@@ -54,6 +57,7 @@ enum nh_broken {
 	NH_BROKEN_LATE,		/* a page was unmapped after the end */
 	NH_BROKEN_UNTOLD,	/* a page was unmapped, and there was no start for it */
 	NH_BROKEN_WIDE,		/* the range is larger than what is unmapped */
+	NH_BROKENS,
 };
 
 /* What invalidate_range_start does when the range meets the subscriber's buffer. */
@@ -123,7 +127,7 @@ struct nh_event {
 
 struct nh_log_header {
 	__u32 magic;		/* NH_LOG_MAGIC */
-	__u32 abi;		/* NH_ABI */
+	__u32 format;		/* NH_LOG_FORMAT */
 	__u32 record_size;
 	__u32 subscribers;	/* numbers given out so far */
 	__u64 count;		/* records that follow */
@@ -273,7 +277,7 @@ struct nh_read_begin {
 	__u64 sequence;		/* (out) what it returned */
 };
 
-/* Counters of the module since it was loaded or the log was reset. */
+/* Counters of the module since it was loaded. */
 struct nh_counters {
 	__u64 violations;	/* (out) NH_VIOLATION, recorded or not */
 	__u64 saturated;	/* (out) callbacks that the pairing had no room to follow */
@@ -281,6 +285,7 @@ struct nh_counters {
 	__u64 missed;		/* (out) calls that the probes missed; from then on not OBSERVED */
 	__u32 observing;	/* (out) 1: the probes are there */
 	__u32 leaving;		/* (out) put, and not freed after many grace periods */
+	__u64 broken[NH_BROKENS];	/* (out) the violations by enum nh_broken */
 };
 
 #define NH_SUBSCRIBE		_IOWR('N', 0x40, struct nh_subscribe)
@@ -309,8 +314,6 @@ struct nh_counters {
 #define NH_WATCH		_IOWR('N', 0x4e, struct nh_watch)
 
 /* On /dev/notifier_hold_log. */
-#define NH_LOG_RESET		_IO('N', 0x60)		/* -EBUSY while there is a subscriber */
-#define NH_LOG_QUENCH		_IOW('N', 0x61, __u32)	/* 1: accept all, end loops; 0: back */
 #define NH_LOG_MARK		_IOW('N', 0x62, __u64)
 #define NH_LOG_COUNTERS		_IOR('N', 0x63, struct nh_counters)
 

@@ -1,80 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/*
- * What the kernel is at, by probes, whatever its flags and the callback say.
- *
- * A task is below a function between the probe on its entry and the one on its
- * return.  Only the task itself looks and writes there, so a slot that it claims
- * by one compare-and-exchange needs no lock.
- */
-#include "notifier_hold.h"
+/* The probes: kept on what the kernel's reclaim goes through, where the kernel has any. */
+#include "below.h"
 
-#include <linux/bits.h>
-#include <linux/hash.h>
-#include <linux/kprobes.h>
 #include <linux/moduleparam.h>
 
 static bool observe = true;	/* as asked for */
 
 #ifdef CONFIG_KRETPROBES
 
-enum nh_place {
-	NH_UNMAP_ONE,
-	NH_GLOBAL,
-	NH_MEMCG,
-	NH_PLACES,
-};
-
-#define NH_BELOW_BITS 8
-#define NH_BELOW_SIZE BIT(NH_BELOW_BITS)
-#define NH_BELOW_WINDOW 8U
-
-/* Tasks that are below something now; the window after a task's hash is where it may be. */
-static struct nh_below {
-	struct task_struct *task;
-	u8 depth[NH_PLACES];
-	struct nh_unmapping unmapping;
-} nh_below[NH_BELOW_SIZE];
-
-static atomic_long_t nh_crowded;	/* calls for which the window was full */
-static unsigned long nh_missed_before;	/* what nh_missed() was when the log was reset */
-static bool nh_observing;
 static bool nh_unmap_one_is_whole;	/* no argument of it was optimized away */
-
-static struct nh_below *nh_below_find(const struct task_struct *task)
-{
-	unsigned int at = hash_ptr(current, NH_BELOW_BITS);
-	unsigned int i;
-
-	for (i = 0; i < NH_BELOW_WINDOW; i++) {
-		struct nh_below *below = &nh_below[(at + i) % NH_BELOW_SIZE];
-
-		if (READ_ONCE(below->task) == task)
-			return below;
-	}
-	return NULL;
-}
-
-static struct nh_below *nh_below_claim(void)
-{
-	struct nh_below *below = nh_below_find(current);
-
-	if (below)
-		return below;
-	while ((below = nh_below_find(NULL))) {
-		if (!cmpxchg(&below->task, NULL, current))
-			return below;
-	}
-	return NULL;
-}
 
 static int nh_enter(enum nh_place place, struct pt_regs *regs)
 {
 	struct nh_below *below = nh_below_claim();
 
-	if (!below) {
-		atomic_long_inc(&nh_crowded);
+	if (!below)
 		return 1;	/* then there is no probe on the return */
-	}
 	if (!below->depth[place]++ && place == NH_UNMAP_ONE && nh_unmap_one_is_whole)
 		nh_unmapping_enter(&below->unmapping, regs);
 	return 0;
@@ -82,16 +23,14 @@ static int nh_enter(enum nh_place place, struct pt_regs *regs)
 
 static int nh_leave(enum nh_place place)
 {
-	struct nh_below *below = nh_below_find(current);
+	struct nh_below *below = nh_below_mine();
 
 	if (WARN_ON_ONCE(!below))
 		return 0;
 	if (!--below->depth[place] && place == NH_UNMAP_ONE)
 		nh_unmapping_leave(&below->unmapping);
-	if (!below->depth[NH_UNMAP_ONE] && !below->depth[NH_GLOBAL] && !below->depth[NH_MEMCG]) {
-		/* Pairs with the claim of another task. */
-		smp_store_release(&below->task, NULL);
-	}
+	if (!below->depth[NH_UNMAP_ONE] && !below->depth[NH_GLOBAL] && !below->depth[NH_MEMCG])
+		nh_below_release(below);
 	return 0;
 }
 
@@ -115,25 +54,16 @@ NH_LEAVE(unmap_one, NH_UNMAP_ONE)
 NH_LEAVE(global, NH_GLOBAL)
 NH_LEAVE(memcg, NH_MEMCG)
 
-/* As many at once as there are slots for tasks: none of them is entered twice. */
-static struct kretprobe nh_probes[NH_PLACES] = {
-	[NH_UNMAP_ONE] = {
-		.entry_handler = nh_enter_unmap_one,
-		.handler = nh_leave_unmap_one,
-		.maxactive = NH_BELOW_SIZE,
-	},
-	[NH_GLOBAL] = {
-		.kp.symbol_name = "try_to_free_pages",
-		.entry_handler = nh_enter_global,
-		.handler = nh_leave_global,
-		.maxactive = NH_BELOW_SIZE,
-	},
-	[NH_MEMCG] = {
-		.kp.symbol_name = "try_to_free_mem_cgroup_pages",
-		.entry_handler = nh_enter_memcg,
-		.handler = nh_leave_memcg,
-		.maxactive = NH_BELOW_SIZE,
-	},
+struct nh_target {
+	const char *name;
+	kretprobe_handler_t enter, leave;
+};
+
+/* The name of try_to_unmap_one() is found when it is probed. */
+static const struct nh_target nh_targets[NH_PLACES] = {
+	[NH_UNMAP_ONE] = { NULL, nh_enter_unmap_one, nh_leave_unmap_one },
+	[NH_GLOBAL] = { "try_to_free_pages", nh_enter_global, nh_leave_global },
+	[NH_MEMCG] = { "try_to_free_mem_cgroup_pages", nh_enter_memcg, nh_leave_memcg },
 };
 
 /* It is static, and a compiler that derives another function from it names it so. */
@@ -144,57 +74,28 @@ static const char *const nh_unmap_one_names[] = {
 	"try_to_unmap_one.part.0",
 };
 
-static unsigned long nh_missed(void)
+static int nh_probe_on(enum nh_place place, const char *name)
 {
-	unsigned long missed = atomic_long_read(&nh_crowded);
-	unsigned int i;
-
-	for (i = 0; i < NH_PLACES; i++)
-		missed += READ_ONCE(nh_probes[i].nmissed) + READ_ONCE(nh_probes[i].kp.nmissed);
-	return missed;
-}
-
-/* What the probes say of the current task: NH_CTX_OBSERVED and what goes with it, or 0. */
-u8 nh_observe(void)
-{
-	const struct nh_below *below;
-	u8 context = NH_CTX_OBSERVED;
-
-	/* A missed call was counted before any callback below it. */
-	if (!READ_ONCE(nh_observing) || nh_missed() != READ_ONCE(nh_missed_before))
-		return 0;
-	below = nh_below_find(current);
-	if (!below)
-		return context;
-	if (below->depth[NH_UNMAP_ONE])
-		context |= NH_CTX_UNMAP_ONE;
-	if (below->depth[NH_GLOBAL] || below->depth[NH_MEMCG])
-		context |= NH_CTX_DIRECT;
-	return context;
-}
-
-/* What the current task is in the middle of; NULL if it is not below try_to_unmap_one(). */
-struct nh_unmapping *nh_observed_unmapping(void)
-{
-	struct nh_below *below = READ_ONCE(nh_observing) ? nh_below_find(current) : NULL;
-
-	return below && below->depth[NH_UNMAP_ONE] ? &below->unmapping : NULL;
+	/* As many at once as there are slots for tasks: none of them is entered twice. */
+	nh_probes[place] = (struct kretprobe){
+		.kp.symbol_name = name,
+		.entry_handler = nh_targets[place].enter,
+		.handler = nh_targets[place].leave,
+		.maxactive = NH_BELOW_SIZE,
+	};
+	return register_kretprobe(&nh_probes[place]);
 }
 
 static int nh_probe(enum nh_place place)
 {
-	struct kretprobe *probe = &nh_probes[place];
 	unsigned int i;
 	int ret;
 
-	probe->kp.addr = NULL;
 	if (place != NH_UNMAP_ONE)
-		return register_kretprobe(probe);
+		return nh_probe_on(place, nh_targets[place].name);
 	for (i = 0; i < ARRAY_SIZE(nh_unmap_one_names); i++) {
-		probe->kp.symbol_name = nh_unmap_one_names[i];
-		probe->kp.addr = NULL;
 		nh_unmap_one_is_whole = !i;
-		ret = register_kretprobe(probe);
+		ret = nh_probe_on(place, nh_unmap_one_names[i]);
 		if (!ret)
 			return 0;
 	}
@@ -206,7 +107,7 @@ static int nh_observer_start(void)
 	unsigned int place;
 	int ret;
 
-	memset(nh_below, 0, sizeof(nh_below));
+	nh_below_clear();
 	for (place = 0; place < NH_PLACES; place++) {
 		ret = nh_probe(place);
 		if (ret) {
@@ -217,8 +118,7 @@ static int nh_observer_start(void)
 			return ret;
 		}
 	}
-	nh_observer_reset();
-	WRITE_ONCE(nh_observing, true);
+	nh_below_start();
 	return 0;
 }
 
@@ -226,25 +126,20 @@ static void nh_observer_stop(void)
 {
 	unsigned int place;
 
-	WRITE_ONCE(nh_observing, false);
+	nh_below_stop();
 	for (place = 0; place < NH_PLACES; place++)
 		unregister_kretprobe(&nh_probes[place]);
 }
 
 static bool nh_is_observing(void)
 {
-	return nh_observing;
-}
-
-void nh_observer_reset(void)
-{
-	WRITE_ONCE(nh_missed_before, nh_missed());
+	return nh_below_is_kept();
 }
 
 void nh_observer_count(struct nh_counters *counters)
 {
-	counters->missed = nh_missed() - nh_missed_before;
-	counters->observing = nh_observing;
+	counters->missed = nh_below_missed();
+	counters->observing = nh_below_is_kept();
 }
 
 #else /* !CONFIG_KRETPROBES */
@@ -261,20 +156,6 @@ static void nh_observer_stop(void)
 static bool nh_is_observing(void)
 {
 	return false;
-}
-
-u8 nh_observe(void)
-{
-	return 0;
-}
-
-struct nh_unmapping *nh_observed_unmapping(void)
-{
-	return NULL;
-}
-
-void nh_observer_reset(void)
-{
 }
 
 void nh_observer_count(struct nh_counters *counters)

@@ -22,6 +22,9 @@
 #include "pairing.h"
 
 #include <linux/hash.h>
+#include <linux/pid.h>
+#include <linux/pid_namespace.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/task_stack.h>
 #include <linux/vmalloc.h>
 
@@ -134,9 +137,29 @@ static bool nh_joins(const struct nh_group *group, const struct nh_subscriber *s
 		nh_waiting(group));
 }
 
-bool nh_is_current(const struct nh_task *task)
+static bool nh_is_current(const struct nh_task *task)
 {
 	return task->task == current && task->born == current->start_boottime;
+}
+
+/*
+ * May a task still be between the start and the end of what it has open?  Not
+ * when it is the one that asks, is gone, or sleeps for something to come: in
+ * between there is no such sleep.
+ */
+bool nh_may_be_inside(const struct nh_task *task)
+{
+	struct task_struct *found;
+	bool inside;
+
+	if (nh_is_current(task))
+		return false;
+	rcu_read_lock();
+	found = pid_task(find_pid_ns(task->pid, &init_pid_ns), PIDTYPE_PID);
+	inside = found == task->task && found->start_boottime == task->born &&
+		 !(nh_task_state(found) & TASK_INTERRUPTIBLE);
+	rcu_read_unlock();
+	return inside;
 }
 
 /* Callbacks of a group that nothing waits for: other starts, ends that a failure may do without. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What is open, for pairing.c, and whose it is, by member.c. */
+/* What is open, for pairing.c and leaving.c, and whose it is, by member.c. */
 #ifndef _NOTIFIER_HOLD_PAIRING_H
 #define _NOTIFIER_HOLD_PAIRING_H
 
@@ -49,16 +49,17 @@ struct nh_bucket {
 /* pairing.c */
 extern struct nh_bucket *nh_buckets;
 u64 nh_waiting(const struct nh_group *group);
-bool nh_is_current(const struct nh_task *task);
+bool nh_may_be_inside(const struct nh_task *task);
 
 /* member.c */
 extern atomic64_t nh_present;		/* from before registration until it begins to leave */
 extern atomic64_t nh_registered;	/* the same, from after registration */
 extern atomic64_t nh_leaving;		/* from then on, until it is not called any more */
 extern atomic64_t nh_saturated;
+extern atomic64_t nh_aborted;		/* ends that a leaving subscriber lost, legally */
 u64 nh_members_of(u64 members, const struct mm_struct *mm);
 bool nh_may_follow(const struct nh_subscriber *sub, u64 members);
-bool nh_may_be_inside(const struct nh_task *task);
+void nh_member_free(struct nh_subscriber *sub);
 void nh_violation(struct nh_subscriber *sub, const struct mmu_notifier_range *range,
 		  enum nh_broken broken);
 void nh_violations_of(u64 members, const struct nh_task *task, const struct nh_group *group,

@@ -7,6 +7,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.kernel import versions
+
 if TYPE_CHECKING:
     from harness.run.pipeline import KernelRequest
 
@@ -15,16 +17,17 @@ ACCELERATORS = ("auto", "kvm", "tcg")
 
 def kernel(parser: argparse.ArgumentParser) -> None:
     """The options of every command that needs a kernel."""
+    default, *others = versions.sources()
     parser.add_argument(
         "--source",
-        default="debian:6.12",
-        help="debian:6.12 (default), debian:6.1, a directory, a tarball, git:PATH@REV",
+        default=default,
+        help=f"{default} (default), {', '.join(others)}, a directory, a tarball, git:PATH@REV",
     )
     parser.add_argument(
         "--patch",
         action="append",
         metavar="PATCH",
-        help="mayfail (default), none, a .patch/.diff/.mbox file, a directory with a series",
+        help=f"{versions.PATCH} (default), none, a .patch/.diff/.mbox file, a directory with a series",
     )
     parser.add_argument(
         "--config", action="append", metavar="FRAGMENT", help="a fragment of kernel-configs/ by name, or a file"
@@ -37,7 +40,7 @@ def kernel_request(arguments: argparse.Namespace) -> KernelRequest:
     from harness.run.pipeline import KernelRequest
 
     return KernelRequest(
-        arguments.source, tuple(arguments.patch or ("mayfail",)), tuple(arguments.config or ()), arguments.compiler
+        arguments.source, tuple(arguments.patch or (versions.PATCH,)), tuple(arguments.config or ()), arguments.compiler
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from harness.host import accelerator
 from harness.host.process import which
 from harness.host.progress import Progress
+from harness.kernel import versions
 from harness.model.errors import LaunchError
 
 # program: what it is for, and whether nothing goes without it.
@@ -35,7 +36,6 @@ TOOLS: Mapping[str, tuple[str, bool]] = {
     "ld.lld": ("the other linker, for --compiler clang", False),
     "sparse": ("checks the module's C, in make check", False),
 }
-SOURCES = ("6.12", "6.1")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -65,9 +65,9 @@ def document(cache: Path, progress: Progress) -> dict[str, Any]:
             tools[name] = None
             if needed:
                 missing.append(name)
-    sources = {f"debian:{version}": _source(version) for version in SOURCES}
+    sources = {f"debian:{version}": _source(version) for version in versions.served()}
     if not any(sources.values()):
-        missing.append(f"linux-source-{SOURCES[0]}")
+        missing.append(f"linux-source-{versions.DEFAULT.removeprefix('debian:')}")
     accelerators = {
         name: {"usable": found.usable, "reason": found.reason, "seconds": round(found.seconds, 2)}
         for name, found in accelerator.probe(cache, progress).items()

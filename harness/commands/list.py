@@ -7,7 +7,7 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-KINDS = ("scenarios", "configs", "patches", "oracles", "mutants")
+KINDS = ("scenarios", "configs", "patches", "oracles", "mutants", "sources")
 
 
 def options(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from harness.host.progress import QUIET, Progress
 from harness.kernel.manifest import File, Manifest
 from harness.model.errors import UsageError
 
-FORMS = "a source is debian:6.12, debian:6.1, a directory, a tarball or git:PATH@REV"
+FORMS = "a source is debian:VERSION, a directory, a tarball or git:PATH@REV; harness list sources"
 
 # Without these there is no configuring; a directory that lacks one is not a kernel.
 MARKS = ("Makefile", "Kconfig", "scripts/kconfig/merge_config.sh")

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The event log of guest-modules/notifier_hold: its binary records, read on the host.
 
-Mirrors struct nh_event in notifier_hold_uapi.h, ABI 3, little endian.
+Mirrors struct nh_event in notifier_hold_uapi.h, format 3, little endian.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:  # numpy takes 0.1 s to import, which `harness list` has no us
     Column = npt.NDArray[Any]
     Mask = npt.NDArray[np.bool_]
 
-ABI = 3
+# Of the log, which outlives the module that wrote it; what the module's counters are changes nothing about it.
+FORMAT = 3
 MAGIC = 0x474C484E
 HEADER = struct.Struct("<IIIIQQQ")
 RECORD = struct.Struct("<10QIIiIIIBBBBI")
@@ -79,7 +81,11 @@ class Policy(IntEnum):
     BLOCK_MUTEX = 10
 
 
+# What a log may be full of; EventLog.of() has none of these.
+MANY = (Kind.START, Kind.END, Kind.INVALIDATE, Kind.VIOLATION)
+
 # In the flags of a REGISTER.
+SUB_END = 1 << 0
 SUB_GET = 1 << 1
 SUB_INTERVAL = 1 << 2
 
@@ -248,9 +254,13 @@ class EventLog:
             yield from chunk
 
     def of(self, *kinds: Kind) -> Iterator[Event]:
-        """The events of kinds that are few: anything but starts and ends."""
-        for chunk in self.chunks():
-            yield from chunk.take(chunk.of(*kinds))
+        """The events of kinds that are few, in the order of the log; the log is read for them once."""
+        return (entry for entry in self._few if entry.kind in kinds)
+
+    @cached_property
+    def _few(self) -> Sequence[Event]:
+        """All but what comes with each page, and what may."""
+        return [entry for chunk in self.chunks() for entry in chunk.take(~chunk.of(*MANY))]
 
     def chunks(self) -> Iterator[Chunk]:
         """All records in the order of the log, CHUNK_RECORDS at a time."""
@@ -302,12 +312,12 @@ def read(path: Path) -> EventLog:
 def _checked(source: Path | bytes, head: bytes, size: int, where: str) -> EventLog:
     if len(head) < HEADER.size:
         raise MachineError(f"{where}: {size} bytes, shorter than its header of {HEADER.size}")
-    magic, abi, record_size, _, count, lost, capacity = HEADER.unpack(head)
-    if (magic, abi, record_size) != (MAGIC, ABI, RECORD.size):
+    magic, layout, record_size, _, count, lost, capacity = HEADER.unpack(head)
+    if (magic, layout, record_size) != (MAGIC, FORMAT, RECORD.size):
         raise MachineError(
-            f"{where}: magic {magic:#x}, ABI {abi}, records of {record_size} bytes; "
-            f"this harness reads {MAGIC:#x}, ABI {ABI}, {RECORD.size} bytes",
-            "rebuild the module: harness build",
+            f"{where}: magic {magic:#x}, format {layout}, records of {record_size} bytes; "
+            f"this harness reads {MAGIC:#x}, format {FORMAT}, {RECORD.size} bytes",
+            "judge the run with the harness that wrote it",
         )
     body = size - HEADER.size
     if body != count * RECORD.size:

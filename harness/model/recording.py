@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 from harness.model import event, ktap
 from harness.model.errors import UsageError
+from harness.model.postmortem import PostMortem
 from harness.model.scenario import Scenario
 
 # Oracles look at this much of a console; what a flood wrote behind it is only counted.
@@ -40,9 +41,17 @@ class Ended(StrEnum):
 
 @dataclass(frozen=True)
 class Answer:
-    """A command of the guest driver with its reply; `step` is the number of the scenario's step, from 1."""
+    """What the guest driver was asked to do, and its reply.
+
+    step: the number of the scenario's step, from 1; 0 for set-up and tear-down.
+    verb, target: as the scenario says them. process: the child process that did
+    it, empty for the driver. command: the line that the driver read.
+    """
 
     step: int
+    verb: str
+    target: str
+    process: str
     command: str
     reply: Mapping[str, Any]
     expect: Mapping[str, Any]
@@ -52,6 +61,22 @@ class Answer:
     def ok(self) -> bool:
         """The driver did it."""
         return self.reply.get("ok") is True
+
+    @property
+    def doing(self) -> str:
+        """What was done, in the scenario's words."""
+        return " ".join([self.verb, self.target, *(["in", self.process] if self.process else [])]).strip()
+
+    @classmethod
+    def restore(cls, entry: Mapping[str, Any]) -> Answer:
+        """An entry of record.json. Before July 2026's 0.2 it had only the line, whose words tell the rest."""
+        if "verb" in entry:
+            return cls(**entry)
+        words = str(entry["command"]).split()
+        process = words[0].removeprefix("@") if words[:1] and words[0].startswith("@") else ""
+        verb = next((word for word in words if word[0] not in "@&+"), "")
+        target = next((word.partition("=")[2] for word in words if word.startswith("name=")), "")
+        return cls(verb=verb, target=target, process=process, **entry)
 
 
 @dataclass(frozen=True)
@@ -68,8 +93,8 @@ class Recording:
     module: Mapping[str, int]
     events: event.EventLog
     console: bytes
-    # Why the guest did not go on, read from outside; empty when nobody had to look.
-    postmortem: str = ""
+    # Why the guest did not go on, read from outside.
+    postmortem: PostMortem = field(default_factory=PostMortem)
     # From when that was suspected until the cause was known; part of `seconds`.
     postmortem_s: float = 0.0
     # Of the host, against one on which limits were written: what is measured in seconds is judged by it.
@@ -85,6 +110,11 @@ class Recording:
         """The console as text, a line an entry; bytes that are no UTF-8 are escaped."""
         text = self.console_head.decode("utf-8", errors="backslashreplace")
         return text.replace("\r\n", "\n").split("\n")
+
+    @cached_property
+    def worked_out(self) -> dict[str, Any]:
+        """What one oracle worked out and others use, by its name, so that it is worked out once."""
+        return {}
 
     def moved(self, counter: str) -> int:
         """By how much a counter of /proc/vmstat moved over the scenario."""
@@ -102,8 +132,8 @@ class Recording:
     def subscriber(self, number: int) -> str:
         """The scenario's name of the module's subscriber `number`."""
         for answer in self.answers:
-            if answer.reply.get("verb") == "subscribe" and answer.reply.get("subscriber") == number:
-                return answer.command.partition("name=")[2].partition(" ")[0]
+            if answer.verb == "subscribe" and answer.reply.get("subscriber") == number:
+                return answer.target
         return f"#{number}"
 
 
@@ -111,7 +141,7 @@ def read(folder: Path, scenario: Scenario) -> Recording:
     """Read a recording back from the folder that `document` was written to."""
     try:
         content = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-        answers = [Answer(**entry) for entry in content["answers"]]
+        answers = [Answer.restore(entry) for entry in content["answers"]]
         return Recording(
             scenario=scenario,
             ended=Ended(content["ended"]),
@@ -123,7 +153,7 @@ def read(folder: Path, scenario: Scenario) -> Recording:
             module=content["module"],
             events=event.read(folder.parent / "events" / f"{scenario.name}.bin"),
             console=(folder / "console.log").read_bytes() if (folder / "console.log").exists() else b"",
-            postmortem=content.get("postmortem", ""),
+            postmortem=PostMortem(content.get("postmortem", ""), content.get("circles", ())),
             postmortem_s=content.get("postmortem_s", 0.0),
             slowdown=content.get("slowdown", 1.0),
         )
@@ -143,6 +173,9 @@ def document(recording: Recording) -> str:
             "answers": [
                 {
                     "step": answer.step,
+                    "verb": answer.verb,
+                    "target": answer.target,
+                    "process": answer.process,
                     "command": answer.command,
                     "reply": dict(answer.reply),
                     "expect": dict(answer.expect),
@@ -153,7 +186,8 @@ def document(recording: Recording) -> str:
             "before": dict(recording.before),
             "after": dict(recording.after),
             "module": dict(recording.module),
-            "postmortem": recording.postmortem,
+            "postmortem": recording.postmortem.cause,
+            "circles": [list(circle) for circle in recording.postmortem.circles],
             "postmortem_s": round(recording.postmortem_s, 3),
             "slowdown": round(recording.slowdown, 2),
         },

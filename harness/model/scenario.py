@@ -23,6 +23,7 @@ from harness.model.vocabulary import (
     KINDS,
     POLICIES,
     VERBS,
+    WAIT_MS_MAX,
     WHENS,
 )
 
@@ -309,7 +310,7 @@ def _subscriber(name: str, entry: Any, top: strict_yaml.Mapping, buffers: Mappin
         policy=_word(mapping.get("policy", "accept"), POLICIES, mapping.at("policy"), "policy"),
         errno=_word(mapping["errno"], ERRNOS, mapping.at("errno"), "errno") if "errno" in mapping else "",
         when=_word(mapping["when"], WHENS, mapping.at("when"), "time to fail") if "when" in mapping else "",
-        wait_ms=_number(mapping.get("wait_ms", 0), 0, 60_000, f"{mapping.at('wait_ms')}: wait_ms"),
+        wait_ms=_number(mapping.get("wait_ms", 0), 0, WAIT_MS_MAX, f"{mapping.at('wait_ms')}: wait_ms"),
         interface=_word(mapping.get("interface", "register"), INTERFACES, mapping.at("interface"), "interface"),
         end=_flag(mapping, "end", True),
         offset=offset,

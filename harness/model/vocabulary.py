@@ -41,6 +41,8 @@ ADVICES = (
     "dontfork",
     "wipeonfork",
 )
+# The longest wait in a callback, in milliseconds.
+WAIT_MS_MAX = 10_000
 ERRNOS = ("EPERM", "EINTR", "EIO", "EAGAIN", "ENOMEM", "EFAULT", "EBUSY", "EINVAL", "EDEADLK")
 
 # What a scenario can demand to have happened, or exclude; counted by oracles/exercised.py.

@@ -49,6 +49,29 @@ def lives(log: EventLog) -> list[Life]:
     return found
 
 
+def strangers(log: EventLog, all_lives: Sequence[Life]) -> Iterator[tuple[str, int, Tally]]:
+    """Callbacks for subscribers of the list that were not registered: what is wrong, whose they are, how many.
+
+    Of a subscriber whose registration the log does not hold nothing is known.
+    """
+    import numpy as np
+
+    spans: dict[int, list[tuple[int, int]]] = {}
+    for life in all_lives:
+        spans.setdefault(life.subscriber, []).append((life.asked, life.gone))
+    early, late = ({number: Tally() for number in spans} for _ in range(2))
+    for chunk in log.chunks():
+        calls, seq = chunk.of(Kind.START, Kind.END), chunk["seq"]
+        for number, lived in spans.items():
+            mine = calls & (chunk["subscriber"] == number)
+            for asked, gone in lived:
+                mine &= ~((seq > np.uint64(asked)) & (seq < np.uint64(gone)))
+            early[number].add(chunk, mine & (seq < lived[0][0]))
+            late[number].add(chunk, mine & (seq > lived[0][0]))
+    yield from (("was called before it was registered", number, tally) for number, tally in early.items())
+    yield from (("was called after it was unregistered", number, tally) for number, tally in late.items())
+
+
 def hurried(log: EventLog, all_lives: Sequence[Life]) -> Iterator[tuple[int, Tally]]:
     """A subscriber that was gone before a callback had returned that ran when it began to leave.
 

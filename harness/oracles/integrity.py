@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.model.recording import Answer, Recording
+from harness.model.recording import Recording
 from harness.model.verdict import Finding
 
 NAME = "integrity"
@@ -21,7 +21,7 @@ def judge(recording: Recording) -> Iterator[Finding]:
         if isinstance(bad, int) and bad:
             yield Finding(
                 NAME,
-                f"{_verb(answer)}: pages with the wrong content",
+                f"{answer.doing}: pages with the wrong content",
                 f"step {answer.step}: {bad} pages; {answer.command} answered {dict(answer.reply)}",
             )
         for key, wanted in answer.expect.items():
@@ -29,7 +29,7 @@ def judge(recording: Recording) -> Iterator[Finding]:
             if not holds(wanted, got, answer.reply):
                 yield Finding(
                     NAME,
-                    f"{_verb(answer)}: {key} is not {wanted}",
+                    f"{answer.doing}: {key} is not {wanted}",
                     f"step {answer.step}: {key} is {got!r}, expected {wanted!r}; "
                     f"{answer.command} answered {dict(answer.reply)}",
                 )
@@ -45,7 +45,3 @@ def holds(wanted: Any, got: Any, reply: Mapping[str, Any]) -> bool:
         limit = int(wanted[2:])
         return got >= limit if wanted[0] == ">" else got <= limit
     return bool(wanted == got)
-
-
-def _verb(answer: Answer) -> str:
-    return answer.command.split(" ", 1)[0]

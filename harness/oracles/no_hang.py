@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Nothing hangs: every step answers, every callback returns, no wait in a callback runs into its bound.
 
-A guest that only stopped to answer is a kernel failure here because the
-pipeline records SILENT, NO_PROGRESS and PANIC on evidence from the guest or
-from QEMU's vCPUs alone; a QEMU that died is an error of the harness and never
-becomes a recording.
+A guest that stopped answering is a failure of its kernel here: SILENT,
+NO_PROGRESS and PANIC are recorded on evidence from the guest or from QEMU's
+vCPUs alone. A QEMU that died is an error of the harness, and no recording.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _CALLBACKS = {
 def judge(recording: Recording) -> Iterator[Finding]:
     """Endings that are none, callbacks that never returned, waits that ran out, the kernel's own hang reports."""
     if recording.ended in _ENDINGS:
-        evidence = "\n".join(part for part in (recording.detail, recording.postmortem) if part)
+        evidence = "\n".join(part for part in (recording.detail, recording.postmortem.cause) if part)
         yield Finding(NAME, _ENDINGS[recording.ended], evidence)
     yield from _stuck(recording)
     yield from _waits(recording)

@@ -18,14 +18,8 @@ reclaim, whose ranges then lie inside the fork's.
   Which of the two a kernel does shows in the log; it does not do both.
 - Every subscriber that was registered before the group's first start and not
   unregistered since has a start in it, the last to register first.
-- A subscriber that unregisters in between loses its end, legally. Before it was
-  registered and after it is gone it is not called.
-- An interval that the range meets has its invalidate() before the list's starts,
-  and has none for another range, nor before it was inserted or after it was removed.
-- A subscriber is not gone before the callbacks are over that ran when it began to
-  leave: mmu_notifier_unregister() waits for them, mmu_notifier_put() frees after them.
-- One that mmu_notifier_register() took had its release(), when the mm went or when it left.
-- An interval is not gone before a range is over that it was told of.
+- A subscriber that unregisters in between loses its end, legally.
+- An interval that the range meets has its invalidate() before the list's starts.
 - A task's callback has returned before its next begins.
 - try_to_unmap_one() unmaps a page between the start and the end of its range:
   what probes saw of the page table (guest-modules/notifier_hold/unmapping.c).
@@ -47,8 +41,8 @@ from dataclasses import dataclass, field
 from harness.model.event import HAS_END, Event, Kind, Tally
 from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding
-from harness.oracles._intervals import untimely, untold
-from harness.oracles._life import NEVER, Life, Roll, hurried, lives, unreleased
+from harness.oracles._intervals import untold
+from harness.oracles._life import NEVER, Life, Roll, lives
 from harness.oracles._regular import Sieve
 
 NAME = "pairing"
@@ -158,7 +152,6 @@ class _Automaton:
         self._last[key] = entry
         if inside:
             self._note(entry, "a callback began before the task's last one had returned")
-        self._known(entry)
 
     def finish(self, *, complete: bool) -> Iterator[Finding]:
         """What is wrong, now that no event is to come. complete: the guest came to rest."""
@@ -292,13 +285,6 @@ class _Automaton:
                 return life
         return None
 
-    def _known(self, entry: Event) -> None:
-        """Who is not registered is not called; of one whose registration the log does not hold, nothing is known."""
-        if entry.subscriber in self._lives and self._life(entry) is None:
-            early = entry.seq < self._lives[entry.subscriber][0].asked
-            when = "before it was registered" if early else "after it was unregistered"
-            self._note(entry, f"subscriber {self._name(entry.subscriber)} was called {when}")
-
     def _left(self, start: Event, now: int) -> bool:
         """A subscriber began to leave between its start and now."""
         life = self._life(start)
@@ -364,8 +350,9 @@ def _is_same(one: Event, other: Event) -> bool:
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
-    """Run the automaton over the log; a log with losses cannot be judged and is left to `exercised`."""
+    """Run the automaton over the log; of a log with losses only what the module itself counted can be told."""
     if recording.events.lost:
+        yield from _beside_the_log(recording)
         return
     all_lives = lives(recording.events)
     sieve = Sieve(Roll.of(all_lives))
@@ -380,19 +367,18 @@ def judge(recording: Recording) -> Iterator[Finding]:
     found = list(automaton.finish(complete=recording.ended in (Ended.COMPLETE, Ended.EARLY, Ended.STEP_FAILED)))
     yield from found
     yield from _untold(recording)
-    for what, number, tally in untimely(recording.events):
-        yield from _beyond(recording, f"interval {recording.subscriber(number)} {what}", tally)
-    for number, tally in hurried(recording.events, all_lives):
-        name = recording.subscriber(number)
-        yield from _beyond(recording, f"subscriber {name} was gone before a callback that ran had returned", tally)
-    for entry in unreleased(recording.events):
-        name = recording.subscriber(entry.subscriber)
-        yield Finding(
-            NAME,
-            f"subscriber {name} was unregistered, and never had its release()",
-            f"event {entry.seq}, pid {entry.pid}: no RELEASE between its REGISTER and the return of its UNREGISTER",
-        )
     yield from _disagreement(recording, logged, found, must=automaton.module_must_know)
+
+
+def _beside_the_log(recording: Recording) -> Iterator[Finding]:
+    """What the module saw while it ran, of a log that overflowed: each of its counters has a kind of its own."""
+    for broken, what in (_BROKEN | _BESIDE).items():
+        if count := recording.module.get(f"broken_{broken}", 0):
+            yield Finding(
+                NAME,
+                f"the log overflowed, and the module saw pairing broken: {what}",
+                f"{count} times, counted in the module; {recording.events.lost} events are missing in the log",
+            )
 
 
 def _untold(recording: Recording) -> Iterator[Finding]:
@@ -402,16 +388,6 @@ def _untold(recording: Recording) -> Iterator[Finding]:
             f"no invalidate() for interval {recording.subscriber(number)}, though the list had its start",
             f"{len(starts)} ranges; first: event {starts[0].seq}, pid {starts[0].pid}, "
             f"[{starts[0].start:#x}, {starts[0].end:#x}), flags {starts[0].flags:#x}",
-        )
-
-
-def _beyond(recording: Recording, what: str, tally: Tally) -> Iterator[Finding]:
-    if (first := tally.first) is not None:
-        yield Finding(
-            NAME,
-            what,
-            f"{tally.count} times; first: event {first.seq}, subscriber {recording.subscriber(first.subscriber)}, "
-            f"pid {first.pid}, [{first.start:#x}, {first.end:#x})",
         )
 
 

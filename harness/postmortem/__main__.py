@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,10 +43,11 @@ def main() -> int:
         dump, known, asked.kernel / "vmlinux", asked.types, asked.release, asked.build_id, five_levels=five_levels
     )
     more = [importlib.import_module(f"harness.postmortem.{name}") for name in asked.sections]
+    circles: list[list[str]] = []
     # Line by line: when this is killed, what it had read is there.
     with (asked.folder / TEXT).open("w", encoding="utf-8", buffering=1) as out:
         for heading, part in (
-            ("", functools.partial(_cause, looks)),
+            ("", functools.partial(_cause, looks, circles)),
             ("CPUs", functools.partial(_cpus, looks)),
             ("Tasks that stand in a module", _in_modules),
             *((module.HEADING, module.lines) for module in more),
@@ -61,11 +63,14 @@ def main() -> int:
             # A part that this kernel lacks or that is destroyed must not hide the others.
             except (drgn.FaultError, LookupError, AttributeError, TypeError, ValueError) as error:
                 out.write(f"cannot be read: {type(error).__name__}: {error}\n")
+    sys.stdout.write(json.dumps({"circles": circles}) + "\n")
     return 0
 
 
-def _cause(looks: Looks, core: Core) -> Iterator[str]:
+def _cause(looks: Looks, circles: list[list[str]], core: Core) -> Iterator[str]:
     """CPUs that do something in the kernel; blocked tasks, what each waits for, whether for each other.
+
+    circles: gets those that wait for each other.
 
     Without a blocked task, every CPU; with tasks that wait for each other, these alone.
     """
@@ -81,15 +86,17 @@ def _cause(looks: Looks, core: Core) -> Iterator[str]:
             holders[task.value_()] = wait.holder
             if not blocked(wait.holder):
                 told += [f"  {title(wait.holder)}, the holder:", *_stack(core.stack(wait.holder))]
-    circles = list(_circles(stuck, holders))
+    circles += _circles(stuck, holders)
     if not circles:
         # One that spins or panicked is more than a worker that sleeps its few milliseconds beside it.
         yield from _cpus(looks, core, busy=bool(stuck))
     yield from told
-    yield from circles
+    for circle in circles:
+        yield f"deadlock: {' waits for '.join([*circle, circle[0]])}"
 
 
-def _circles(stuck: list[drgn.Object], holders: dict[int, drgn.Object]) -> Iterator[str]:
+def _circles(stuck: list[drgn.Object], holders: dict[int, drgn.Object]) -> Iterator[list[str]]:
+    """The titles of tasks each of which waits for the next, and the last for the first."""
     told: set[int] = set()
     for task in stuck:
         chain, at = [task], holders.get(task.value_())
@@ -98,7 +105,7 @@ def _circles(stuck: list[drgn.Object], holders: dict[int, drgn.Object]) -> Itera
             at = holders.get(at.value_())
         if at is not None and at.value_() == task.value_() and not told & {one.value_() for one in chain}:
             told |= {one.value_() for one in chain}
-            yield f"deadlock: {' waits for '.join(title(one) for one in [*chain, task])}"
+            yield [title(one) for one in chain]
 
 
 def _cpus(looks: Looks, core: Core, *, busy: bool = False) -> Iterator[str]:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from harness.host.progress import QUIET, Progress
 from harness.kernel import modules
 from harness.kernel.build import KernelBuild
 from harness.model.errors import HarnessError, LaunchError
+from harness.model.postmortem import PostMortem
 from harness.postmortem import kdump, registers
 from harness.postmortem.kdump import DUMP, TEXT
 
@@ -43,8 +45,10 @@ def types(kernel: KernelBuild, cache: Path, progress: Progress = QUIET) -> Path:
     return modules.build_module(workspace.data("guest-modules") / "types", kernel, cache, progress, suffix=".o")
 
 
-def examine(machine: Machine, kernel: KernelBuild, cache: Path, folder: Path, sections: Sequence[str] = ()) -> str:
-    """Write a machine's post-mortem; the cause as text. The machine runs on, if it did before.
+def examine(
+    machine: Machine, kernel: KernelBuild, cache: Path, folder: Path, sections: Sequence[str] = ()
+) -> PostMortem:
+    """Write a machine's post-mortem. The machine runs on, if it did before.
 
     sections: files of this folder that tell more than every post-mortem does.
 
@@ -53,6 +57,7 @@ def examine(machine: Machine, kernel: KernelBuild, cache: Path, folder: Path, se
     began = time.monotonic()
     (folder / TEXT).unlink(missing_ok=True)
     trouble = ""
+    circles: Sequence[Sequence[str]] = ()
     try:
         with contextlib.ExitStack() as stack:
             try:
@@ -60,14 +65,14 @@ def examine(machine: Machine, kernel: KernelBuild, cache: Path, folder: Path, se
             finally:
                 # The dump is worth having when nothing can read it here.
                 capture(machine, kernel.release, folder)
-            read(child)
+            circles = read(child)
     except HarnessError as error:
         trouble = f"post-mortem: {error}\n"
     if len(list(folder.parent.glob(f"*/{DUMP}"))) > _DUMPS_KEPT:
         (folder / DUMP).unlink(missing_ok=True)
     with contextlib.suppress(OSError), (folder / TEXT).open("a", encoding="utf-8") as stream:
         stream.write(f"{trouble}\nlooked at from outside in {time.monotonic() - began:.2f} s\n")
-    return cause(folder)
+    return PostMortem(cause(folder), circles)
 
 
 def cause(folder: Path) -> str:
@@ -119,12 +124,20 @@ def reader(
         yield child
 
 
-def read(child: subprocess.Popen[bytes]) -> None:
-    """Have a reader() write postmortem.txt, now that there is a dump. Raises LaunchError when it does not."""
+def read(child: subprocess.Popen[bytes]) -> Sequence[Sequence[str]]:
+    """Have a reader() write postmortem.txt, now that there is a dump; the circles that it found.
+
+    Raises LaunchError when it does not.
+    """
     try:
-        _, stderr = child.communicate(b"\n", timeout=_READ_LIMIT_S)
+        stdout, stderr = child.communicate(b"\n", timeout=_READ_LIMIT_S)
     except subprocess.TimeoutExpired:
         raise LaunchError(f"drgn is not done after {_READ_LIMIT_S:g} s (limit {_READ_LIMIT_S:g} s)") from None
     if child.returncode:
         said = clean(stderr).strip().splitlines()
         raise LaunchError(f"drgn ended with status {child.returncode}{': ' + said[-1] if said else ''}")
+    try:
+        circles = json.loads(stdout)["circles"]
+        return [[clean(task.encode()) for task in circle] for circle in circles]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise LaunchError(f"drgn said {stdout[:80]!r}") from None

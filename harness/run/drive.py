@@ -24,6 +24,7 @@ from harness.kernel.build import KernelBuild
 from harness.model import event, ktap
 from harness.model.errors import CannotTest, GuestLost, HarnessError, MachineError
 from harness.model.instrument import Instrument
+from harness.model.postmortem import PostMortem
 from harness.model.recording import Answer, Ended, Recording
 from harness.model.scenario import Scenario
 from harness.run.planning import Command, module, plan
@@ -97,7 +98,7 @@ def drive(
     listener: Listener,
     limit_s: float,
     events: Path,
-    examine: Callable[[], str] = lambda: "",
+    examine: Callable[[], PostMortem] = PostMortem,
     given: Mapping[str, Path] = MappingProxyType({}),
 ) -> Recording:
     """Run a scenario to its end, or to the end of its time.
@@ -148,7 +149,7 @@ class _Drive:
         listener: Listener,
         deadline: Deadline,
         events: Path,
-        examine: Callable[[], str],
+        examine: Callable[[], PostMortem],
         given: Mapping[str, Path],
     ) -> None:
         self.ended, self.detail = Ended.COMPLETE, ""
@@ -160,7 +161,8 @@ class _Drive:
         self._deadline = deadline
         self._examine = examine
         self._given = given
-        self._postmortem, self._postmortem_s = "", 0.0
+        self._postmortem: PostMortem | None = None
+        self._postmortem_s = 0.0
         # A hung guest may panic while it is looked at.
         self._looking = threading.Lock()
         # What the harness itself asks of a guest in trouble may take a tenth of what the scenario may.
@@ -218,7 +220,7 @@ class _Drive:
     def look(self) -> None:
         """Find out from outside why the guest does not go on, once and before it is asked anything."""
         with self._looking:
-            if not self._postmortem:
+            if self._postmortem is None:
                 began = time.monotonic()
                 self._postmortem = self._examine()
                 self._postmortem_s = time.monotonic() - began
@@ -239,7 +241,8 @@ class _Drive:
             raise GuestLost(f"{self.detail}; {stopped}", "free space on the host's disk, and run it again")
         if self._listener.reports > self._listener.hangs:
             return
-        if "deadlock: " in self._postmortem:  # A circle of waiters is proof, however slow the host.
+        # Proof, however slow the host is.
+        if self._postmortem and self._postmortem.circles:
             return
         reason = starved(self._share, share(self._machine.pid)) or self._machine.pauses.told()
         if reason:
@@ -254,7 +257,7 @@ class _Drive:
 
     def recording(self) -> Recording:
         """What happened so far."""
-        vmstat = [answer.reply for answer in self._answers if answer.reply.get("verb") == "vmstat"]
+        vmstat = [answer.reply for answer in self._answers if answer.verb == "vmstat"]
         return Recording(
             scenario=self._scenario,
             ended=self.ended,
@@ -263,10 +266,10 @@ class _Drive:
             answers=self._answers,
             before=_counters(vmstat[:1]),
             after=_counters(vmstat[1:][-1:]),
-            module=_counters([answer.reply for answer in self._answers if answer.reply.get("verb") == "log"]),
+            module=_counters([answer.reply for answer in self._answers if answer.verb == "log"]),
             events=event.read(self._events),
             console=self._machine.console.log.read_bytes(),
-            postmortem=self._postmortem,
+            postmortem=self._postmortem or PostMortem(),
             postmortem_s=self._postmortem_s,
         )
 
@@ -295,7 +298,7 @@ class _Drive:
             return False
         if reply.get("program") in self._given:
             reply = {**reply, **self._results(reply)}
-        self._answers.append(Answer(command.step, command.text, reply, command.expect, time.monotonic() - began))
+        self._answers.append(command.answered(reply, time.monotonic() - began))
         if reply.get("ok") is not True:
             self.ended = Ended.STEP_FAILED
             self.detail = f"step {command.step}, {command.text!r}: {reply.get('error', 'failed')}"

@@ -25,10 +25,11 @@ from harness.host import accelerator, process, workspace
 from harness.host.clock import scaled
 from harness.host.progress import Progress
 from harness.kernel import build as builds
-from harness.kernel import config, kconfig, modules, patches, source
+from harness.kernel import config, kconfig, modules, patches, source, versions
 from harness.model import recording as recordings
 from harness.model.errors import BuildError, CannotTest, GuestLost, HarnessError, MachineError, UsageError
 from harness.model.instrument import Instrument
+from harness.model.postmortem import PostMortem
 from harness.model.recording import Ended, Recording
 from harness.model.run import AccelFacts, KernelFacts, MachineFacts, RunVerdict
 from harness.model.scenario import Scenario, renamed
@@ -47,8 +48,8 @@ MODULES = "kernel/modules"
 class KernelRequest:
     """Which kernel: the options that every command with a kernel shares."""
 
-    source: str = "debian:6.12"
-    patches: Sequence[str] = ("mayfail",)
+    source: str = versions.DEFAULT
+    patches: Sequence[str] = (versions.PATCH,)
     configs: Sequence[str] = ()
     compiler: str = "gcc"
 
@@ -252,7 +253,7 @@ def _run_all(
             raise
 
 
-def look(lab: Lab, machine: Machine, folder: Path) -> str:
+def look(lab: Lab, machine: Machine, folder: Path) -> PostMortem:
     """The post-mortem of a machine of a lab."""
     return examine.examine(machine, lab.kernel, lab.cache, folder, lab.instrument.sections)
 
@@ -335,7 +336,7 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
         ready = {"boot": time.monotonic() - began}
         console = (place / "console.log").read_bytes()
         recording = recordings.no_boot(scenario, str(failed), console, ready["boot"])
-        recording = dataclasses.replace(recording, postmortem=examine.cause(place))
+        recording = dataclasses.replace(recording, postmortem=PostMortem(examine.cause(place)))
     with workspace.space(place):
         workspace.write_atomic(place / "scenario.yaml", scenario.path.read_bytes())
         workspace.write_atomic(place / "record.json", recordings.document(recording))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness import pressures
+from harness.model.recording import Answer
 from harness.model.scenario import Scenario, Step
 
 CGROUP = "work"
@@ -15,11 +16,18 @@ CGROUP = "work"
 
 @dataclass(frozen=True)
 class Command:
-    """A line for the guest driver, its step (0: set-up or tear-down), and what its reply must say."""
+    """A line for the guest driver, and what its reply must say; the rest as in model/recording.py Answer."""
 
     step: int
+    verb: str
+    target: str
     text: str
     expect: Mapping[str, Any] = field(default_factory=dict)
+    process: str = ""
+
+    def answered(self, reply: Mapping[str, Any], seconds: float) -> Answer:
+        """The driver's reply to it, after so many seconds."""
+        return Answer(self.step, self.verb, self.target, self.process, self.text, reply, self.expect, seconds)
 
 
 def plan(scenario: Scenario) -> list[Command]:
@@ -35,33 +43,44 @@ def plan(scenario: Scenario) -> list[Command]:
     foreign = {(step.verb, step.target) for step in steps if step.process}
     gone = {(step.verb, step.target) for step in steps if not step.process and "offset" not in step.arguments}
     buffers = [name for name in scenario.buffers if ("map", name) not in foreign and ("unmap", name) not in gone]
-    lines = [f"mark text=begin:{scenario.name}", "vmstat"]
+    commands = [_own("mark", f"begin:{scenario.name}", f"text=begin:{scenario.name}"), _own("vmstat")]
     if scenario.cgroup:
-        lines.append(" ".join([f"cgroup name={CGROUP}", *(f"{key}={value}" for key, value in scenario.cgroup.items())]))
+        limits = [f"{key}={value}" for key, value in scenario.cgroup.items()]
+        commands.append(_own("cgroup", CGROUP, f"name={CGROUP}", *limits))
     if any(buffer.kind == "file" for buffer in scenario.buffers.values()):
-        lines.append("filesystem")
+        commands.append(_own("filesystem"))
     if any(buffer.thp for buffer in scenario.buffers.values()):
-        lines.append("write path=/sys/kernel/mm/transparent_hugepage/enabled value=madvise")
-    lines += [_map(scenario, name) for name in scenario.buffers if ("map", name) not in made]
-    lines += [_subscribe(scenario, name) for name in scenario.subscribers if ("subscribe", name) not in made]
-    commands = [Command(0, line) for line in lines]
+        path = "/sys/kernel/mm/transparent_hugepage/enabled"
+        commands.append(_own("write", path, f"path={path} value=madvise"))
+    commands += [_own("map", name, _map(scenario, name)) for name in scenario.buffers if ("map", name) not in made]
+    commands += [
+        _own("subscribe", name, _subscribe(scenario, name))
+        for name in scenario.subscribers
+        if ("subscribe", name) not in made
+    ]
     for number, step in enumerate(steps, 1):
         commands += _step(scenario, number, step)
     threads = dict.fromkeys(step.background for step in steps if step.background and not step.process)
-    lines = [f"wait name={name}" for name in threads if ("wait", name) not in gone]
+    commands += [_own("wait", name, f"name={name}") for name in threads if ("wait", name) not in gone]
     processes = [target for verb, target in gone if verb == "fork"]
-    lines += [
-        f"end name={name}" for name in processes if not gone & {("end", name), ("kill", name), ("mrelease", name)}
+    commands += [
+        _own("end", name, f"name={name}")
+        for name in processes
+        if not gone & {("end", name), ("kill", name), ("mrelease", name)}
     ]
-    lines += [
-        f"{verb} name={name}"
+    commands += [
+        _own(verb, name, f"name={name}")
         for name in scenario.subscribers
         if ("subscribe", name) not in foreign and ("unsubscribe", name) not in gone
         for verb in ("release", "unsubscribe")
     ]
-    lines += [f"unmap name={name}" for name in buffers]
-    lines += ["vmstat", "log", f"mark text=end:{scenario.name}"]
-    return [*commands, *(Command(0, line) for line in lines)]
+    commands += [_own("unmap", name, f"name={name}") for name in buffers]
+    return [*commands, _own("vmstat"), _own("log"), _own("mark", f"end:{scenario.name}", f"text=end:{scenario.name}")]
+
+
+def _own(verb: str, target: str = "", *words: str) -> Command:
+    """A command that is no step's."""
+    return Command(0, verb, target, " ".join([verb, *words]))
 
 
 # Where the files of buffers are: on the driver's file system, and on a tmpfs.
@@ -71,13 +90,13 @@ _FILES = {"file": "/mnt", "code": "/tmp"}  # noqa: S108 - of the guest
 def _map(scenario: Scenario, name: str) -> str:
     buffer = scenario.buffers[name]
     path = f" path={_FILES[buffer.kind]}/{name}" if buffer.kind in _FILES else ""
-    return f"map name={name} kind={buffer.kind} size={buffer.size_bytes} thp={int(buffer.thp)}{path}"
+    return f"name={name} kind={buffer.kind} size={buffer.size_bytes} thp={int(buffer.thp)}{path}"
 
 
 def _subscribe(scenario: Scenario, name: str) -> str:
     subscriber = scenario.subscribers[name]
     words = [
-        f"subscribe name={name} buffer={subscriber.buffer} policy={subscriber.policy}",
+        f"name={name} buffer={subscriber.buffer} policy={subscriber.policy}",
         f"interface={subscriber.interface} end={int(subscriber.end)}",
     ]
     if subscriber.errno:
@@ -96,19 +115,19 @@ def _step(scenario: Scenario, number: int, step: Step) -> Iterator[Command]:
     where = f"@{step.process} " if step.process else ""
     *before, last = _lines(scenario, step)
     for line in before:
-        yield Command(number, where + line)
+        yield Command(number, step.verb, step.target, where + line, process=step.process)
     thread = f"&{step.background} " if step.background else ""
     again = "+ " if step.again else ""
-    yield Command(number, where + thread + again + last, step.expect)
+    yield Command(number, step.verb, step.target, where + thread + again + last, step.expect, step.process)
 
 
 def _lines(scenario: Scenario, step: Step) -> Sequence[str]:
     words = [f'{key}="{value}"' if " " in str(value) else f"{key}={value}" for key, value in step.arguments.items()]
     match step.verb:
         case "map":
-            return [_map(scenario, step.target)]
+            return [f"map {_map(scenario, step.target)}"]
         case "subscribe":
-            return [_subscribe(scenario, step.target)]
+            return [f"subscribe {_subscribe(scenario, step.target)}"]
         case "limit":
             return [" ".join([f"cgroup-set name={CGROUP} key={step.target}", *words])]
         case "pressure":

@@ -18,6 +18,7 @@ from harness.host.clock import Deadline, scaled
 from harness.host.starvation import share, starved
 from harness.model import event, scenario
 from harness.model.errors import GuestLost
+from harness.model.postmortem import PostMortem
 from harness.model.recording import Ended, Recording
 from harness.model.shape import MachineShape
 from harness.model.verdict import ScenarioResult
@@ -77,7 +78,7 @@ def watched(
                 module={},
                 events=event.EMPTY,
                 console=machine.console.log.read_bytes(),
-                postmortem=watch.cause,
+                postmortem=watch.found,
                 slowdown=slowdown,
             )
             seen.result = judging.judge(recording, oracles.of_the_console())
@@ -93,19 +94,19 @@ class _Watch:
         self._grace_s = grace_s
         # A guest that hangs may panic while it is looked at.
         self._looking = threading.Lock()
-        self._cause: str | None = None
+        self._found: PostMortem | None = None
 
     @property
-    def cause(self) -> str:
-        """Why the guest did not go on; empty when nobody had to look."""
+    def found(self) -> PostMortem:
+        """Why the guest did not go on, when somebody had to look."""
         with self._looking:
-            return self._cause or ""
+            return self._found or PostMortem()
 
     def look(self) -> None:
         """Find out from outside why the guest does not go on, once."""
         with self._looking:
-            if self._cause is None:
-                self._cause = look(self._lab, self._machine, self._folder)
+            if self._found is None:
+                self._found = look(self._lab, self._machine, self._folder)
 
     def mark(self, which: str) -> None:
         """Write a line to the kernel's log, and hear it; what does not come back is the clean-log oracle's to tell."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness import pressures
 from harness.host.workspace import data
+from harness.kernel import versions
 from harness.model import scenario, strict_yaml
 from harness.model.errors import UsageError
 from harness.model.scenario import Scenario
@@ -56,6 +57,10 @@ def listing(what: str) -> list[dict[str, str]]:
             _described(next(iter(sorted(folder.glob("*.patch"))), folder), f"{folder.parent.name} {folder.name}")
             for folder in sorted(data("patches").glob("*/*/"))
         ]
+    if what == "sources":
+        # The newest port that is not newer serves each version in between, too.
+        default = {versions.DEFAULT: "the default"}
+        return [{"name": name, "summary": default.get(name, "")} for name in versions.sources()]
     if what == "mutants":
         return [
             {"name": name, "summary": ports[0].summary, "expected": ports[0].expected or "none: equivalent"}

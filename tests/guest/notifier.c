@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -219,6 +220,16 @@ static void *page_out(void *unused)
 	return unused;
 }
 
+/* madvise() drains the LRU caches of its own CPU alone: a page in another's is not paged out. */
+static void stay_on_one_cpu(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	must(!sched_setaffinity(0, sizeof(set), &set), "sched_setaffinity");
+}
+
 /* While reclaim of a page waits for an interval, before the list: another page in its place is swapped out. */
 static void replaced(void)
 {
@@ -228,6 +239,7 @@ static void replaced(void)
 	uint32_t done = 0;
 	pthread_t thread;
 
+	stay_on_one_cpu();
 	memset(buffer, 1, BYTES);
 	must_ioctl(waits, NH_SET_FENCE, &done, "fence");
 	must(!pthread_create(&thread, NULL, page_out, NULL), "thread");

@@ -11,7 +11,7 @@ import pytest
 
 from harness.host.progress import QUIET
 from harness.host.workspace import cache_dir
-from harness.kernel import modules, source
+from harness.kernel import modules, source, versions
 from harness.kernel.build import KernelBuild
 from harness.model.instrument import Instrument
 from harness.run import pipeline
@@ -48,7 +48,7 @@ KERNEL_ONLY = {
 }
 
 
-@pytest.fixture(params=["debian:6.1", "debian:6.12"], ids=["6.1", "6.12"])
+@pytest.fixture(params=versions.sources())
 def kernel(request: pytest.FixtureRequest) -> KernelBuild:
     """A patched kernel, built or found."""
     return pipeline.prepare(KernelRequest(request.param), Instrument(), cache_dir(), QUIET, Clock()).kernel
@@ -57,7 +57,7 @@ def kernel(request: pytest.FixtureRequest) -> KernelBuild:
 @pytest.fixture(scope="module")
 def checkpatch() -> Path:
     """The script of the newest supported kernel, where its source was unpacked."""
-    pristine = source.fetch("debian:6.12", cache_dir()).origin.linkable
+    pristine = source.fetch(versions.DEFAULT, cache_dir()).origin.linkable
     assert pristine is not None
     return pristine / "scripts" / "checkpatch.pl"
 

@@ -18,13 +18,12 @@ from harness import console
 from harness.console import noise
 from harness.host.clock import scaled
 from harness.host.workspace import cache_dir, data
-from harness.kernel import modules
+from harness.kernel import modules, versions
 from harness.model.recording import Ended, Recording
 from harness.model.verdict import Outcome, ScenarioResult
-from harness.postmortem import examine
 from harness.run import judging
 from harness.run.drive import Listener, drive
-from harness.run.pipeline import KernelRequest
+from harness.run.pipeline import KernelRequest, look
 from harness.run.session import Session
 from harness.variants import catalogue, instruments
 
@@ -103,7 +102,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Plant:
         )
 
     @functools.cache
-    def planted(fault: str, *configs: str, source: str = "debian:6.12", before: str = "") -> object:
+    def planted(fault: str, *configs: str, source: str = versions.DEFAULT, before: str = "") -> object:
         made = session(source, configs)
         lab, place = made.lab, made.folder / fault
         place.mkdir()
@@ -122,7 +121,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Plant:
                 listener,
                 scaled(LIMIT_S, lab.slowdown(machine)),
                 made.folder / "events" / f"{fault}.bin",
-                functools.partial(examine.examine, machine, lab.kernel, cache_dir(), place),
+                functools.partial(look, lab, machine, place),
                 {f"{MODULE}.ko": module},
             )
         return recording, judging.judge(recording)
@@ -139,7 +138,7 @@ def heard(recording: Recording, result: ScenarioResult, oracle: str, expected: t
     assert result.outcome is Outcome.FAIL
 
 
-@pytest.mark.parametrize("source", ["debian:6.12", "debian:6.1"])
+@pytest.mark.parametrize("source", versions.sources())
 @pytest.mark.parametrize("fault", [*OOPSES, *REPORTS])
 def test_what_a_kernel_survives_is_a_finding(plant: Plant, fault: str, source: str) -> None:
     """An oops kills the guest's driver: the kernel's fault, not the machine's."""
@@ -156,7 +155,7 @@ def test_what_a_kernel_does_not_survive_is_a_finding(plant: Plant, fault: str) -
 
     heard(recording, result, "clean-log", PANICS[fault])
     assert recording.ended is Ended.PANIC
-    assert "    planted_" in recording.postmortem
+    assert "    planted_" in recording.postmortem.cause
 
 
 @pytest.mark.parametrize(("fault", "before", "title", "where"), HANGS, ids=[hang[0] for hang in HANGS])
@@ -167,7 +166,7 @@ def test_what_does_not_go_on_is_told_by_the_detector_that_is_for_it(
     recording, result = plant(fault, before=before)
 
     heard(recording, result, "no-hang", ("HANG", title))
-    assert f"    {where}+" in recording.postmortem
+    assert f"    {where}+" in recording.postmortem.cause
 
 
 @pytest.mark.parametrize("fault", CHECKED)
@@ -191,7 +190,7 @@ def test_known_noise_excuses_a_report_until_it_expires(
     plant: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, expires: str, failed: bool
 ) -> None:
     """What is left is a scenario that proved too little."""
-    recording, _ = plant("warning", source="debian:6.12")
+    recording, _ = plant("warning", source=versions.DEFAULT)
     listed = tmp_path / "noise.yaml"
     words = {"title": "WARNING in planted_warning", "reason": "planted", "link": "none", "owner": "nobody"}
     listed.write_text(json.dumps({"entries": [words]})[:-3] + f', "expires": {expires}' + "}]}\n")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable
@@ -68,8 +69,10 @@ def test_a_hang_is_explained_by_the_blocked_task_and_its_stack(tmp_path: Path):
 
 def test_a_deadlock_names_both_locks_both_holders_and_the_circle(tmp_path: Path):
     """A mutex one way and an rwsem the other, found from the waiters on the tasks' stacks."""
-    evidence, _, _ = planted("deadlocks", tmp_path)
+    evidence, _, place = planted("deadlocks", tmp_path)
 
+    (waiters,) = json.loads((place / "record.json").read_text())["circles"]
+    assert sorted(waiter.partition(" ")[2].partition(" ")[2] for waiter in waiters) == ["drive", "planted"]
     told = [line for line in evidence.splitlines() if not line.startswith(" ")]
     drive, holder, circle = [line for line in told if line.startswith(("pid ", "deadlock"))]
     assert " drive (D) waits for mutex planted_mutex, held by pid " in drive
@@ -120,7 +123,7 @@ def test_a_run_is_decoded_to_file_and_line_without_debug_info_in_its_kernel(tmp_
     assert re.search(r"^ +mm/rmap\.c:\d+ \(try_to_unmap_one\)$", decoded, re.MULTILINE)
 
     patches = ["mayfail", str(PATCHES / "deadlocks.patch")]
-    request = KernelRequest("debian:6.12", patches, [], "gcc")
+    request = KernelRequest(patches=patches)
     prepared = pipeline.prepare(request, instruments.NOTIFIER_HOLD, cache_dir(), QUIET, Clock())
     kernel, (module,) = prepared.kernel, prepared.modules
     reported = {spot for line in decoded.splitlines() for spot in decode._spots(line)}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.kernel import versions
 from harness.model import event
 from harness.model.event import Kind
 from harness.model.ktap import Results
@@ -80,7 +81,7 @@ def test_a_selftest_that_cannot_be_had_is_skipped_with_the_reason(trial: Ended, 
     assert said in skipped[f"selftest-trial-{way}"].replace("\u2018", "'").replace("\u2019", "'")
 
 
-@pytest.mark.parametrize("source", ["debian:6.12", "debian:6.1"])
+@pytest.mark.parametrize("source", versions.sources())
 def test_the_kernels_own_tests_pass_beside_a_watcher(source: str) -> None:
     """Where the tree has them; what they make the kernel do breaks no rule of notifiers."""
     ended = harness(

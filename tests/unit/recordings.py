@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.model.event import (
-    ABI,
     BLOCKABLE,
+    FORMAT,
     HAS_END,
     HEADER,
     MAGIC,
@@ -90,7 +90,7 @@ class Log:
 
     def packed(self, lost: int = 0) -> bytes:
         """The log as the module hands it out."""
-        head = HEADER.pack(MAGIC, ABI, RECORD.size, 1, len(self.events), lost, 1 << 17)
+        head = HEADER.pack(MAGIC, FORMAT, RECORD.size, 1, len(self.events), lost, 1 << 17)
         return head + b"".join(RECORD.pack(*event) for event in self.events)
 
 

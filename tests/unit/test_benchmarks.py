@@ -254,7 +254,7 @@ def test_a_file_with_two_names_occupies_its_place_once(tmp_path: Path) -> None:
 def written(log: Log) -> bytes:
     """A log as the module would have written it."""
     body = b"".join(event.RECORD.pack(*entry) for entry in log.events)
-    return event.HEADER.pack(event.MAGIC, event.ABI, event.RECORD.size, 0, len(log.events), 0, 1 << 20) + body
+    return event.HEADER.pack(event.MAGIC, event.FORMAT, event.RECORD.size, 0, len(log.events), 0, 1 << 20) + body
 
 
 def good() -> Log:

@@ -18,6 +18,7 @@ from harness.guest.image import GuestImage
 from harness.guest.machine import Machine
 from harness.host import starvation
 from harness.model.errors import GuestLost, OutOfSpace
+from harness.model.postmortem import PostMortem
 from harness.model.recording import Ended, Recording
 from harness.run.drive import Listener, drive
 from harness.variants import catalogue, instruments
@@ -36,20 +37,25 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 
 @pytest.fixture
-def driven(machine: Machine, tmp_path: Path) -> Callable[[], Recording]:
-    """Drives a scenario whose first step never answers."""
+def driven(machine: Machine, tmp_path: Path) -> Callable[..., Recording]:
+    """Drives a scenario whose first step never answers; takes what is found when the guest is looked at."""
     (scenario,) = catalogue.choose(["memcg-eagain"])
-    return lambda: drive(scenario, machine, instruments.NOTIFIER_HOLD, Listener(), 2.0, tmp_path / "events.bin")
+    log = tmp_path / "events.bin"
+
+    def run(found: PostMortem = PostMortem()) -> Recording:  # noqa: B008 - frozen
+        return drive(scenario, machine, instruments.NOTIFIER_HOLD, Listener(), 2.0, log, lambda: found)
+
+    return run
 
 
-def test_a_step_that_never_answers_is_the_guest_s_fault(driven: Callable[[], Recording]) -> None:
+def test_a_step_that_never_answers_is_the_guest_s_fault(driven: Callable[..., Recording]) -> None:
     recording = driven()
 
     assert recording.ended is Ended.NO_PROGRESS
 
 
 def test_a_guest_that_was_stopped_for_a_while_has_no_fault(
-    machine: Machine, driven: Callable[[], Recording], monkeypatch: pytest.MonkeyPatch
+    machine: Machine, driven: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It runs again when its time is over, and nothing in /proc tells of it any more."""
     monkeypatch.setattr(starvation, "_LEAST_S", 0.5)
@@ -66,8 +72,22 @@ def test_a_guest_that_was_stopped_for_a_while_has_no_fault(
     thread.join()
 
 
+def test_a_circle_of_waiters_is_proof_however_slow_the_host_was(
+    driven: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As data: what a post-mortem says in prose excuses nothing, and convicts nobody."""
+    monkeypatch.setattr("harness.run.drive.starved", lambda *_: "the host was busy")
+
+    with pytest.raises(GuestLost, match="the host was busy"):
+        driven(PostMortem("deadlock: somebody's log says so"))
+    recording = driven(PostMortem("two tasks", [["pid 7 drive", "pid 9 kswapd0"]]))
+
+    assert recording.ended is Ended.NO_PROGRESS
+    assert recording.postmortem.circles == [["pid 7 drive", "pid 9 kswapd0"]]
+
+
 def test_a_console_that_could_not_be_kept_is_no_clean_log_and_no_fault_of_the_guest(
-    machine: Machine, driven: Callable[[], Recording], monkeypatch: pytest.MonkeyPatch
+    machine: Machine, driven: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk was full for a while: what is missing from console.log was not silence."""
     with Path("/dev/full").open("wb", buffering=0) as full:
@@ -79,7 +99,7 @@ def test_a_console_that_could_not_be_kept_is_no_clean_log_and_no_fault_of_the_gu
 
 
 def test_a_file_that_the_guest_lacks_costs_one_scenario_and_not_the_run(
-    machine: Machine, driven: Callable[[], Recording], monkeypatch: pytest.MonkeyPatch
+    machine: Machine, driven: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: str) -> None:
         raise FileNotFoundError(2, "in the guest: No such file or directory", "/proc/sysrq-trigger")

@@ -13,7 +13,7 @@ from harness.guest import tape as tapes
 from harness.model import recording as recordings
 from harness.model.errors import UsageError
 from harness.model.event import EMPTY
-from harness.model.recording import Answer, Ended, Recording
+from harness.model.recording import Ended, Recording
 from harness.model.run import KernelFacts
 from harness.model.verdict import Outcome
 from harness.report.write import write
@@ -73,9 +73,7 @@ def test_one_that_went_to_its_end_stops_before_anything_is_taken_down(tmp_path: 
 def kept(folder: Path, ended: Ended, answered: int) -> shell.Scene:
     """The scene of memcg-eagain, recorded as it ended after some answers."""
     [scenario] = catalogue.choose(["memcg-eagain"])
-    answers = [
-        Answer(command.step, command.text, {"ok": True}, {}, 0.0) for command in planning.plan(scenario)[:answered]
-    ]
+    answers = [command.answered({"ok": True}, 0.0) for command in planning.plan(scenario)[:answered]]
     recording = Recording(scenario, ended, "", 1.0, answers, {}, {}, {}, EMPTY, b"")
     place = folder / scenario.name
     place.mkdir()

@@ -33,6 +33,7 @@ from harness.oracles import (
     exercised,
     integrity,
     latency,
+    lifetimes,
     mayfail_gate,
     no_hang,
     pairing,
@@ -383,14 +384,6 @@ def test_pairing_speaks(build, summary) -> None:
             "a start whose invalidate_range_end never came",
         ),
         (
-            lambda log: (log.pair(), log.add(Kind.REGISTER)),
-            "subscriber #1 was called before it was registered",
-        ),
-        (
-            lambda log: (log.add(Kind.REGISTER), log.add(Kind.UNREGISTER), log.pair()),
-            "subscriber #1 was called after it was unregistered",
-        ),
-        (
             lambda log: (
                 log.add(Kind.REGISTER, subscriber=1),
                 log.add(Kind.REGISTER, subscriber=2),
@@ -439,6 +432,53 @@ def test_pairing_speaks_of_what_only_the_whole_log_shows(build, summary) -> None
     build(log)
 
     assert summary in summaries(pairing.judge(recording(log)))
+
+
+@pytest.mark.parametrize(
+    ("build", "summary"),
+    [
+        (lambda log: (log.pair(), log.add(Kind.REGISTER)), "subscriber #1 was called before it was registered"),
+        (
+            lambda log: (log.add(Kind.REGISTER), log.add(Kind.UNREGISTER), log.pair()),
+            "subscriber #1 was called after it was unregistered",
+        ),
+        # Between two registrations it is nobody's.
+        (
+            lambda log: (log.add(Kind.REGISTER), log.add(Kind.UNREGISTER), log.pair(), log.add(Kind.REGISTER)),
+            "subscriber #1 was called after it was unregistered",
+        ),
+    ],
+)
+def test_lifetimes_know_who_may_be_called(build, summary) -> None:
+    """Regular pairs that pairing has nothing to say of."""
+    log = Log()
+    build(log)
+
+    assert summary in summaries(lifetimes.judge(recording(log)))
+
+
+def test_lifetimes_are_silent_of_a_subscriber_that_is_called_while_it_is_registered_and_of_one_unknown() -> None:
+    log = Log()
+    log.pair(subscriber=7)
+    log.add(Kind.REGISTER)
+    log.pair()
+    log.add(Kind.RELEASE)
+    log.add(Kind.UNREGISTER)
+
+    assert summaries(lifetimes.judge(recording(log))) == []
+
+
+def test_pairing_takes_what_the_module_counted_where_the_log_overflowed() -> None:
+    """By kind, because the records of it may be among the lost ones; without any there is nothing to say."""
+    silent = recording(Log(), lost=3, module={"violations": 0})
+    spoke = recording(Log(), lost=3, module={"violations": 5, "broken_1": 2, "broken_10": 3})
+
+    assert summaries(pairing.judge(silent)) == []
+    assert summaries(pairing.judge(spoke)) == [
+        "the log overflowed, and the module saw pairing broken: lost end",
+        "the log overflowed, and the module saw pairing broken: a page was unmapped after its invalidate_range_end",
+    ]
+    assert judging.judge(spoke).outcome is Outcome.FAIL
 
 
 def test_pairing_takes_both_manners_of_failing_but_one_of_them_at_a_time() -> None:
@@ -508,7 +548,7 @@ RELEASE = {"event": int(RangeEvent.RELEASE), "start": 0, "end": 2**64 - 1}
 ELSEWHERE = {"start": 0x7F0000001000, "end": 0x7F0000002000}
 
 
-def test_pairing_knows_when_an_interval_may_be_called() -> None:
+def test_lifetimes_knows_when_an_interval_may_be_called() -> None:
     """From mmu_interval_notifier_insert() to the return of _remove(), which waits, and at the end of its mm."""
     log = Log()
     log.add(Kind.REGISTER, subscriber=1)
@@ -518,17 +558,17 @@ def test_pairing_knows_when_an_interval_may_be_called() -> None:
     log.add(Kind.RELEASE, subscriber=1)
     leaving = log.add(Kind.UNREGISTER, subscriber=2)
     log.events[-1] = leaving._replace(seq_exit=log.stamp())
-    assert list(pairing.judge(recording(log))) == []
+    assert list(lifetimes.judge(recording(log))) == []
 
     log.events[log.events.index(running)] = running._replace(seq_exit=log.stamp())
     log.add(Kind.INVALIDATE, subscriber=2)
-    assert summaries(pairing.judge(recording(log))) == [
+    assert summaries(lifetimes.judge(recording(log))) == [
         "interval #2 was called after it was removed",
         "interval #2 was removed while its invalidate() ran",
     ]
 
 
-def test_pairing_keeps_an_interval_until_the_range_that_it_was_told_of_is_over() -> None:
+def test_lifetimes_keeps_an_interval_until_the_range_that_it_was_told_of_is_over() -> None:
     """The list's starts of the same call run still; the range at that address before it is over."""
     log = Log()
     log.add(Kind.REGISTER, subscriber=1)
@@ -546,16 +586,16 @@ def test_pairing_keeps_an_interval_until_the_range_that_it_was_told_of_is_over()
     log.events[log.events.index(other)] = other._replace(seq_exit=log.stamp())
     late = log.events[-1] = three._replace(seq_exit=log.stamp())
     log.end(**ELSEWHERE)
-    assert list(pairing.judge(recording(log))) == []
+    assert list(lifetimes.judge(recording(log))) == []
 
     log.events[log.events.index(late)] = three._replace(seq_exit=three.seq)
-    assert summaries(pairing.judge(recording(log))) == [
+    assert summaries(lifetimes.judge(recording(log))) == [
         "interval #3 was removed while a range was open that it was told of"
     ]
 
 
 @pytest.mark.parametrize("by", ["the list", "the mm's end", "both", "nobody"])
-def test_pairing_wants_everybody_released(by: str) -> None:
+def test_lifetimes_wants_everybody_released(by: str) -> None:
     """By mmu_notifier_unregister(), by the end of the mm, or by both at once; mmu_notifier_put() does not."""
     log = Log()
     for number, flags in ((1, 0), (2, SUB_GET), (3, SUB_INTERVAL)):
@@ -571,24 +611,24 @@ def test_pairing_wants_everybody_released(by: str) -> None:
     log.add(Kind.UNREGISTER, subscriber=3)
 
     told = [] if by != "nobody" else ["subscriber #1 was unregistered, and never had its release()"]
-    assert summaries(pairing.judge(recording(log))) == told
+    assert summaries(lifetimes.judge(recording(log))) == told
 
 
 @pytest.mark.parametrize("fields", [ELSEWHERE, {"mm": MM + 64}])
-def test_pairing_knows_which_ranges_an_interval_meets(fields: dict[str, int]) -> None:
+def test_lifetimes_knows_which_ranges_an_interval_meets(fields: dict[str, int]) -> None:
     """A range ends before its last byte: one that ends where the interval begins is none of its own."""
     log = Log()
     log.add(Kind.INVALIDATE, subscriber=2)
     log.add(Kind.REGISTER, **INTERVAL)
     log.add(Kind.INVALIDATE, subscriber=2, **fields)
 
-    assert summaries(pairing.judge(recording(log))) == [
+    assert summaries(lifetimes.judge(recording(log))) == [
         "interval #2 was called before it was inserted",
         "interval #2 was told of a range that it does not meet",
     ]
 
 
-def test_pairing_wants_an_interval_told_of_the_end_of_its_mm() -> None:
+def test_lifetimes_wants_an_interval_told_of_the_end_of_its_mm() -> None:
     """Before the list is; a release() from mmu_notifier_unregister() is no end."""
     log = Log()
     log.add(Kind.REGISTER, subscriber=1)
@@ -598,16 +638,16 @@ def test_pairing_wants_an_interval_told_of_the_end_of_its_mm() -> None:
     log.add(Kind.REGISTER, **INTERVAL | {"subscriber": 4, "result": -errno.EINTR})
     log.add(Kind.UNREGISTER, subscriber=3)
     log.add(Kind.RELEASE, subscriber=3)
-    assert list(pairing.judge(recording(log))) == []
+    assert list(lifetimes.judge(recording(log))) == []
 
     log.add(Kind.RELEASE, subscriber=1)
     log.add(Kind.INVALIDATE, subscriber=2, **RELEASE)
-    assert summaries(pairing.judge(recording(log))) == [
+    assert summaries(lifetimes.judge(recording(log))) == [
         "interval #2 was not told that its mm ends, though the list was"
     ]
 
 
-def test_pairing_wants_nobody_gone_before_the_callbacks_that_ran() -> None:
+def test_lifetimes_wants_nobody_gone_before_the_callbacks_that_ran() -> None:
     """Those that began before the subscriber began to leave, whoever's and of whatever mm."""
     log = Log()
     log.add(Kind.REGISTER, subscriber=1, mm=MM + 64)
@@ -620,10 +660,10 @@ def test_pairing_wants_nobody_gone_before_the_callbacks_that_ran() -> None:
     log.events[log.events.index(leaving)] = gone
     log.events[log.events.index(after)] = after._replace(seq_exit=log.stamp())
     told = "subscriber #2 was gone before a callback that ran had returned"
-    assert told not in summaries(pairing.judge(recording(log)))
+    assert told not in summaries(lifetimes.judge(recording(log)))
 
     log.events[log.events.index(gone)] = leaving
-    assert told in summaries(pairing.judge(recording(log)))
+    assert told in summaries(lifetimes.judge(recording(log)))
 
 
 def test_pairing_agrees_with_the_module() -> None:
@@ -823,7 +863,7 @@ def test_references_want_what_was_put_to_be_freed(leaving: int) -> None:
 
 
 def answer(expect, **reply) -> Answer:
-    return Answer(3, "pages name=dev", {"ok": True, "held": 4096} | reply, expect, 0.1)
+    return Answer(3, "pages", "dev", "", "pages name=dev", {"ok": True, "held": 4096} | reply, expect, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -1053,7 +1093,7 @@ def test_a_step_that_could_not_be_done_is_inconclusive() -> None:
 
 def test_a_failure_says_which_step_was_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the oracles found can be due to it; a failure in which all was done has nothing to say."""
-    monkeypatch.setattr("harness.oracles.judge", lambda _: [Finding("no-hang", "waited until its bound", "")])
+    monkeypatch.setattr("harness.oracles.judge", lambda *_: [Finding("no-hang", "waited until its bound", "")])
     stopped = dataclasses.replace(recording(Log(), ended=Ended.STEP_FAILED), detail="step 9: ended")
 
     assert judging.judge(stopped).outcome is Outcome.FAIL

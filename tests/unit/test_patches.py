@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.kernel import patches
+from harness.host import workspace
+from harness.kernel import patches, versions
 from harness.kernel.manifest import PROGRAM
 from harness.kernel.source import KernelSource, fetch
 from harness.model.errors import PatchError, UsageError
@@ -192,3 +193,18 @@ def test_a_repository_around_the_cache_does_not_matter(repository: Path, tmp_pat
     source = fetch(f"git:{repository}@HEAD", cache)
 
     assert set(apply(source, cache, write(tmp_path, "x.patch", FITS)).files) == {"mm/rmap.c"}
+
+
+def test_the_kernels_that_are_served_are_those_with_a_port() -> None:
+    """One folder more is one kernel more: in --help, doctor, list, and in what the tests run on."""
+    folders = sorted(path.name for path in workspace.data("patches").glob("mayfail/*/"))
+
+    assert sorted(versions.served()) == folders
+    assert versions.sources()[0] == versions.DEFAULT
+    assert sorted(versions.sources()) == [f"debian:{name}" for name in folders]
+
+
+def test_set_up_installs_the_source_of_each_kernel_that_is_served() -> None:
+    listed = (workspace.ROOT / "setup" / "packages.tsv").read_text()
+
+    assert [name for name in versions.served() if f"\tlinux-source-{name}\t" not in listed] == []

@@ -131,7 +131,7 @@ def test_a_look_that_fails_is_told_and_fails_nothing(tmp_path: Path):
     machine = cast("Machine", SimpleNamespace(monitor=SimpleNamespace(execute=execute)))
     kernel = cast("KernelBuild", SimpleNamespace(release="6.12"))
 
-    assert examine.examine(machine, kernel, tmp_path, tmp_path) == "post-mortem: QEMU's monitor: gone"
+    assert examine.examine(machine, kernel, tmp_path, tmp_path).cause == "post-mortem: QEMU's monitor: gone"
     assert "looked at from outside" in (tmp_path / "postmortem.txt").read_text()
 
 

@@ -92,7 +92,7 @@ SELFTEST = {"verb": "selftest", "ok": True, "program": "cow", "processes": 2, "u
 
 def judged(**reply: object) -> list[str]:
     """What the two oracles say of a selftest's reply."""
-    answer = Answer(1, "selftest name=cow", {**SELFTEST, **reply}, {}, 0.1)
+    answer = Answer(1, "selftest", "cow", "", "selftest name=cow", {**SELFTEST, **reply}, {}, 0.1)
     made = recording(Log(), answers=[answer])
     return [f"{entry.oracle}: {entry.summary}" for speak in (judge, exercised.judge) for entry in speak(made)]
 

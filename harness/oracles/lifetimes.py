@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Who is registered is called, to the end and no longer: subscribers of the list, and intervals.
+
+- Before it was registered and after it is gone a subscriber is not called.
+- It is not gone before the callbacks are over that ran when it began to leave:
+  mmu_notifier_unregister() waits for them, mmu_notifier_put() frees after them.
+- One that mmu_notifier_register() took has its release(), when the mm ends or when it leaves.
+- An interval is told of no range that it does not meet, of none before it was
+  inserted or after it was removed, and is not gone before a range is over that
+  it was told of. When the mm ends, it is told so.
+
+That a range is told to each of those who are there is the pairing oracle's to judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.model.event import Tally
+from harness.model.recording import Recording
+from harness.model.verdict import Finding
+from harness.oracles._intervals import untimely
+from harness.oracles._life import hurried, lives, strangers, unreleased
+
+NAME = "lifetimes"
+
+
+def judge(recording: Recording) -> Iterator[Finding]:
+    """One finding for each way in which a subscriber outlived its registration, or the other way round."""
+    if recording.events.lost:
+        return
+    all_lives = lives(recording.events)
+    for what, number, tally in strangers(recording.events, all_lives):
+        yield from _beyond(recording, f"subscriber {recording.subscriber(number)} {what}", tally)
+    for what, number, tally in untimely(recording.events):
+        yield from _beyond(recording, f"interval {recording.subscriber(number)} {what}", tally)
+    for number, tally in hurried(recording.events, all_lives):
+        name = recording.subscriber(number)
+        yield from _beyond(recording, f"subscriber {name} was gone before a callback that ran had returned", tally)
+    for entry in unreleased(recording.events):
+        name = recording.subscriber(entry.subscriber)
+        yield Finding(
+            NAME,
+            f"subscriber {name} was unregistered, and never had its release()",
+            f"event {entry.seq}, pid {entry.pid}: no RELEASE between its REGISTER and the return of its UNREGISTER",
+        )
+
+
+def _beyond(recording: Recording, what: str, tally: Tally) -> Iterator[Finding]:
+    if (first := tally.first) is not None:
+        yield Finding(
+            NAME,
+            what,
+            f"{tally.count} times; first: event {first.seq}, subscriber {recording.subscriber(first.subscriber)}, "
+            f"pid {first.pid}, [{first.start:#x}, {first.end:#x})",
+        )
