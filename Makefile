@@ -2,7 +2,7 @@
 # The commands of a checkout. Each does all the set-up that it needs, and nothing twice.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check bench lock
+.PHONY: help setup run check nightly bench lock
 
 # A kernel build below us must not take part in this make's job server.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
@@ -10,6 +10,7 @@ unexport MAKEFLAGS MFLAGS MAKELEVEL
 help:
 	@echo 'make run     set up what is missing, then patch, build, boot, press and judge the default kernel'
 	@echo 'make check   set up what is missing, then the whole test suite: lint, types, unit, guest'
+	@echo 'make nightly what takes hours: every scenario and mutant on each kernel, an hour of generated scenarios'
 	@echo 'make bench   measure every figure of benchmarks/ with its peer, and write benchmarks/RESULTS.md'
 	@echo 'make setup   Debian packages and .venv only; afterwards .venv/bin/harness --help'
 	@echo 'make lock    write requirements.lock anew from pyproject.toml'
@@ -23,7 +24,10 @@ run: setup
 	@.venv/bin/harness run $(ARGS)
 
 check: setup
-	@.venv/bin/python setup/check.py $(ARGS)
+	@.venv/bin/python -m setup.check $(ARGS)
+
+nightly: setup
+	@.venv/bin/python -m setup.nightly $(ARGS)
 
 bench: setup
 	@.venv/bin/python -m benchmarks $(ARGS)

@@ -81,7 +81,7 @@ class Policy(IntEnum):
     BLOCK_MUTEX = 10
 
 
-# What a log may be full of; EventLog.of() has none of these.
+# What a log may be full of.
 MANY = (Kind.START, Kind.END, Kind.INVALIDATE, Kind.VIOLATION)
 
 # In the flags of a REGISTER.
@@ -254,8 +254,10 @@ class EventLog:
             yield from chunk
 
     def of(self, *kinds: Kind) -> Iterator[Event]:
-        """The events of kinds that are few, in the order of the log; the log is read for them once."""
-        return (entry for entry in self._few if entry.kind in kinds)
+        """The events of some kinds, in the order of the log; for those that are few it is read once for all."""
+        if not any(kind in MANY for kind in kinds):
+            return (entry for entry in self._few if entry.kind in kinds)
+        return (entry for chunk in self.chunks() for entry in chunk.take(chunk.of(*kinds)))
 
     @cached_property
     def _few(self) -> Sequence[Event]:

@@ -26,6 +26,28 @@ from harness.pytest_plugin import _session
 
 Boot = Callable[..., AbstractContextManager[Machine]]
 
+# What takes longest begins first, so that nothing long is left when the rest is done.
+_LONGEST_FIRST = (
+    "test_kvm",
+    "test_bisect",
+    "test_readme",
+    "test_mutants",
+    "test_explore",
+    "test_planted",
+    "test_replay",
+)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:  # noqa: ARG001 - pytest's
+    """One more than there are CPUs: a guest that hangs asleep, and a linker, leave theirs to others."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring the tests into the order in which they are started."""
+    place = {name: number for number, name in enumerate(_LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem.removeprefix("test_"), len(place)))
+
 
 @pytest.fixture(scope="session")
 def parts(pytestconfig: pytest.Config) -> Parts:

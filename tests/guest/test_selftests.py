@@ -13,7 +13,7 @@ from harness.model.event import Kind
 from harness.model.ktap import Results
 from tests.guest.command import PATCHES, SCENARIOS, Ended, harness
 
-pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
+pytestmark = [pytest.mark.guest, pytest.mark.kernel_build, pytest.mark.xdist_group("selftests")]
 
 TRIAL = SCENARIOS / "selftest-trial.yaml"
 

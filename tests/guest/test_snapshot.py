@@ -24,6 +24,8 @@ from harness.model.errors import MachineError
 from harness.model.shape import MachineShape
 from tests.guest.conftest import fine_timers
 
+pytestmark = [pytest.mark.guest, pytest.mark.xdist_group("snapshot")]
+
 LIMIT_S = 120.0
 SHAPE = MachineShape(memory_mib=256)
 

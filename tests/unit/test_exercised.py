@@ -4,10 +4,16 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
 
 from harness.model.event import BLOCKABLE, Kind, RangeEvent
 from harness.model.recording import Ended
+from harness.model.vocabulary import COUNTERS
 from harness.oracles import exercised, never
+from harness.run import judging
 from tests.unit.recordings import MUNMAP, RANGE, Log, recording, scenario
 
 
@@ -82,3 +88,21 @@ def test_never_speaks_of_what_happened_and_is_silent_otherwise() -> None:
     (found,) = never.judge(recording(log, plan=plan))
 
     assert found.summary == "mayfail happened, which this scenario excludes"
+
+
+def test_each_counter_that_a_scenario_may_ask_for_is_counted() -> None:
+    """One that is listed and not counted would be 0 for ever, and each scenario that asks for it inconclusive."""
+    source = Path(exercised.__file__).read_text(encoding="utf-8")
+    named = {name for name in COUNTERS if f'"{name}"' in source}
+
+    assert set(COUNTERS) - named == {f"event_{kind.name.lower()}" for kind in RangeEvent}
+
+
+def test_a_recording_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judging, `never` and `exercised` share what was counted."""
+    counting = Mock(wraps=exercised._counted)
+    monkeypatch.setattr(exercised, "_counted", counting)
+
+    judging.judge(recording(Log(), plan=dataclasses.replace(scenario({"callbacks": 1}), never=("eagain",))))
+
+    assert counting.call_count == 1

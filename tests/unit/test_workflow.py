@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
 import subprocess
@@ -15,7 +17,9 @@ import pytest
 import yaml
 
 from harness import cli
+from harness.kernel import versions
 from harness.model.errors import UsageError
+from setup.nightly import main
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = ROOT / ".github" / "workflows" / "nightly.yml"
@@ -28,16 +32,20 @@ def jobs() -> dict[str, Any]:
 
 
 def commands() -> Iterator[str]:
-    """Every command of every step, with each value of the matrix put in."""
+    """Every command of every step but the one that finds the kernels, with each value of the matrix put in."""
     for job in jobs().values():
-        matrix: dict[str, list[str]] = job.get("strategy", {}).get("matrix", {})
+        matrix: dict[str, Any] = dict(job.get("strategy", {}).get("matrix", {}))
+        if "source" in matrix:
+            # What the first job puts there is looked at below.
+            assert matrix["source"] == "${{ fromJSON(needs.kernels.outputs.sources) }}"
+            matrix["source"] = versions.sources()
         for step in job["steps"]:
-            for line in step.get("run", "").splitlines():
-                names = EXPRESSION.findall(line)
-                if not names:
-                    yield line
-                for name in names:
-                    yield from (EXPRESSION.sub(value, line) for value in matrix[name])
+            for line in step.get("run", "").splitlines() if "id" not in step else ():
+                lines = [line]
+                for name in dict.fromkeys(EXPRESSION.findall(line)):
+                    value = re.compile(rf"\$\{{\{{\s*matrix\.{name}\s*\}}\}}")
+                    lines = [value.sub(str(one), text) for text in lines for one in matrix[name]]
+                yield from lines
 
 
 def complaint(command: str) -> str:
@@ -47,7 +55,9 @@ def complaint(command: str) -> str:
         return "only the workflow's runner knows this value"
     if words[0] == "make":
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        return "" if words[1] in targets else f"the Makefile has no {words[1]}"
+        if words[1] not in targets:
+            return f"the Makefile has no {words[1]}"
+        return nightly(shlex.split(words[2].removeprefix("ARGS="))) if words[1] == "nightly" else ""
     if words[0] == ".venv/bin/harness":
         try:
             cli.parse(words[1:])  # Parsed only: nothing may run.
@@ -55,6 +65,24 @@ def complaint(command: str) -> str:
             return str(error)
         return ""
     return "" if words[0] == "apt-get" else f"{words[0]} is none of ours"
+
+
+def nightly(words: list[str]) -> str:
+    """Why `make nightly` refuses these arguments, or one of the commands that it makes of them is none."""
+    done: list[list[str]] = []
+
+    def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        done.append(argv)
+        cli.parse(argv[3:])  # Parsed only: nothing may run.
+        return subprocess.CompletedProcess(argv, 0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("setup.nightly.subprocess.run", run)
+        try:
+            status = main(words)
+        except (UsageError, SystemExit) as error:
+            return str(error) or "usage"
+    return "" if done and status == 0 else "nothing to do"
 
 
 def check_schema(path: Path) -> subprocess.CompletedProcess[str]:
@@ -92,6 +120,9 @@ def test_each_step_is_a_command_that_a_person_can_type(command: str) -> None:
         ".venv/bin/harness fly",
         ".venv/bin/harness run --accel warp",
         ".venv/bin/harness run --out $RUNNER_TEMP",
+        'make nightly ARGS="walk"',
+        'make nightly ARGS="run --source debian:2.4"',
+        'make nightly ARGS="run --accel warp"',
         "curl example.org",
     ],
 )
@@ -100,10 +131,44 @@ def test_a_step_that_nobody_can_type_is_noticed(command: str) -> None:
 
 
 def test_kvm_is_demanded_and_not_only_hoped_for() -> None:
-    runs = [command for command in commands() if "harness run" in command]
+    nights = [command for command in commands() if "make nightly" in command]
 
-    assert sorted(re.search(r"debian:[0-9.]+", run)[0] for run in runs) == ["debian:6.1", "debian:6.12"]  # type: ignore[index]
-    assert all("--accel kvm" in run for run in runs)
+    assert len(nights) == 3 * len(versions.sources())
+    assert all("--accel kvm" in night for night in nights)
+
+
+def test_the_kernels_of_the_night_are_those_that_are_served(tmp_path: Path) -> None:
+    """The step's own line, as the runner's shell runs it."""
+    (step,) = [step for step in jobs()["kernels"]["steps"] if step.get("id") == "ports"]
+    said = tmp_path / "output"
+
+    subprocess.run(["bash", "-euc", step["run"]], cwd=ROOT, env=os.environ | {"GITHUB_OUTPUT": str(said)}, check=True)
+
+    name, _, value = said.read_text().partition("=")
+    assert name == "sources"
+    assert sorted(json.loads(value)) == sorted(versions.sources())
+
+
+def test_a_night_is_every_scenario_every_mutant_and_an_hour_of_explore_on_each_kernel(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """And what fails ends nothing but is told."""
+    ran: list[list[str]] = []
+
+    def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        ran.append(argv[3:])
+        return subprocess.CompletedProcess(argv, int(argv[3] == "mutants"))
+
+    monkeypatch.setattr("setup.nightly.subprocess.run", run)
+
+    assert main(["--out", str(tmp_path)]) == 1
+    assert [(words[0], words[words.index("--source") + 1]) for words in ran] == [
+        (kind, source) for source in versions.sources() for kind in ("run", "mutants", "explore")
+    ]
+    assert all(words[1] == "all" for words in ran if words[0] == "run")
+    assert all("3600" in words for words in ran if words[0] == "explore")
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"nightly: {2 * len(versions.sources())} of {3 * len(versions.sources())} passed")
 
 
 def test_each_action_is_pinned_to_a_major_version() -> None:

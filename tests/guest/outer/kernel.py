@@ -8,22 +8,19 @@ fetched once and what the machine needs of it is kept in the cache, 12 of 400 Mi
 from __future__ import annotations
 
 import lzma
-import platform
 import re
 import shutil
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.host import process, workspace
+from harness.host import workspace
 from harness.model.errors import LaunchError
+from tests.guest.outer import packages
+from tests.guest.outer.packages import run
 
 META = "linux-image-amd64"
 # A channel for the agent, the host's files, and a file system to write into; last what makes /dev/kvm.
 MODULES = ("virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay", "kvm_amd")
-# 71 MB over a slow line.
-_FETCH_LIMIT_S = 600
 
 
 @dataclass(frozen=True)
@@ -33,14 +30,6 @@ class OuterKernel:
     vmlinuz: Path
     modules: tuple[Path, ...]
     kvm_amd: Path
-
-
-def is_debian() -> bool:
-    """Whether this host's package sources have Debian's kernel."""
-    try:
-        return platform.freedesktop_os_release()["ID"] == "debian"
-    except OSError:
-        return False
 
 
 def fetch(cache: Path) -> OuterKernel:
@@ -53,12 +42,13 @@ def fetch(cache: Path) -> OuterKernel:
         kept = sorted(shelf.glob("linux-image-*"))
         if kept:
             return _kernel(kept[-1])
-        shelf.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=shelf) as scratch:
-            package = _download(Path(scratch))
-            root = Path(scratch) / "root"
-            _run("dpkg-deb", "--extract", package, root)
-            target = shelf / package.stem
+        with packages.shelf(shelf) as archive:
+            depends = archive.depends(META)
+            found = re.search(r"Depends: (linux-image-\S+)", depends)
+            if found is None:
+                raise LaunchError(f"{META}: depends on no kernel: {depends.strip()}")
+            target = shelf / found[1]
+            root = archive.unpack(found[1])
             with workspace.publishing(target) as fresh:
                 _pick(root, fresh)
         return _kernel(target)
@@ -69,44 +59,16 @@ def _kernel(folder: Path) -> OuterKernel:
     return OuterKernel(folder / "vmlinuz", tuple(modules), kvm_amd)
 
 
-def _download(scratch: Path) -> Path:
-    """The package that META stands for. The system's lists may be missing or old; then our own are fetched."""
-    try:
-        return _download_with(scratch, ())
-    except LaunchError:
-        lists = scratch / "lists"
-        (lists / "partial").mkdir(parents=True)
-        options = ("-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={scratch}")
-        _run("apt-get", *options, "update")
-        return _download_with(scratch, options)
-
-
-def _download_with(scratch: Path, options: Sequence[str]) -> Path:
-    known = _run("apt-cache", *options, "depends", "--important", META)
-    found = re.search(r"Depends: (linux-image-\S+)", known)
-    if found is None:
-        raise LaunchError(f"{META}: depends on no kernel: {known.strip()}")
-    _run("apt-get", *options, "download", found[1], cwd=scratch)
-    return next(scratch.glob("linux-image-*.deb"))
-
-
 def _pick(root: Path, target: Path) -> None:
     """Keep what boots, and the modules numbered in the order in which modprobe would load them."""
     shutil.copyfile(next((root / "boot").glob("vmlinuz-*")), target / "vmlinuz")
     if not (root / "lib").exists():
         (root / "lib").symlink_to("usr/lib")  # Debian 13 packs only the latter; depmod looks in the former.
     release = next((root / "lib" / "modules").iterdir()).name
-    _run("depmod", "--basedir", root, release)
+    run("depmod", "--basedir", root, release)
     words = ("--dirname", root, "--set-version", release, "--show-depends", "--all", *MODULES)
-    order = [Path(line.split()[1]) for line in _run("modprobe", *words).splitlines() if line.startswith("insmod ")]
+    order = [Path(line.split()[1]) for line in run("modprobe", *words).splitlines() if line.startswith("insmod ")]
     for number, module in enumerate(dict.fromkeys(order)):
         data = module.read_bytes()
         copy = target / f"{number:02}-{module.name.removesuffix('.xz')}"
         copy.write_bytes(lzma.decompress(data) if module.suffix == ".xz" else data)
-
-
-def _run(*argv: str | Path, cwd: Path | None = None) -> str:
-    done = process.run([process.which(str(argv[0])), *argv[1:]], timeout_s=_FETCH_LIMIT_S, cwd=cwd)
-    if done.status:
-        raise LaunchError(f"{done.command}: status {done.status}: {done.stderr.strip()}")
-    return done.stdout

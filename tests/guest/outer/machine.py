@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.guest import image, qemu
+from harness.guest import image
 from harness.guest.boot import Parts, boot
 from harness.guest.machine import Machine
 from harness.host import process
@@ -20,6 +20,7 @@ from harness.host.workspace import cache_dir
 from harness.model.shape import MachineShape
 from tests.guest import command
 from tests.guest.command import ROOT, Ended
+from tests.guest.outer import emulator
 from tests.guest.outer.kernel import OuterKernel
 
 # For the harness, a guest of 512 MiB, and a snapshot of one.
@@ -76,10 +77,15 @@ class Outer:
         """/dev/kvm exists from now on."""
         self.sh(shlex.join(["insmod", f"/lower{self.kernel.kvm_amd}"]))
 
-    def little_space(self, folder: Path, mib: int) -> None:
-        """A folder of the host is an empty disk of so many MiB from now on."""
+    @contextlib.contextmanager
+    def little_space(self, folder: Path, mib: int) -> Iterator[None]:
+        """A folder of the host is an empty disk of so many MiB, until the block ends."""
         place = shlex.quote(f"/host{folder}")
         self.sh(f"mkdir -p {place}; mount -t tmpfs -o size={mib}m little {place}")
+        try:
+            yield
+        finally:
+            self.sh(f"umount {place}")
 
 
 @contextlib.contextmanager
@@ -87,7 +93,7 @@ def outer(kernel: OuterKernel, folder: Path, cpu: str = CPU) -> Iterator[Outer]:
     """An outer machine until the block ends, in any way; its console goes to folder/console.log."""
     program = folder / "qemu"
     folder.mkdir(parents=True, exist_ok=True)
-    program.write_text(_QEMU.format(program=process.which(qemu.PROGRAM), cpu=cpu))
+    program.write_text(_QEMU.format(program=shlex.join(emulator.find(cache_dir()).words), cpu=cpu))
     program.chmod(0o755)
     parts = Parts(image.assemble(cache_dir(), kernel.modules), kernel.vmlinuz, "tcg", program=str(program))
     with boot(parts, SHAPE, run_dir=folder) as machine:

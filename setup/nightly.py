@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is long and repeats, and so is no part of `make check`; closes with one line: `nightly: 5 of 5 passed`.
+
+Every scenario and every mutant on each kernel that is served, and an hour of
+generated scenarios. `run`, `mutants` and `explore` as arguments name some of
+it, and --source one kernel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from harness.kernel import versions
+
+ROOT = Path(__file__).resolve().parents[1]
+KINDS = ("run", "mutants", "explore")
+EXPLORE_S = 3600
+
+
+def commands(kinds: Sequence[str], sources: Sequence[str], accel: str, out: Path) -> Iterator[list[str]]:
+    """The harness's command lines, in the order in which they are run."""
+    for source in sources:
+        place = source.replace(":", "-")
+        where = ["--source", source, "--accel", accel]
+        if "run" in kinds:
+            yield ["run", "all", *where, "--out", str(out / f"run-{place}")]
+        if "mutants" in kinds:
+            yield ["mutants", *where, "--out", str(out / f"mutants-{place}")]
+        if "explore" in kinds:
+            yield ["explore", *where, "--seconds", str(EXPLORE_S), "--out", str(out / f"explore-{place}")]
+
+
+def main(words: Sequence[str]) -> int:
+    """Run all of it, whatever fails; 0 when everything passed, else 1."""
+    parser = argparse.ArgumentParser(prog="make nightly", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"some of {', '.join(KINDS)} (default: all)")
+    parser.add_argument("--source", choices=versions.sources(), help="one kernel (default: each)")
+    parser.add_argument("--accel", default="auto")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / time.strftime("nightly-%Y%m%d-%H%M%S"))
+    asked = parser.parse_args(words)
+    if unknown := set(asked.kinds) - set(KINDS):
+        parser.error(f"{', '.join(sorted(unknown))}: not one of {', '.join(KINDS)}")
+    sources = [asked.source] if asked.source else versions.sources()
+    ended = []
+    for command in commands(asked.kinds or KINDS, sources, asked.accel, asked.out):
+        began = time.monotonic()
+        print(f"nightly: harness {' '.join(command)}", flush=True)
+        try:
+            status = subprocess.run([sys.executable, "-m", "harness.cli", *command], cwd=ROOT, check=False).returncode
+        except KeyboardInterrupt:
+            print("nightly: interrupted", flush=True)
+            return 130
+        ended.append(status)
+        print(f"nightly: {command[0]} ended with {status} after {time.monotonic() - began:.0f} s", flush=True)
+    print(f"nightly: {ended.count(0)} of {len(ended)} passed; {asked.out}", flush=True)
+    return int(any(ended))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
