@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The command line. The only place that exits; exit codes are interface (README, "Exit codes")."""
+"""The command line: the only place that exits. Exit codes are part of the interface (README, "Exit codes")."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from harness.model.errors import HarnessError, UsageError
 
 INTERRUPTED = 130
 
-# `harness X` is harness/commands/X.py, which is loaded when it is asked for.
+# `harness X` is harness/commands/X.py, which is loaded only when the command is called.
 COMMANDS: Mapping[str, str] = {
     "run": "build, boot, press, judge: the main job",
     "build": "source + patch + config + module, no boot",
     "doctor": "what this machine can do",
-    "list": "what there is",
+    "list": "list scenarios, configs, patches, oracles, mutants or sources",
     "shell": "a guest, interactive or for one command: fresh, or where a scenario of a run stopped",
     "explore": "search for a scenario that fails, and shrink it",
     "mutants": "break the patch in every known way, and show which oracle sees it",
     "replay": "repeat a recorded run, instruction for instruction",
-    "judge": "judge runs that ended once more, without a machine",
-    "report": "write the reports of runs that ended once more",
+    "judge": "judge finished runs again, without a machine",
+    "report": "write the reports of finished runs again",
     "decode": "file and line for every function in a run's reports and post-mortems",
     "console": "the reports in any kernel console log",
-    "gc": "bound the cache",
+    "gc": "limit the size of the cache",
 }
 
 
@@ -44,7 +44,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    # Said for SIGINT too: a shell without job control starts its background jobs with it ignored.
+    # SIGINT as well: a shell without job control starts its background jobs with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:

@@ -44,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """A YAML file is a scenario where its folder is called so, or where it was named on the command line."""
+    """A YAML file holds scenarios if its folder is called `scenarios`, or if the command line names the file."""
     if file_path.suffix not in (".yaml", ".yml"):
         return None
     named = {Path(argument.partition("::")[0]).absolute() for argument in parent.config.args}
@@ -85,7 +85,7 @@ class ScenarioItem(pytest.Item):
         _demand_pass(result)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Findings and harness errors as text; a traceback only for a bug of ours."""
+        """Findings and harness errors as text; a traceback only for a bug in the harness."""
         from harness.model.errors import HarnessError
 
         if isinstance(excinfo.value, ScenarioFailed | HarnessError):
@@ -118,7 +118,7 @@ def judged(pytestconfig: pytest.Config) -> Callable[[str], ScenarioResult]:
 
 @pytest.fixture
 def guest(pytestconfig: pytest.Config) -> Iterator[Machine]:
-    """A machine that nobody used before, with the chosen kernel and the module loaded."""
+    """A fresh machine, with the chosen kernel and the module loaded."""
     with _errors_as_text():
         _ = _session(pytestconfig).lab
     with _session(pytestconfig).machine() as machine:
@@ -126,7 +126,7 @@ def guest(pytestconfig: pytest.Config) -> Iterator[Machine]:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Tell where the recordings are."""
+    """Say where the recordings are."""
     session = config.stash.get(_SESSION, None)
     if session is not None:
         session.close()
@@ -151,7 +151,7 @@ def _session(config: pytest.Config) -> Session:
 
 @contextmanager
 def _errors_as_text() -> Iterator[None]:
-    """A harness error is one line to whoever wrote the test, not a walk through our code."""
+    """Show a harness error to the author of the test as one line, without a traceback through our code."""
     from harness.model.errors import HarnessError
 
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a person sees while a command works: bars and lines on standard error; plain lines where that is no terminal."""
+"""What the user sees while a command works: bars and lines on standard error; only lines if it is no terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import rich.progress
 
 _STYLE = {Outcome.PASS: "32", Outcome.FAIL: "1;31", Outcome.ERROR: "1;33", Outcome.INCONCLUSIVE: "33"}
-# Without a terminal a stage speaks when it has moved by this share, and not more often than this.
+# Without a terminal, a stage prints a line when it has moved by this share, or when this time has passed.
 _SHARE = 0.1
 _QUIET_S = 5.0
 
@@ -62,7 +62,7 @@ class Terminal:
             self.line(text)
 
     def advance(self, stage: str, done: int, total: int) -> None:
-        """A bar on a terminal, a line every so often elsewhere."""
+        """A bar on a terminal, a line now and then elsewhere."""
         with self._guard:
             if self._live:
                 self._bar(stage, done, total)
@@ -100,7 +100,7 @@ class Terminal:
             self._rich.remove_task(self._bars.pop(stage))
 
     def colour(self, outcome: Outcome, word: str = "") -> str:
-        """The outcome's word or another, in the outcome's colour on a terminal, padded to a column."""
+        """The outcome's word, or `word`, padded to a column; in the outcome's colour on a terminal."""
         word = f"{word or outcome.value:12}"
         return f"\x1b[{_STYLE[outcome]}m{word}\x1b[0m" if self._live and self._rich is None else word
 

@@ -45,12 +45,12 @@ def kernel_request(arguments: argparse.Namespace) -> KernelRequest:
 
 
 def accel(parser: argparse.ArgumentParser) -> None:
-    """--accel."""
+    """Add --accel."""
     parser.add_argument("--accel", choices=ACCELERATORS, default="auto")
 
 
 def out(parser: argparse.ArgumentParser) -> None:
-    """--out."""
+    """Add --out."""
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the run directory goes")
 
 
@@ -58,7 +58,7 @@ def machines(parser: argparse.ArgumentParser) -> None:
     """The options of every command that judges scenarios on many machines."""
     accel(parser)
     parser.add_argument("--jobs", type=jobs, default=0, metavar="N", help="machines at once, or auto (default)")
-    parser.add_argument("--repeat", type=positive, default=1, metavar="N", help="rounds")
+    parser.add_argument("--repeat", type=positive, default=1, metavar="N", help="how many rounds to run")
     parser.add_argument(
         "--timeout",
         type=seconds,
@@ -73,14 +73,14 @@ def machines(parser: argparse.ArgumentParser) -> None:
 def positive(text: str) -> int:
     """A whole number from 1."""
     if not text.isdecimal() or not 1 <= int(text) <= 100_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to 100000")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100000")
     return int(text)
 
 
 def below(limit: int, text: str) -> int:
-    """A whole number from 0 to less than a limit."""
+    """A whole number from 0 up to but not including a limit."""
     if not text.isdecimal() or int(text) >= limit:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {limit - 1}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {limit - 1}")
     return int(text)
 
 
@@ -96,5 +96,5 @@ def seconds(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value <= 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0 and up to 86400")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0 and up to 86400")
     return value

@@ -2,7 +2,7 @@
 """harness decode: every report of a run with file and line behind each function, in decoded.txt beside its console.
 
 The kernel of the run is found again by what the verdict says of it, and must
-be the same by its build id.
+have the same build ID.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def decode(run: Path, compiler: str, cache: Path, progress: Progress) -> list[Path]:
-    """Write decoded.txt for each scenario that has a report or a post-mortem; returns them.
+    """Write decoded.txt for each scenario that has a report or a post-mortem; returns the files.
 
-    Raises UsageError for a folder that is no run, or whose kernel its inputs no longer make.
+    Raises UsageError for a folder that is no run, or a run whose inputs no longer make its kernel.
     """
     ran = earlier.read(run, compiler)
     texts = {run / name: text for name in ran.verdicts if (text := _reports(run / name))}
@@ -79,7 +79,7 @@ def _reports(place: Path) -> str:
 
 
 def _spots(line: str) -> Iterator[Spot]:
-    """The places that a line names. What a call returns to is behind the call, so one byte before it is asked for."""
+    """The places that a line names. A return address is after its call, so the byte before it is looked up."""
     back = 0 if _INSTRUCTION.match(line) else 1
     for match in _FRAME.finditer(line):
         yield Spot(match["function"], max(0, int(match["offset"], 16) - back), int(match["size"], 16))

@@ -16,7 +16,7 @@ from harness.host.progress import Progress
 from harness.kernel import versions
 from harness.model.errors import LaunchError
 
-# program: what it is for, and whether nothing goes without it.
+# program: what it is for, and whether the harness needs it.
 TOOLS: Mapping[str, tuple[str, bool]] = {
     "make": ("builds the kernel", True),
     "gcc": ("compiles kernel, module and guest programs", True),
@@ -44,7 +44,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Examine the machine; 128 when something is missing without which nothing goes."""
+    """Examine the machine; 128 when something that the harness needs is missing."""
     from harness.host.workspace import cache_dir
     from harness.terminal import Terminal
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""harness explore: generated scenarios on fresh clones, until one fails; that one shrunk, and written down."""
+"""harness explore: run generated scenarios on fresh clones until one fails, shrink it, and write it down."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from harness.run import pipeline
 # A scenario as YAML holds it.
 Document = dict[str, Any]
 
-# Shrinking a failure may take this long, or a quarter of the time of the search.
+# Shrinking a failure may take this long, or a quarter of the search's time if that is longer.
 _SHRINK_S = 30.0
 _EXAMPLES_MAX = 1_000_000
 
@@ -42,7 +42,7 @@ _EXAMPLES_MAX = 1_000_000
 class Hunt:
     """What a search did. failing: the smallest scenario that failed, and its findings.
 
-    seed: where the search began, or the searcher that found it did: alone it finds the same again.
+    seed: where the search began; once something is found, the seed of its searcher, which finds it again alone.
     """
 
     folder: Path
@@ -104,7 +104,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 class _TimeUp(BaseException):
-    """Ends Hypothesis from within an example; no Exception, or it would be taken for a failure of the example."""
+    """Ends Hypothesis from within an example; not an Exception, which would be taken for a failure of the example."""
 
 
 class _Failed(Exception):
@@ -120,10 +120,10 @@ def explore(
     judge: Callable[[scenario.Scenario], ScenarioResult] | None = None,
     jobs: int = 1,
 ) -> Hunt:
-    """Search for `seconds`, or until a scenario failed and was shrunk; what failed is in folder/found.
+    """Search for `seconds`, or until a scenario failed and was shrunk; that scenario is in folder/found.
 
     judge: runs a scenario (default: on a fresh machine of the lab's).
-    jobs: so many searchers at once, with seeds from `seed` on; the first who finds something ends the others.
+    jobs: how many searchers run at once, with seeds from `seed` on; the first that finds something ends the others.
     """
     hunt = Hunt(folder, secrets.randbits(32) if seed is None else seed)
     progress.say(f"exploring for {seconds:g} s, seed {hunt.seed}, {jobs} at once")
@@ -152,7 +152,7 @@ def explore(
 def _search(
     hunt: Hunt, seed: int, seconds: float, run: Callable[[scenario.Scenario], ScenarioResult], progress: Progress
 ) -> None:
-    """What one searcher does until the time is up, it found something and shrank it, or another one found something."""
+    """What one searcher does until the time is up, it has shrunk what it found, or another one has found something."""
     import hypothesis
     from hypothesis import HealthCheck, Phase, settings
     from hypothesis.errors import HypothesisException
@@ -175,7 +175,7 @@ def _search(
     @hypothesis.given(generated.scenarios())
     def example(document: Document) -> None:
         nonlocal found
-        # Whatever the time, one example is judged: none would be no search.
+        # Even when the time is up, one example is judged: without any, it would be no search.
         if (deadline[0].expired and hunt.examples) or (hunt._over.is_set() and not found):
             raise _TimeUp
         result = _judged(hunt, document, run, progress)
@@ -248,7 +248,7 @@ def _judged(
         hunt.inconclusive += result.outcome is Outcome.INCONCLUSIVE
         hunt.errors += result.outcome is Outcome.ERROR
         progress.advance("examples", hunt.examples, 0)
-        # A failure that does not come again must be able to show that: only the others are remembered.
+        # Failures are not remembered, so that one that does not come again can show that.
         if result.outcome is not Outcome.FAIL:
             hunt._seen[key] = result
     if result.outcome is not Outcome.FAIL:
@@ -259,7 +259,7 @@ def _judged(
 
 
 def _kept(hunt: Hunt) -> Path:
-    """Write the smallest failing scenario as one to commit."""
+    """Write the smallest failing scenario, ready to commit."""
     assert hunt.failing is not None
     oracles = sorted({finding.oracle for finding in hunt.findings})
     summary = "; ".join(dict.fromkeys(f"{finding.oracle}: {finding.summary}" for finding in hunt.findings))
@@ -270,7 +270,7 @@ def _kept(hunt: Hunt) -> Path:
 
 
 def _run_again(hunt: Hunt, path: Path, run: Callable[[scenario.Scenario], ScenarioResult]) -> None:
-    """Learn how often what was found fails."""
+    """Find out how often the scenario that was found fails."""
     (item,) = scenario.load(path, _keys())
     rounds = 3
     failed = sum(

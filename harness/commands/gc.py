@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""harness gc: bound the cache."""
+"""harness gc: limit the size of the cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.commands import _options
 def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument(
-        "--keep-gib", type=_options.positive, default=20, metavar="N", help="what may stay, in GiB (default 20)"
+        "--keep-gib", type=_options.positive, default=20, metavar="N", help="how much may stay, in GiB (default 20)"
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""harness judge: judge runs that ended from their directories alone, and write their reports again."""
+"""harness judge: judge finished runs again from their directories alone, and write their reports again."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def judge(folder: Path) -> RunVerdict:
-    """Every scenario whose recording is there is judged anew; one without keeps what verdict.json says of it."""
+    """Judge every scenario anew from its recording; one without a recording keeps its result in verdict.json."""
     verdict = document.read(folder)
     results = tuple(_judged(folder / result.name, result) for result in verdict.scenarios)
     noise = judging.known_noise(folder, [result.name for result in results])
@@ -53,7 +53,7 @@ def _judged(place: Path, before: ScenarioResult) -> ScenarioResult:
     if not (place / "record.json").exists():
         return before
     recording = recordings.read(place, earlier.scenario_of(place, before.name))
-    # What the machine took, how often it was tried, and its recording are no judgement: they are kept.
+    # The time of each phase, the number of attempts and the tape are no judgement: they are kept.
     return dataclasses.replace(
         judging.judge(recording), phases=before.phases, attempts=before.attempts, tape=before.tape
     )

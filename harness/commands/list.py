@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""harness list: what there is."""
+"""harness list: list scenarios, configs, patches, oracles, mutants or sources."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """harness mutants: break the patch in every known way, and show which oracle sees it.
 
-A harness of its own builds, runs and judges each mutant, several at once.
+A `harness run` of its own builds, runs and judges each mutant, several at once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from harness.run.pipeline import RunRequest
 from harness.variants import catalogue, instruments, mutants
 from harness.variants.mutants import Mutant
 
-# One run of `harness run`: a header changed and nothing in ccache takes minutes, a kernel that hangs as long again.
+# For one `harness run`: a changed header with an empty ccache takes minutes, a kernel that hangs as long again.
 _LIMIT_S = 7200
 
 
@@ -42,7 +42,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         "names", nargs="*", metavar="NAME", help="a mutant, or a file of your own (default: all of ours)"
     )
     parser.add_argument(
-        "--whole", action="store_true", help="each on the whole default set, to see that no other oracle speaks"
+        "--whole", action="store_true", help="each on the whole default set, too, to see that no other oracle speaks"
     )
     _options.kernel(parser)
     _options.machines(parser)
@@ -90,7 +90,7 @@ class Trial:
     def seen_by(self) -> Mapping[str, Mapping[str, str]]:
         """Oracle → scenario → the first thing that it found there."""
         found: dict[str, dict[str, str]] = {}
-        # Where the one that says "too little" is on trial, that is what it must say.
+        # A mutant that the oracle `exercised` must see is seen by the finding that too little happened.
         heard = {Outcome.FAIL} | ({Outcome.INCONCLUSIVE} if self.mutant.expected == "exercised" else set())
         for result in self._results:
             if result.outcome in heard:
@@ -105,7 +105,7 @@ class Trial:
 
     @property
     def accidental(self) -> list[str]:
-        """Those of them that the mutant's file does not name."""
+        """Those oracles among them that the mutant's file does not name."""
         return [name for name in self.seen_by if name not in (self.mutant.expected, *self.mutant.also)]
 
     @property
@@ -256,9 +256,9 @@ def run(
     *,
     whole: bool = False,
 ) -> Campaign:
-    """Try mutants. The unbroken patch goes first and must pass what they are tried with, or nothing would be proved.
+    """Try mutants. The unbroken patch goes first and must pass their scenarios, or nothing would be proved.
 
-    A scenario in which too little happens even then is left out, and said.
+    A scenario in which too little happens even then is left out, and named.
     request: its kernel is what is mutated, its scenarios do not count; jobs:
     mutants at once. whole: each on the whole default set as well, to see that no
     oracle speaks that its file does not name, and equivalents on all scenarios.
@@ -268,7 +268,7 @@ def run(
     chosen, skipped = mutants.choose(names, version)
     plans = {mutant.name: _plan(mutant, version, whole=whole) for mutant in chosen if not mutant.in_module}
     folder = pipeline.run_folder(request.out, cache)
-    # One more than there are CPUs: a guest that hangs asleep, and a link, leave theirs to others.
+    # One more than there are CPUs: a guest that hangs asleep and a linker leave their CPUs to others.
     jobs = request.jobs or len(os.sched_getaffinity(0)) + 1
     progress.say("the patch as it is")
     wanted = dict.fromkeys(name for plan in plans.values() for name in plan)
@@ -280,12 +280,12 @@ def run(
         patches = () if mutant.in_module else (str(mutant.path),)
         names = [name for name in plans.get(mutant.name, mutant.scenarios) if name not in useless]
         if not names:
-            return Trial(mutant, None, "too little happens in any of its scenarios, on the unbroken patch as well")
+            return Trial(mutant, None, "too little happens in each of its scenarios, even on the unbroken patch")
         asked = replace(request, timeout_s=request.timeout_s or mutant.timeout_s)
         return Trial(mutant, *_run(asked, patches, names, folder / mutant.name, 1))
 
     def kept(trials: Sequence[Trial]) -> Campaign:
-        """What there is so far, on disk: hours of work outlive an interrupt."""
+        """Write what there is so far to disk: hours of work outlive an interrupt."""
         campaign = Campaign(tuple(trials), skipped, folder, [mutant.name for mutant in chosen[len(trials) :]])
         workspace.write_atomic(folder / "mutants.json", json.dumps(campaign.document(), indent=1) + "\n")
         return campaign
@@ -311,8 +311,8 @@ def _plan(mutant: Mutant, version: str, *, whole: bool) -> list[str]:
     """The scenarios for a mutant, by name, each once.
 
     An equivalent that names none gets the default set and all that any mutant is
-    tried with, or with `whole` every scenario: minutes for each of them, of a
-    soak and of guests that hang.
+    tried with. With `whole` it gets every scenario: minutes for each equivalent,
+    because of a soak and of guests that hang.
     """
     everywhere = mutant.equivalent and not mutant.scenarios
     names = mutant.scenarios
@@ -327,8 +327,8 @@ def _run(
 ) -> tuple[RunVerdict | None, str]:
     """`harness run` in a process of its own; its verdict, or None and what went wrong.
 
-    A process, because judging in threads of one would take turns, and because
-    whatever a mutant does to a run stays in it.
+    A process, because judging in the threads of one process would take turns, and
+    because whatever a mutant does to a run stays in its process.
     """
     kernel = request.kernel
     options = [
@@ -353,7 +353,7 @@ def _run(
 
 
 def _prove(ran: RunVerdict | None, error: str) -> set[str]:
-    """Nothing is proved where the unbroken patch fails; returns the scenarios in which nothing is proved of either."""
+    """Demand that the unbroken patch does not fail; returns the scenarios in which too little happens for a proof."""
     outcome = ran.outcome if ran else Outcome.ERROR
     results = ran.scenarios if ran else ()
     if outcome in (Outcome.FAIL, Outcome.ERROR) or not results:

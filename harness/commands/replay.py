@@ -30,7 +30,7 @@ from harness.run.debugger import Desk
 
 @dataclass(frozen=True)
 class Repetition:
-    """How the repetition of one scenario went. difference: empty when it was exact, else where it parted."""
+    """How the repetition of one scenario went. difference: empty when it was exact, else where it diverged."""
 
     name: str
     instructions: int
@@ -55,7 +55,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("run", metavar="RUN", type=Path, help="the directory of a run with --record")
     parser.add_argument(
-        "scenarios", nargs="*", metavar="SCENARIO", help="some of it (default: what did not pass, or else all)"
+        "scenarios", nargs="*", metavar="SCENARIO", help="which of them (default: what did not pass, or else all)"
     )
     parser.add_argument("--gdb", action="store_true", help="let gdb in, and print the line that starts it")
     parser.add_argument(
@@ -105,7 +105,7 @@ def choose(run: Path, names: Sequence[str]) -> list[str]:
 def debug(run: Path, name: str, instruction: int, progress: Progress) -> None:
     """Let gdb into a repetition that stands at an instruction, until QEMU ends or the user interrupts.
 
-    gdb's `goto` and `back` end it and have another one stand where they say.
+    gdb's `goto` and `back` end the repetition and start another that stands where they say.
     """
     place = run / name
     tape = tapes.load(place)
@@ -149,7 +149,7 @@ def _wanted(desk: Desk, machine: Machine, tape: Tape) -> int | None:
 
 
 def repeat(run: Path, name: str, progress: Progress) -> Repetition:
-    """Repeat a scenario's machine to its end and compare. Raises UsageError and MachineError when that cannot be."""
+    """Repeat a scenario's machine to its end and compare. Raises UsageError and MachineError when that fails."""
     place = run / name
     tape = tapes.load(place)
     began = time.monotonic()

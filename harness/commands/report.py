@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""harness report: write the reports of runs that ended once more. To write them, the runs are judged again."""
+"""harness report: write the reports of finished runs again. To write them, the runs are judged again."""
 
 from __future__ import annotations
 

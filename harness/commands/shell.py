@@ -71,7 +71,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _visit(arguments: argparse.Namespace, named: str, progress: Progress) -> Visit:
-    """To a fresh guest, or to one like that of an earlier run."""
+    """A visit to a fresh guest, or to a guest like that of an earlier run."""
     if not named:
         session = Session(_options.kernel_request(arguments), instruments.NOTIFIER_HOLD, arguments.accel, progress)
         return Visit(session, progress, gdb=arguments.gdb)
@@ -84,7 +84,7 @@ def _visit(arguments: argparse.Namespace, named: str, progress: Progress) -> Vis
 
 
 def _pass_on(said: bytes, stream: TextIO) -> None:
-    """What the guest said, as it is; a terminal gets no control characters of it."""
+    """Write what the guest said as it is; a terminal gets none of its control characters."""
     stream.flush()
     stream.buffer.write(clean(said).encode() if stream.isatty() else said)
     stream.flush()
@@ -92,7 +92,7 @@ def _pass_on(said: bytes, stream: TextIO) -> None:
 
 @dataclass(frozen=True)
 class Scene:
-    """Where a scenario stopped: its commands until then. The last of them did not end when it is `unanswered`."""
+    """Where a scenario stopped: its commands until then. unanswered: the last of them did not end."""
 
     scenario: Scenario
     commands: Sequence[planning.Command]
@@ -100,7 +100,7 @@ class Scene:
 
 
 def scene(place: Path, name: str) -> Scene:
-    """Read it from the folder of a scenario. One that went to its end stops before anything is taken down."""
+    """Read the scene from a scenario's folder. A scenario that ran to its end stops before anything is taken down."""
     scenario = earlier.scenario_of(place, name)
     recording = recordings.read(place, scenario)
     commands = planning.plan(scenario)
@@ -114,7 +114,7 @@ def scene(place: Path, name: str) -> Scene:
 
 @dataclass(frozen=True)
 class Visit:
-    """What to do in a guest, and where: scene None is a fresh one; gdb: a line that starts it is said."""
+    """What to do in a guest, and where. scene: None for a fresh guest. gdb: print the line that starts it."""
 
     session: Session
     progress: Progress
@@ -123,7 +123,7 @@ class Visit:
 
     @contextlib.contextmanager
     def machine(self) -> Iterator[Machine]:
-        """The guest, there and set."""
+        """The guest, ready, with its scene set."""
         shape = self.scene.scenario.shape if self.scene else None
         with self.session.machine(shape) as machine, contextlib.ExitStack() as stack:
             if self.gdb:
@@ -133,7 +133,7 @@ class Visit:
                 desk = stack.enter_context(debugger.desk())
                 desk.serve(machine)
                 self.progress.say(desk.line(self.session.lab.kernel.vmlinux, module, text))
-            # The driver holds the pages and the subscribers, so it must not end before.
+            # The driver holds the pages and the subscribers, so it must not end before the visit does.
             driver = self._set(machine, self.scene) if self.scene else None
             yield machine
             del driver
@@ -165,7 +165,7 @@ class Visit:
 
 
 def _await(driver: GuestProcess, deadline: Deadline) -> None:
-    """The reply to a command, whatever it is."""
+    """Wait for the reply to a command, whatever it says."""
     while (line := driver.readline(deadline.remaining_s)) is not None:
         with contextlib.suppress(ValueError):
             if "progress" not in json.loads(line):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Reports of a kernel in its console log.
 
-`scan` reads a stream, `find` what is in memory, `opener` judges a single line
-for those who listen live. The tables of what opens a report are in patterns/,
-the functions that no title is made of in infrastructure.py.
+`scan` reads a stream, `find` reads what is in memory, and `opener` judges a single
+line for callers that listen live. The tables of the lines that open a report are in
+patterns/, the functions that no report is named after in infrastructure.py.
 """
 
 from __future__ import annotations

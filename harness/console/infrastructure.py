@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Functions that stand on many stacks and tell no bug from another, by kind.
+"""Functions that are on many stacks and do not tell one bug from another, by kind.
 
-Which kinds are passed over, and which function a report is named for, is as
+The kinds that are skipped, and the function that a report is named after, are as
 in syzkaller's titles, so that a bug has the name by which syzbot knows it. A
 pattern adds words of its own where its kind of report needs them.
 
@@ -41,7 +41,7 @@ stack_trace_consume_entry stack_trace_save* timer_is_static_object trace_hardirq
 work_is_static_object write_comp_data write_once_*nocheck
 """
 
-# Locks, as they are taken and given back.
+# Taking and releasing locks.
 _LOCKS = """
 *bh_disable* *bh_enable* down *down_read* *down_trylock* *down_write* folio_unlock *imbalance_bug* *lock_acquire*
 *lock_class* lock_page* *lock_release* *lockdep* mark_held_locks *mark_lock* mutex_* *osq_lock* *osq_unlock*
@@ -65,21 +65,21 @@ raw_writeb raw_writel raw_writeq raw_writew rb_* readb readl readq readw refcoun
 *xas_start*
 """
 
-# Putting work off, waking up, and taking work back.
+# Deferring work, waking up, and cancelling work.
 _DEFERRAL = """
 *__mod_timer* *__wake_up* cancel_work_sync cancel_work_timer cleanup_srcu_struct complete *del_timer*
 destroy_workqueue drain_workqueue finish_wait flush_work* insert_work kthread_stop *lock_timer_base*
 queue_delayed_work* *queue_work* sk_stop_timer_sync *timer_delete_sync* try_to_grab_pending wait_for_completion*
 """
 
-# Allocating and freeing: what is wrong is what was asked for, or who still uses it.
+# Allocating and freeing: the fault is in what was asked for, or in a user that is left.
 _ALLOCATION = """
 *alloc_frozen_pages* *alloc_page* *allocate_slab* *calloc* *do_read_cache_folio* *filemap_get_folio*
 *find_or_create_page* *folio_alloc* *grab_cache_page_write_begin* kfree *kfree_skb* *kmem_cache* *krealloc* kvfree
 *malloc* *pagecache_get_page* *read_cache_page* *slab_* *zalloc*
 """
 
-# The device model and the USB core: they ask and tell everybody.
+# The device model and the USB core: they query and notify every driver.
 _BUSES = """
 add_uevent_var *device_add* *device_del* *device_destroy* *device_for_each_child* *device_release*
 *device_remove_file* *device_unregister* devres_release_all dummy_urb_enqueue get_device_parent hwrng_unregister
@@ -88,7 +88,7 @@ i2c_del_adapter *kobject_* *rollback_registered* *sysfs_remove* tty_unregister_d
 usb_submit_urb
 """
 
-# Waiting, and switching away: in the report of a task that hangs, everybody's stack begins like that.
+# Waiting, and switching away: in the report of a hung task, every stack begins with these.
 _WAITING = """
 *_lock* *_slowlock* *cancel_delayed_work* *completion* *context_switch* *down* *kthread* *rcu_barrier* *rwsem* *sched*
 *switch_to* *synchronize* *wait*
@@ -109,7 +109,7 @@ scheduler_tick smp_*_interrupt smp_apic_timer_interrupt* smp_reboot_interrupt sm
 tick_nohz_* tick_periodic tick_sched_* timer_interrupt update_process_times watchdog_timer_fn xen_*upcall*
 """
 
-# They pass a request, a timer or a packet on to somebody; what they call says what it was.
+# They pass on a request, a timer or a packet; the function that they call says what it was.
 _DISPATCH = """
 *blkdev_driver_ioctl* *blkdev_ioctl* *call_mmap* *call_read_iter* *call_timer_fn* *call_write_iter* *compat_ioctl*
 compat_sock_ioctl *cpu_startup_entry* cstar_dispatch *do_dentry_open* do_el0_svc *do_fast_syscall* do_fault do_idle
@@ -126,7 +126,7 @@ x64_sys_call
 """
 
 # Where the handling of something that came in by itself begins: a timer, a packet.
-# What lies further out is who was interrupted.
+# The frames further out are those of the interrupted code.
 _ARRIVAL = "do_softirq* handle_softirqs run_timer_softirq hrtimer_run_softirq netif_receive_skb* netif_rx*"
 
 # A CPU that has nothing to do, in a dump of all of them.
@@ -171,5 +171,5 @@ def table(words: str) -> Table:
 
 @lru_cache(maxsize=4096)
 def relevant(function: str, besides: str = "") -> bool:
-    """A function that tells this report from others. besides: words that tell nothing in a report of this kind."""
+    """The function tells this report from others. besides: words that tell nothing in a report of this kind."""
     return function not in _SKIPPED and not (besides and function in table(besides))

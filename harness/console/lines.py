@@ -3,8 +3,8 @@
 
 A serial console carries what printk sent, and whatever programs wrote to the
 same terminal. A record begins with what CONFIG_PRINTK_TIME and
-CONFIG_PRINTK_CALLER put before it; one that begins in the middle of a line
-was written into the line of a program, or tore another record.
+CONFIG_PRINTK_CALLER put before it; a record that begins in the middle
+of a line was written into the line of a program, or tore another record.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# What is looked at of a line, in bytes. printk's own limit is 1024 for a record
+# How much of a line is looked at, in bytes. printk's own limit is 1024 for a record
 # (CONSOLE_LOG_MAX in kernel/printk/internal.h is 1024, 2048 with extended headers).
 LINE_LIMIT = 4096
 
@@ -21,7 +21,7 @@ LINE_LIMIT = 4096
 _ANSI = re.compile(rb"\x1b(?:\[[0-?]{0,32}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,256}(?:\x07|\x1b\\)|[ -/]{0,2}[0-~])")
 
 # "[    1.234567][  T123] ": print_time() and print_caller() of kernel/printk/printk.c.
-# The level ("<4>") is there with console_msg_format=syslog; vendors add "[4: task: 123]" (Android) behind the time.
+# The level ("<4>") is there with console_msg_format=syslog; vendors add "[4: task: 123]" (Android) after the time.
 _STAMP = r"\[ {0,8}\d{1,9}\.\d{6}\](?:\[ {0,8}[TC]\d{1,9}\])?"
 _RECORD = re.compile(
     r"(?:<\d{1,3}>)?\[ {0,8}(?P<time>\d{1,9}\.\d{1,9})\](?:\[ {0,8}(?P<caller>[TC]\d{1,9})\])?"
@@ -49,12 +49,12 @@ class Record:
 
     @property
     def stamped(self) -> bool:
-        """It is the kernel that speaks, by its prefix."""
+        """The line is from the kernel, by its prefix."""
         return self.time_s is not None
 
 
 def decode(raw: bytes) -> str:
-    """A line as text: no terminal control, no line end, bytes that are no UTF-8 written out."""
+    """A line as text: no terminal control, no line end, bytes that are not UTF-8 escaped."""
     raw = raw[:LINE_LIMIT]
     if b"\x1b" in raw:
         raw = _ANSI.sub(b"", raw)
@@ -83,7 +83,7 @@ def records(text: str, line: int) -> Iterator[Record]:
 
 
 def _unwrap(text: str) -> str:
-    """Without what syslogd or dmesg -T put before the record."""
+    """The line without what syslogd or dmesg -T put before the record."""
     if text[:1].isalpha() or (text.startswith("[") and text[1:2].isalpha()):
         for pattern in (_SYSLOG, _CALENDAR):
             match = pattern.match(text)

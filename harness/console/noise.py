@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Known noise: reports that are excused for a while, each for a reason, by somebody."""
+"""Known noise: reports that are excused for a while, each with a reason and an owner."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Entry:
 
 
 def load(path: Path | None = None) -> tuple[Entry, ...]:
-    """Read a list of known noise, ours if no other is named; every fault is a UsageError with its line."""
+    """Read a list of known noise, the harness's own if no other is named; every fault is a UsageError with its line."""
     content = strict_yaml.load(path or DEFAULT)
     content.only(("entries",), "a list of known noise")
     raw = content.need("entries", "a list of known noise")
@@ -53,18 +53,18 @@ def _entry(item: strict_yaml.Mapping) -> Entry:
     words = {key: item.need(key, "an entry of known noise") for key in _KEYS}
     for key in _KEYS[:-1]:
         if not isinstance(words[key], str) or not words[key].strip():
-            raise UsageError(f"{item.at(key)}: {key} must be a text that is not empty")
+            raise UsageError(f"{item.at(key)}: {key} must be a non-empty text")
     if type(words["expires"]) is not datetime.date:
-        raise UsageError(f"{item.at('expires')}: expires must be a day, as in 2027-03-31")
+        raise UsageError(f"{item.at('expires')}: expires must be a date, as in 2027-03-31")
     try:
         re.compile(words["title"])
     except re.error as error:
-        raise UsageError(f"{item.at('title')}: no regular expression: {error}") from None
+        raise UsageError(f"{item.at('title')}: not a regular expression: {error}") from None
     return Entry(**words, where=item.at())
 
 
 class Excuses:
-    """Applies a list to reports, and remembers which of its entries were of use."""
+    """Applies a list to reports, and remembers which of its entries matched."""
 
     def __init__(self, entries: Sequence[Entry], today: datetime.date | None = None) -> None:
         self._entries = entries

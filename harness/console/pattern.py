@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One way in which the kernel begins a report: what a line of the tables in patterns/ says."""
+"""One way in which the kernel begins a report: an entry of the tables in patterns/."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Frame(Enum):
 
     NONE = "the title names none"
     LINE = "the line that opens the report names it, else the stack"
-    STACK = "the first frame of the stack that is no infrastructure"
+    STACK = "the first frame of the stack that is not infrastructure"
     LOCK = "where the lock was to be taken, else the stack"
     STALL = "what the stuck code was asked to do: what the innermost dispatcher called"
-    HANG = "RCU or the RTNL, when that is what the task waits for, else the first frame that is no waiting"
+    HANG = "RCU or the RTNL, when that is what the task waits for, else the first frame that does not wait"
     HOLDER = "where the first lock that is listed was taken, whatever that is, else the stack"
-    BECAME = "where a lock became what does not go with the other, else the stack"
+    BECAME = "where a lock got the state that conflicts with the other lock, else the stack"
     PAGE = "who asked for the page"
 
 
@@ -36,15 +36,16 @@ class Pattern:
     """An entry of the tables.
 
     name: unique. type: the report's class, possibly with {groups} of the expression.
-    needles: every such line holds one of them; they decide whether a line is looked at at all, so few and rare ones are
-        wanted: each costs a pass over the console.
+    needles: every line that it matches holds one of them. They decide whether a line is looked at at all, and should be
+        few and rare: each costs a pass over the console.
     regex: matched at the start of a record's text, else searched for in it; at most LIMIT characters are seen.
     title: with {groups} of regex and detail, and {frame}.
     detail: searched for in the report's lines; its groups complete the title.
     missing: what stands for a group that was not found.
     skip: functions that tell nothing in a report of this kind, besides those in infrastructure.py.
-    first: it counts at the start of a record only, and when no other matches. The others are so unmistakable that they
-        count behind other text too, as when a program's output lacked its line end or a line was torn.
+    first: it counts only at the start of a record, and only when no other pattern matches. The other patterns are so
+        unmistakable that they count after other text, too, as when a program's output lacked its line end or a line was
+        torn.
     sample: a line that it matches, in the kernel's words. near_miss: one that it must not match.
     """
 
@@ -73,7 +74,7 @@ class Pattern:
         return re.compile(self.detail)
 
 
-# Characters of a line that expressions see. The longest format that is matched in
-# full is some 200 long; with the few open repeats that the tables have, this bounds
+# How many characters of a line the expressions see. The longest format that is matched
+# in full has some 200; with the few open repeats that the tables have, this bounds
 # what a hostile line can cost (tests/unit/test_console_patterns.py counts them).
 LIMIT = 400

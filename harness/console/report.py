@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Report:
-    """What the kernel said of itself, and where it stands on the console.
+    """What the kernel reported, and where the report is on the console.
 
     type: the class, by the names of patterns/ (HANG, WARNING, LOCKDEP, KASAN-…).
     title: one line that is the same for the same bug: no address, pid, offset, CPU or time in it.
     line: where the report begins, counted from 1.
     frame: the first function that tells this bug from others; empty where the report names none.
     function, site: what a WARN or BUG says of itself: its function, and file:line in the source.
-    torn: something that a whole report has is missing.
+    torn: a part that a whole report has is missing.
     text: the report's lines, without time and caller.
     """
 

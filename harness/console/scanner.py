@@ -24,13 +24,13 @@ from harness.console.title import judge
 BLOCK_BYTES = 256 << 10
 # A report's text ends here; what follows is read on only to find its end.
 BODY_LINES = 800
-# So many lines without anything that belongs into a report, and it is over.
+# After this many lines without anything that belongs to a report, the report is over.
 _QUIET_LINES = 40
-# A stack confirms a doubtful report within so many lines.
+# A stack confirms a doubtful report within this many lines.
 _WEAK_LINES = 12
-# Reports that are open at once, one a caller; an older one is closed for a new one.
+# How many reports are open at once, one for each caller; the oldest is closed for a new one.
 _OPEN_REPORTS = 8
-# A line that follows (an Oops behind its BUG, a panic behind its WARN) comes within so many lines.
+# A line that follows (an Oops after its BUG, a panic after its WARN) comes within this many lines.
 _NEAR_LINES = 30
 
 REBOOT = Pattern(
@@ -47,7 +47,7 @@ REBOOT = Pattern(
 _LAST_TIME = re.compile(rb"\[ {0,8}(\d{1,9}\.\d{3,9})\]")
 _BYTE_NEEDLES = tuple(needle.encode() for needle in (*patterns.NEEDLES, *REBOOT.needles))
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)")
-# How a line begins that belongs into some report; what follows the last of them is not shown as its text.
+# How a line that belongs to a report begins; what follows the last such line is not shown as the report's text.
 _BODY = re.compile(
     r"[ \t]{0,40}(?:"
     + "|".join((
@@ -65,7 +65,7 @@ _BODY = re.compile(
 
 @dataclass
 class _Open:
-    """A report whose lines still come."""
+    """A report whose lines are still coming in."""
 
     pattern: Pattern
     line: int
@@ -80,9 +80,9 @@ class _Open:
 
 @dataclass
 class Scanner:
-    """Takes a console in pieces of any size, and gives the reports as they are complete.
+    """Takes a console in pieces of any size, and yields each report when it is complete.
 
-    Feed it bytes, then close it; `take` what is there in between.
+    Feed it bytes, then close it; both yield what is complete by then.
     """
 
     line: int = 0
@@ -257,7 +257,7 @@ def find(console: bytes) -> tuple[Report, ...]:
 
 
 def opener(line: str) -> Pattern | None:
-    """What a line of a console announces by itself; for those who listen live and need no more than that."""
+    """What a line of a console announces by itself, for callers that listen live and need no more than that."""
     for record in records(line, 0):
         found = patterns.match(record.text)
         if found is not None and found[0].role is not Role.WEAK:

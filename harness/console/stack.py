@@ -57,7 +57,7 @@ _SYSCALL = re.compile(
 )
 # Variants of one function that the configuration or the caller's flavour chooses.
 _VARIANT = re.compile(r"(?P<base>smp_call_function|on_each_cpu)_\w{1,40}")
-# Waiting until every reader has gone, of whichever flavour of RCU.
+# Waiting until every reader is done, in whichever flavour of RCU.
 _GRACE_PERIOD = re.compile(r"_{0,3}synchronize_(?:rcu|srcu|net|sched)")
 
 
@@ -95,7 +95,7 @@ def calls(line: str) -> list[Call]:
     if " from " in line:
         match = _ARM.match(line)
         if match is not None:
-            # A return address at a function's first byte belongs to the one before: its last call never returns.
+            # A return address at a function's first byte belongs to the function before, whose last call never returns.
             names = [match["fn"], "" if "+0x0/" in line[match.end("fn") :] else match["caller"]]
             return [Call(plain_name(name)) for name in names if name]
     if "0x" in line:
@@ -142,7 +142,7 @@ def stacks(lines: Sequence[str]) -> Iterator[list[Call]]:
 
 
 def first_relevant(calls: Sequence[Call], besides: str = "") -> str:
-    """The innermost function that is no infrastructure; empty when there is none."""
+    """The innermost function that is not infrastructure; empty when there is none."""
     for entry in calls:
         if entry.reliable and relevant(entry.function, besides):
             return entry.function
@@ -150,10 +150,10 @@ def first_relevant(calls: Sequence[Call], besides: str = "") -> str:
 
 
 def hung(calls: Sequence[Call], besides: str = "") -> str:
-    """What a task that does not go on waits in."""
+    """The function in which a hung task waits."""
     sure = [entry.function for entry in calls if entry.reliable and relevant(entry.function, besides)]
     for function in sure:
-        # Everybody waits there when one does not come back; whose system call it was tells nothing.
+        # Every task waits there when one does not come back; whose system call it was tells nothing.
         if "rtnl_lock" in function or _GRACE_PERIOD.match(function) is not None:
             return function
     return next((function for function in sure if function not in WAITING), "")
@@ -163,7 +163,7 @@ def _interrupt_end(functions: Sequence[str]) -> int:
     """The index of the outermost function of the interrupt that found the stall; −1 where there was none."""
     last = -1
     for index, function in enumerate(functions):
-        # A few frames may lie between that the table does not know; a second interrupt lies further out.
+        # A few frames that the table does not know may lie between; a second interrupt lies further out.
         if function in INTERRUPT and (last < 0 or index - last <= 4):
             last = index
     return last
@@ -173,13 +173,13 @@ def stalled(calls: Sequence[Call], besides: str = "") -> str:
     """What stuck code was asked to do; empty for an idle CPU, or when the stack does not say.
 
     An interrupt finds a loop anywhere, so its innermost functions differ from
-    run to run. What called the loop does not: going outwards, the last
-    function before the first that only dispatches.
+    run to run. The function that called the loop does not: going outwards, it is
+    the last function before the first that only dispatches.
     """
     sure = [entry.function for entry in calls if entry.reliable]
     if any(function in IDLE or function in WITNESS for function in sure):
         return ""
-    # Switched out by itself: whatever keeps the CPU busy, this task does not.
+    # Switched out by itself: whatever keeps the CPU busy, it is not this task.
     if "schedule" in sure[:1] + sure[1:2] and not any("preempt" in function for function in sure):
         return ""
     # Waiting for other CPUs to answer: the one that waits is the victim.

@@ -118,7 +118,7 @@ def _frame(pattern: Pattern, function: str, body: Sequence[str], calls: Sequence
         found = choose(entries, pattern.skip)
         if found:
             return found
-    # Infrastructure says more than nothing.
+    # An infrastructure function is better than none.
     stood = next((entry.function for entries in calls for entry in entries if entry.registers), "")
     return function or stood or next(_takers(body), "")
 
@@ -135,7 +135,7 @@ def _takers(body: Sequence[str]) -> Iterator[str]:
 
 
 def _wanted(body: Sequence[str], skip: str) -> str:
-    """Who wanted the lock, or took the one before it; when both tell nothing, who made the order."""
+    """The function that wanted the lock, or took the one before; when both tell nothing, the one that set the order."""
     for function in _takers(body):
         if relevant(function, skip):
             return function
@@ -155,7 +155,7 @@ def _asked(body: Sequence[str], skip: str) -> str:
 
 
 def _after(body: Sequence[str], heading: str, skip: str) -> str:
-    """The first function that tells something behind a line that holds `heading`."""
+    """The first function that tells something, after a line that holds `heading`."""
     start = next(
         (index for index, line in enumerate(body) if heading in line or line.startswith(heading.strip())), None
     )

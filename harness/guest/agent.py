@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The binary channel to PID 1 of the guest: commands, files, heartbeats. guest-modules/init/agent.c is the other end.
 
-The guest is not trusted: a frame that is none, or too long, ends the channel
-with GuestLost, and what a command says is kept only up to a limit.
+The guest is not trusted: a frame that is malformed or too long ends the channel
+with GuestLost, and the output of a command is kept only up to a limit.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from harness.model.errors import GuestLost, MachineError
 ABI = "2"
 MAGIC = 0x4E484147
 PAYLOAD_MAX = 65536
-# What one command may say before the rest is dropped and counted.
+# The output of one command that is kept; the rest is dropped and counted.
 OUTPUT_LIMIT_BYTES = 64 << 20
-# What is read into memory of one file: more than two million events of a log.
+# How much of one file is read into memory: more than two million events of a log.
 FILE_LIMIT_BYTES = 256 << 20
-# A guest that takes no byte for so long will not take the next one either.
+# A guest that has taken no byte for this long will not take the next one either.
 _SEND_LIMIT_S = 30
-# Until the reader has seen the end that the sender met.
+# How long the reader may take to see the end of the channel that the sender met.
 _END_LIMIT_S = 5
 
 _HEAD = struct.Struct("<IIII")
@@ -65,7 +65,7 @@ class Frame(IntEnum):
 
 @dataclass(frozen=True)
 class Beat:
-    """The latest sign of life: the guest's CLOCK_BOOTTIME, and when it came by the host's monotonic clock."""
+    """The latest sign of life: the guest's CLOCK_BOOTTIME, and when it arrived by the host's monotonic clock."""
 
     guest_ns: int
     host_s: float
@@ -91,17 +91,17 @@ class GuestResult:
 
     @property
     def text(self) -> str:
-        """Standard output as text, bytes that are no UTF-8 escaped."""
+        """Standard output as text; bytes that are not UTF-8 are escaped."""
         return self.stdout.decode("utf-8", errors="backslashreplace")
 
 
 class GuestTimeout(TimeoutError):
-    """The guest did not do it in time. Not a HarnessError: a hang is what we look for."""
+    """The guest did not finish in time. Not a HarnessError: a hang is what we look for."""
 
 
 @dataclass
 class _Conversation:
-    """What came for one id and was not taken yet."""
+    """What arrived for one id and has not been taken yet."""
 
     stdout: bytearray = field(default_factory=bytearray)
     stderr: bytearray = field(default_factory=bytearray)
@@ -121,7 +121,7 @@ class _Conversation:
         elif kind is Frame.DATA and self.sink is not None:
             try:
                 self.sink.write(payload)
-            except OSError as error:  # the host's disk is full: told where the file was asked for
+            except OSError as error:  # the host's disk is full: raised where the file was asked for
                 self.sink_error = self.sink_error or error
         else:
             kept = self.stderr if kind is Frame.STDERR else self.stdout
@@ -139,7 +139,7 @@ class Agent:
         on_change: Callable[[], None] = lambda: None,
         hello: Mapping[str, str] | None = None,
     ) -> None:
-        """on_change is called from the reading thread when HELLO came and when the channel is lost.
+        """on_change is called from the reading thread when HELLO has come and when the channel is lost.
 
         hello: what PID 1 said before the snapshot that this guest is a clone of.
         """
@@ -159,7 +159,7 @@ class Agent:
 
     @property
     def hello(self) -> Mapping[str, str] | None:
-        """What PID 1 said of itself (abi, release, modules, swap, timer), None before."""
+        """What PID 1 said about itself (abi, release, modules, swap, timer); None until it did."""
         return self._hello
 
     @property
@@ -193,7 +193,7 @@ class Agent:
         return GuestProcess(self, number, talk, tuple(argv))
 
     def run(self, argv: Sequence[str], timeout_s: float, stdin: bytes = b"") -> GuestResult:
-        """Run a command to its end. One that is not done in time is killed, as far as it can be: GuestTimeout."""
+        """Run a command to its end. Kills a late command, as far as possible, and raises GuestTimeout."""
         deadline = Deadline(timeout_s)
         process = self.start(argv)
         try:
@@ -209,7 +209,7 @@ class Agent:
     def read_file(
         self, path: str, timeout_s: float = 30.0, into: BinaryIO | None = None, limit_bytes: int = FILE_LIMIT_BYTES
     ) -> bytes:
-        """A file's content, streamed to `into` instead when that is given. Raises OSError as open(2) would."""
+        """Read a file's content, or stream it to `into` when that is given. Raises OSError as open(2) would."""
         number, talk = self._open()
         talk.sink = into
         talk.limit = limit_bytes
@@ -225,7 +225,7 @@ class Agent:
         return bytes(talk.stdout)
 
     def write_file(self, path: str, content: bytes | str, timeout_s: float = 30.0) -> None:
-        """Write a file, in one write(2) when it is below 64 KiB: that suits /proc, /sys and cgroups. Raises OSError."""
+        """Write a file, in one write(2) below 64 KiB, which suits /proc, /sys and cgroups. Raises OSError."""
         raw = content.encode() if isinstance(content, str) else content
         name = path.encode() + b"\0"
         if len(name) + len(raw) > PAYLOAD_MAX:
@@ -238,8 +238,9 @@ class Agent:
     def keep_file(self, path: str, timeout_s: float = 5.0) -> None:
         """Have PID 1 open a file (of /proc or /sys) now, so that write_file() works on it when memory is gone.
 
-        Another process would have to be forked for it otherwise, and its own
-        pages would be reclaimed for. Raises OSError as open(2) would.
+        Otherwise PID 1 would have to fork a process for the write, and the kernel
+        would reclaim memory for the pages of that process. Raises OSError as
+        open(2) would.
         """
         self._request(Frame.KEEP, path.encode(), timeout_s, path)
 
@@ -250,7 +251,7 @@ class Agent:
         return deadline.elapsed_s
 
     def set_clock(self, realtime_ns: int, timeout_s: float = 5.0) -> int:
-        """Step the guest's CLOCK_REALTIME; returns what it shows after that, in ns."""
+        """Step the guest's CLOCK_REALTIME; returns what the clock shows after that, in ns."""
         return int(_U64.unpack(self._request(Frame.CLOCK, _U64.pack(realtime_ns), timeout_s, "clock"))[0])
 
     def add_entropy(self, content: bytes, timeout_s: float = 5.0) -> None:
@@ -258,7 +259,7 @@ class Agent:
         self._request(Frame.ENTROPY, content, timeout_s, "entropy")
 
     def power_off(self) -> None:
-        """Ask PID 1 to end the machine; nothing answers."""
+        """Ask PID 1 to power the machine off; no answer comes."""
         self._send(next(self._ids), Frame.POWEROFF, b"")
 
     def _request(self, kind: Frame, payload: bytes, timeout_s: float, what: str) -> bytes:
@@ -305,14 +306,14 @@ class Agent:
             with self._sending:
                 self._channel.sendall(_HEAD.pack(MAGIC, number, kind, len(payload)) + payload)
         except BlockingIOError:
-            raise GuestLost(f"the guest took no byte of the agent's channel for {_SEND_LIMIT_S} s") from None
+            raise GuestLost(f"the guest read nothing from the agent's channel for {_SEND_LIMIT_S} s") from None
         except OSError as error:
-            # Who looks at what became of the guest now must find the channel lost.
+            # A caller that now asks what became of the guest must find the channel lost.
             self._reader.join(timeout=_END_LIMIT_S)
             raise GuestLost(self.lost or f"the agent's channel is closed: {error.strerror}") from error
 
     def _wait(self, ready: Callable[[], bool], deadline: Deadline, what: str) -> None:
-        """Under the lock: wait until `ready`; what came counts even when the channel was lost behind it."""
+        """Under the lock: wait until `ready`; what came counts even if the channel was lost after it."""
         self._news.wait_for(lambda: ready() or self._lost is not None, timeout=deadline.remaining_s)
         if ready():
             return
@@ -321,7 +322,7 @@ class Agent:
         raise GuestTimeout(f"{what}: not done after {deadline}")
 
     def _read(self) -> None:
-        """The reading thread: frames in, until the channel ends or says what is no frame."""
+        """The reading thread: takes frames until the channel ends or brings something that is not a frame."""
         try:
             with cast("IO[bytes]", self._channel.makefile("rb", buffering=1 << 18)) as stream:
                 while head := stream.read(_HEAD.size):
@@ -388,7 +389,7 @@ class GuestProcess:
         return self._next(Deadline(timeout_s))
 
     def lines(self, deadline: Deadline) -> Iterator[str]:
-        """Lines of standard output until its end. Raises GuestTimeout at the deadline, GuestLost with the guest."""
+        """Lines of standard output to its end. Raises GuestTimeout at the deadline, GuestLost if the guest is lost."""
         while (line := self._next(deadline)) is not None:
             yield line
 
@@ -413,7 +414,7 @@ class GuestProcess:
         self._agent._forget(self._number)
 
     def _feed(self, chunk: bytes, deadline: Deadline) -> None:
-        # The guest holds one frame a job: the next one may go when it answered the last.
+        # The guest holds one frame per job: the next one may go when the guest has answered the last.
         self._drained(deadline)
         self._agent._send(self._number, Frame.STDIN, chunk)
         self._fed += 1
@@ -453,7 +454,7 @@ class GuestProcess:
 
 
 def _parse(head: bytes) -> tuple[int, Frame, int]:
-    """A frame's id, type and length. Raises GuestLost for what is no frame."""
+    """A frame's id, type and length. Raises GuestLost for what is not a frame."""
     if len(head) < _HEAD.size:
         raise GuestLost("the agent's channel was closed within a frame")
     magic, number, kind, size = _HEAD.unpack(head)

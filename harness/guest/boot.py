@@ -34,14 +34,14 @@ BOOT_LIMIT_S = 12.0
 SSH_LIMIT_S = 15.0
 # A look at a guest that panicked at boot takes 1 s, more on a busy host; then QEMU ends.
 _LAST_LOOK_S = 30.0
-# Until QEMU has ended its recording: at once, as a rule.
+# How long QEMU may take to end its recording: no time, as a rule.
 _TAPE_LIMIT_S = 3.0
 # At boot the kernel counts 25 ticks of the local APIC timer and as many of the PIT, and when they differ by three it
-# gives the timer up for good (apic.c, calibrate_APIC_clock(), v6.1 and v6.12): then no timer is better than 4 ms, and
-# the hard lockup detector is deaf. A CPU that QEMU cannot run gets several ticks as one: 13 of 65 boots at load 3.
+# gives the timer up for good (apic.c, calibrate_APIC_clock(), v6.1 and v6.12): then no timer is finer than 4 ms, and
+# the hard lockup detector is useless. A vCPU that QEMU cannot run gets several ticks as one: 13 of 65 boots at load 3.
 _BOOTS = 8
 # QEMU 7.2 under TCG died of SIGSEGV in three boots so far, two of them within seconds and while the second CPU came up;
-# 220 boots made for it did not show it again. No kernel is to blame.
+# 220 boots made to reproduce it did not. No kernel is to blame.
 _CRASHES = 4
 
 
@@ -50,7 +50,7 @@ class _Crashed(LaunchError):
 
 
 class BootFailed(Exception):
-    """The kernel did not reach PID 1. That is something seen, hence no HarnessError: it becomes a verdict.
+    """The kernel did not reach PID 1. That is an observation, not a HarnessError: it becomes a verdict.
 
     reason: "panic", "exited" (QEMU ended without a word: a triple fault) or
     "silent" (no heartbeat before the limit). console: the last lines, cleaned.
@@ -67,7 +67,7 @@ class BootFailed(Exception):
 class Parts:
     """What machines are started from: an image, a vmlinux, an accelerator ("tcg" or "kvm").
 
-    slowdown scales the limits; by default it is what the accelerator usually comes to.
+    slowdown scales the limits; the default is the usual slowdown of the accelerator.
     """
 
     image: GuestImage
@@ -84,7 +84,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Memory:
-    """RAM that is a file. hello and console: what was said until the snapshot; None: the machine boots into it."""
+    """RAM that is a file. hello, console: what was said before the snapshot; hello None: the machine boots into it."""
 
     path: Path
     hello: Mapping[str, str] | None = None
@@ -107,14 +107,15 @@ def boot(
     """A machine that answers, until the block ends; then nothing of it is left but run_dir/console.log.
 
     on_line gets every line of the kernel log as it comes, on_event every event
-    of QEMU; both from threads of their own. limit_s: until it answers, scaled.
+    of QEMU; both from threads of their own. limit_s: how long the machine may take
+    to answer; it is scaled.
     tape: what the machine is recorded on. look: called with the machine and run_dir
-    when the guest panics before it answers, while QEMU still has it.
-    The machine dies with the calling thread. One whose kernel gave its timer up
-    because the host was busy is booted again, and so is one whose QEMU crashed.
+    when the guest panics before it answers, while QEMU still runs.
+    The machine dies with the calling thread. A machine whose kernel gave its timer up
+    because the host was busy is booted again, and so is a machine whose QEMU crashed.
 
     Raises LaunchError when QEMU is missing or refuses, BootFailed when the
-    kernel does not reach PID 1, GuestLost when no boot left it its timer.
+    kernel does not reach PID 1, GuestLost when the kernel gave its timer up in every boot.
     """
     began_s = time.monotonic()
     crashes = given_up = 0
@@ -136,7 +137,7 @@ def boot(
                     raise
                 continue
             machine.look_no_more()
-            # On a tape both are counts of instructions.
+            # On a tape both timers are counts of instructions.
             if tape is not None or machine.hello.get("timer") != "given up":
                 machine.ready_s = time.monotonic() - began_s
                 yield machine
@@ -144,7 +145,7 @@ def boot(
             given_up += 1
     raise GuestLost(
         f"the kernel gave up its local APIC timer in each of {_BOOTS} boots: the host runs QEMU too unevenly",
-        "fewer programs, or guests (--jobs 1), at once, and run it again",
+        "run fewer programs or guests (--jobs 1) at once, then run it again",
     )
 
 
@@ -159,7 +160,7 @@ def started(
     deadline: Deadline,
     tape: qemu.Tape | None = None,
 ) -> Iterator[tuple[Machine, threading.Event]]:
-    """A QEMU with all its channels, whose guest has not spoken yet, and what is set when there is news of it."""
+    """A QEMU with all its channels, whose guest has not spoken yet, and an event that is set on news of the guest."""
     path = process.which(parts.program)
     run_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -221,7 +222,7 @@ def started(
             if machine.state().condition is not Condition.EXITED:
                 monitor.quit()
             if tape is not None:
-                # The tape's header is the last that QEMU writes.
+                # The tape's header is the last thing that QEMU writes.
                 machine.wait(scaled(_TAPE_LIMIT_S, parts.scale))
 
 
@@ -246,7 +247,7 @@ def _files(
 
 @functools.cache
 def tsc_khz(init: Path) -> int:
-    """The rate of this host's time stamp counter; 0 when it cannot be told."""
+    """The rate of this host's time stamp counter; 0 when it is not known."""
     done = process.run([init, "tsc"], timeout_s=10)
     return int(done.stdout) if done.status == 0 and done.stdout.strip().isdigit() else 0
 
@@ -262,7 +263,7 @@ def _await_hello(machine: Machine, news: threading.Event, deadline: Deadline) ->
             _look_for_end(machine, deadline)
             raise GuestLost(machine.agent.lost)
         if machine.console.panic:
-            # What the panic prints behind its first line is what a reader wants.
+            # What the panic prints after its first line is what a reader wants.
             machine.console.settle(_LAST_LOOK_S)
             raise _failed("panic", machine, f"the kernel panicked at boot: {machine.console.panic}", deadline)
         if deadline.expired:
@@ -274,7 +275,7 @@ def _await_hello(machine: Machine, news: threading.Event, deadline: Deadline) ->
 
 
 def _look_for_end(machine: Machine, deadline: Deadline) -> None:
-    """Return when QEMU still runs; else find out whose fault its end is, and raise."""
+    """Return if QEMU still runs; otherwise find out what is to blame for its end, and raise."""
     status = machine.wait(2.0)
     if status is None:
         return

@@ -17,7 +17,7 @@ class Pair:
         self.ours, self.theirs = socket.socketpair()
 
     def close(self) -> None:
-        """Close what nobody took over."""
+        """Close both ends."""
         self.ours.close()
         self.theirs.close()
 
@@ -40,7 +40,7 @@ class Listener:
             self._inode = os.open(path, os.O_PATH | os.O_CLOEXEC)
 
     def dial(self) -> socket.socket:
-        """A new connection to whoever listens."""
+        """A new connection to the process that listens."""
         connection = socket.socket(socket.AF_UNIX)
         try:
             connection.connect(f"/proc/self/fd/{self._inode}")
@@ -50,7 +50,7 @@ class Listener:
         return connection
 
     def close(self) -> None:
-        """Close the listener, should it still be ours, and the way in."""
+        """Close the listener, if it is still ours, and our way in."""
         self.theirs.close()
         with contextlib.suppress(OSError):
             os.close(self._inode)
@@ -58,7 +58,7 @@ class Listener:
 
 
 class Channels:
-    """Everything one machine is spoken to over."""
+    """Every channel between the harness and one machine."""
 
     def __init__(self) -> None:
         self.console = Pair()
@@ -68,11 +68,11 @@ class Channels:
         self.ssh = Listener()
 
     def blocking(self) -> contextlib.ExitStack:
-        """Closed, it has QEMU wait for a reader of the console and the agent's channel instead of coming back later.
+        """On closing, make QEMU block on a full console or agent channel instead of coming back to it later.
 
-        QEMU makes its ends non-blocking when it starts, so this is asked before
-        that and closed after. When a full channel is free again is not on a
-        tape: without it, reading 5 MB of events could not be replayed (QEMU 7.2).
+        QEMU makes its ends non-blocking when it starts, so call this before the start
+        and close the result after it. A tape does not record when a full channel is
+        free again: without this, reading 5 MB of events could not be replayed (QEMU 7.2).
         """
         stack = contextlib.ExitStack()
         for channel in (self.console, self.agent):
@@ -81,7 +81,7 @@ class Channels:
         return stack
 
     def started(self) -> None:
-        """QEMU has its ends: drop our copies, so that its end is seen as the end of the channel."""
+        """Drop our copies of the ends that QEMU has now, so that the end of QEMU is seen as the end of the channel."""
         for channel in (self.console, self.terminal, self.agent, self.monitor, self.ssh):
             channel.theirs.close()
 

@@ -30,7 +30,7 @@ from harness.host.clock import Deadline
 from harness.host.workspace import space
 from harness.model.errors import GuestLost
 
-# A broken kernel that warns for ever fills no disk with it: 64 MiB are 600,000 lines.
+# A broken kernel that warns for ever must not fill the disk: 64 MiB are 600,000 lines.
 FILE_LIMIT_BYTES = 64 << 20
 # What is kept in memory for excerpts and messages.
 _TAIL_LINES = 400
@@ -42,7 +42,7 @@ _TRUNCATED = b"\n[harness: console.log ends here, %d MiB; the rest was read and 
 _PANIC = (b"Kernel panic - not syncing", b"---[ end Kernel panic")
 _OOPS = (b"Oops: ", b"BUG: unable to handle", b"general protection fault", b"kernel BUG at")
 
-# Everything below space but tab and newline, DEL, the C1 controls, and what changes the direction of text.
+# Everything below space except tab and newline; DEL, the C1 controls, and what changes the direction of text.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -56,8 +56,8 @@ def clean(text: bytes | str) -> str:
 class Console:
     """Reads ttyS0 from a connected socket into a file; any thread may ask.
 
-    Memory is bounded whatever the guest prints: the last lines are kept, the
-    file up to its limit, the rest is counted.
+    Memory is bounded whatever the guest prints: the last lines are kept in memory,
+    the file grows up to its limit, and the rest is counted.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Console:
     ) -> None:
         """on_line gets each line, raw text, from the reading thread; on_change is called at a panic and at the end.
 
-        before: what the kernel said until the snapshot that this guest is a clone of; it is the log's beginning.
+        before: what the kernel said before the snapshot that this guest is a clone of; the log begins with it.
         """
         self.log = log
         self._channel = channel
@@ -97,17 +97,17 @@ class Console:
 
     @property
     def panic(self) -> str:
-        """The line that tells of a panic, empty while there is none."""
+        """The line that reports a panic; empty while there is none."""
         return self._panic
 
     @property
     def oops(self) -> str:
-        """The first line that tells of an oops or a BUG, empty while there is none."""
+        """The first line that reports an oops or a BUG; empty while there is none."""
         return self._oops
 
     @property
     def size(self) -> int:
-        """Bytes that the guest printed so far, those beyond the file's limit too."""
+        """Bytes that the guest has printed so far, including those beyond the file's limit."""
         return self._size
 
     @property
@@ -117,12 +117,12 @@ class Console:
 
     @property
     def ended(self) -> bool:
-        """Whether QEMU closed the console: nothing comes any more."""
+        """Whether QEMU has closed the console: nothing more will come."""
         return self._ended
 
     @property
     def failure(self) -> Exception | None:
-        """Why the host stopped to keep or to pass on the log (a full disk, a bug in on_line); None as a rule."""
+        """Why the host stopped keeping or passing on the log (a full disk, a bug in on_line); None as a rule."""
         return self._failure
 
     def mark(self) -> int:
@@ -143,9 +143,9 @@ class Console:
         return "\n".join(clean(line) for line in kept[-lines:])
 
     def wait_for(self, pattern: str, deadline: Deadline, since: int = 0) -> re.Match[str]:
-        """Wait until the log matches a regular expression; the match tells which text.
+        """Wait until the log matches a regular expression; returns the match.
 
-        Raises TimeoutError at the deadline, GuestLost when the console ended without it.
+        Raises TimeoutError at the deadline, GuestLost when the console ended without a match.
         """
         follower = _Follower(self, since)
         try:
@@ -161,13 +161,13 @@ class Console:
         return match
 
     def wait_more(self, offset: int, timeout_s: float) -> bool:
-        """Wait until the file is longer than `offset`; False when it will not be."""
+        """Wait until the file is longer than `offset`; False when it never will be."""
         with self._news:
             self._news.wait_for(lambda: self._kept > offset or self._ended, timeout=timeout_s)
             return self._kept > offset or not self._ended
 
     def divert(self, path: Path) -> None:
-        """Keep what comes from now on in another file, and listen to it no more: the guest was made to say it."""
+        """Keep further output in another file, and do not look at it: the guest was made to print it."""
         with self._news:
             aside = path.open("wb", buffering=0)
             self._file, before = aside, self._file
@@ -197,12 +197,12 @@ class Console:
         self._on_change()
 
     def _take(self, data: bytes) -> None:
-        """Keep a piece of log; a failure to do so is remembered, and the guest is read on: it must not stall."""
+        """Keep a piece of the log; a failure is remembered, and reading goes on: the guest must not stall."""
         if self._failure is None:
             try:
                 with self._news, space(self.log):
                     self._store(data)
-            except Exception as error:  # noqa: BLE001 - told by `failure`; a reader that dies would stall the guest
+            except Exception as error:  # noqa: BLE001 - reported by `failure`; a reader that dies would stall the guest
                 self._failure = error
         if self._aside:
             return
@@ -278,7 +278,7 @@ class _Follower(_TextSpawn):
 
 @contextlib.contextmanager
 def _raw(number: int) -> Iterator[None]:
-    """A terminal that passes every key on, until the block ends; anything else is left as it is."""
+    """A terminal in raw mode until the block ends; what is not a terminal is left as it is."""
     if not os.isatty(number):
         yield
         return
@@ -296,7 +296,7 @@ class Terminal:
     PROMPT = "guest# "
 
     def __init__(self, channel: socket.socket) -> None:
-        # Bytes: with an encoding SocketSpawn of pexpect 4.9 mixes them with text.
+        # Bytes: with an encoding, SocketSpawn of pexpect 4.9 mixes bytes with text.
         self.spawn = pexpect.socket_pexpect.SocketSpawn(channel, timeout=30)
         self.channel = channel
 
@@ -319,7 +319,7 @@ class Terminal:
         return raw.decode("utf-8", errors="backslashreplace").replace("\r\n", "\n")
 
     def interact(self) -> None:
-        """Join standard input and output to the shell, byte by byte, until Ctrl-], the end of input, or its end.
+        """Connect standard input and output to the shell, byte by byte, until Ctrl-] or the end of either.
 
         Here, and only here, what the guest prints reaches a terminal as it is.
         """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """An initramfs archive, written without root.
 
-The format is "newc", as Documentation/driver-api/early-userspace/buffer-format.rst has it.
+The format is "newc", as Documentation/driver-api/early-userspace/buffer-format.rst describes it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def character_device(path: str, major: int, minor: int) -> Entry:
 def archive(entries: Iterable[Entry]) -> bytes:
     """The archive's bytes: the same entries give the same bytes, whoever writes them and when.
 
-    Folders come first as the kernel creates no parents; owner is root, times are 0.
+    Folders come first because the kernel creates no parents; the owner is root, times are 0.
     """
     parts = []
     ordered = sorted(entries, key=lambda entry: (not stat.S_ISDIR(entry.mode), entry.path))

@@ -18,7 +18,7 @@ from harness.host.progress import QUIET, Progress
 from harness.model.errors import LaunchError
 from harness.model.instrument import Instrument
 
-# Grows when what assemble() puts where changes without a change in its inputs.
+# Raise this when assemble() puts its inputs elsewhere without a change in the inputs.
 _LAYOUT = "2"
 
 _FOLDERS = (
@@ -31,7 +31,7 @@ _GROUP = b"root:x:0:\n"
 _SHELLS = b"/bin/sh\n"
 _PROFILE = b"export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root PS1='guest# '\n"
 
-# Where Debian and its relatives keep shared libraries, should ld.so.cache know a library only by another name.
+# Where Debian and its relatives keep shared libraries; ld.so.cache may know a library only by another name.
 _LIBRARY_FOLDERS = ("/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib")
 
 
@@ -57,7 +57,7 @@ def assemble(
 ) -> GuestImage:
     """Make the initramfs, or find the one that was made from the same parts.
 
-    modules: .ko files in the order in which PID 1 loads them. instrument: whose
+    modules: .ko files in the order in which PID 1 loads them. instrument: its
     programs go in. Raises LaunchError when busybox or dropbear is missing, MachineError when one of
     our programs does not compile.
     """
@@ -102,14 +102,14 @@ def _needed(program: Path) -> tuple[str, list[str]]:
         interpreter = elf.get_section_by_name(".interp")
         dynamic = elf.get_section_by_name(".dynamic")
         loader = interpreter.data().rstrip(b"\0").decode() if interpreter else ""
-        # pyelftools gives a tag of this type the attribute `needed` as it reads it.
+        # pyelftools gives a tag of this type the attribute `needed` when it reads the tag.
         tags = dynamic.iter_tags("DT_NEEDED") if isinstance(dynamic, DynamicSection) else ()
         names = [str(getattr(tag, "needed")) for tag in tags]  # noqa: B009 - unknown to mypy
     return loader, names
 
 
 def _libraries(program: Path) -> dict[str, Path]:
-    """Everything a dynamic program loads. All go to /lib, where the loader looks without a cache."""
+    """All libraries that a dynamic program loads. They go to /lib, where the loader looks without a cache."""
     loader, waiting = _needed(program)
     found = {loader.lstrip("/"): Path(loader)} if loader else {}
     while waiting:

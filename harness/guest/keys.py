@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""SSH key pairs for one machine: made when its first session is, and nowhere on the host's disk."""
+"""SSH key pairs for one machine: made with its first session, and never written to the host's disk."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where the machines of one kernel come from: cloned from one boot a shape, or booted where that cannot be."""
+"""Where the machines of one kernel come from: cloned from one boot per shape, or booted where QEMU cannot clone."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from harness.model.errors import MachineError
 from harness.model.instrument import Instrument
 from harness.model.shape import MachineShape
 
-# How long a measurement of the host's pace holds, in seconds.
+# How long a measurement of the host's pace is valid, in seconds.
 _PACE_S = 20.0
 
 
 @dataclass
 class _Origin:
-    """What is known of one shape's snapshot: nothing yet, the snapshot, or why this kernel does not boot."""
+    """What is known about one shape's snapshot: nothing yet, the snapshot, or why this kernel does not boot."""
 
     guard: threading.Lock = field(default_factory=threading.Lock)
     snapshot: Snapshot | None = None
@@ -39,7 +39,7 @@ class _Origin:
 
 
 class Lab:
-    """Gives machines that nobody used before. Any thread may ask; a machine belongs to the thread that did."""
+    """Gives machines that nobody has used. Any thread may ask; a machine belongs to the thread that asked for it."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Lab:
         instrument: Instrument = Instrument(),  # noqa: B008 - frozen
         record: bool = False,
     ) -> None:
-        """instrument: what the image has in it. record: each machine boots, and is on tape."""
+        """instrument: what the image contains. record: each machine boots, and is recorded on tape."""
         self.instrument = instrument
         self.kernel = kernel
         self.image = image
@@ -60,7 +60,7 @@ class Lab:
         self.parts = Parts(image, kernel.vmlinux, choice.used, choice.slowdown)
         # Called with a machine that panicked at boot and its folder, before QEMU ends.
         self.look: Callable[[Machine, Path], object] | None = None
-        # How the latest machine came to be: "clone" or "boot"; "none" before there was one.
+        # How the latest machine was made: "clone" or "boot"; "none" before the first one.
         self.came = "none"
         # Why machines are booted and not cloned; empty while they are cloned.
         self.refused = "a recording begins with the boot" if record else ""
@@ -97,7 +97,7 @@ class Lab:
             yield machine
 
     def slowdown(self, machine: Machine) -> float:
-        """How many times slower than an ordinary machine guests are at the moment; measured every 20 s, in 0.3 s."""
+        """How many times slower guests are than an ordinary machine now; measured every 20 s, which takes 0.3 s."""
         with self._pace:
             if time.monotonic() - self._measured_s > _PACE_S or not self._slowdown:
                 self._slowdown = machine.slowdown()
@@ -118,7 +118,7 @@ class Lab:
             return None
 
     def _snapshot(self, shape: MachineShape, folder: Path) -> Snapshot:
-        """The shape's snapshot, taken or verified by the first who asks; a kernel that does not boot is tried once."""
+        """The shape's snapshot, taken or verified by the first caller; a kernel that does not boot is tried once."""
         with self._guard:
             origin = self._origins.setdefault(shape, _Origin())
         with origin.guard:

@@ -54,20 +54,20 @@ class MachineState:
 
 @dataclass(frozen=True)
 class Pulse:
-    """PID 1 answered or not; busy: CPUs of the host that QEMU wanted meanwhile. One vCPU that spins wants one."""
+    """Whether PID 1 answered; busy: how many host CPUs QEMU wanted meanwhile. A vCPU that spins wants one."""
 
     answers: bool
     busy: float
 
     @property
     def spins(self) -> bool:
-        """No answer, and a CPU that never rests. A guest that is idle wants 0.05."""
+        """No answer, and a vCPU that never rests. An idle guest wants 0.05 of a CPU."""
         return not self.answers and self.busy > 0.5
 
 
 @dataclass(frozen=True)
 class Watchdogs:
-    """When the guest's kernel itself calls a hang one, in seconds: each before the next, all before the harness."""
+    """Seconds after which the guest's own kernel reports a hang: each before the next, all before the harness."""
 
     softlockup_s: int
     rcu_stall_s: int
@@ -76,20 +76,20 @@ class Watchdogs:
 
     @classmethod
     def within(cls, limit_s: float) -> Watchdogs:
-        """Limits that a scenario of `limit_s` seconds can still see fire."""
-        # A soft lockup is told after twice watchdog_thresh, so it is even; 1 s is the least the kernel takes.
+        """Limits that still fire within a scenario of `limit_s` seconds."""
+        # A soft lockup is reported after twice watchdog_thresh, so this is even; 1 s is the least the kernel takes.
         return cls(
             softlockup_s=2 * max(1, min(10, int(limit_s * 0.05))),
             rcu_stall_s=max(3, int(limit_s * 0.2)),
-            # khungtaskd looks once in this time, so it speaks after one to two of it.
+            # khungtaskd looks once in this time, so it reports after one to two times as long.
             hung_task_s=max(4, int(limit_s * 0.25)),
             workqueue_s=max(5, int(limit_s * 0.3)),
         )
 
 
-# PID 1 feeds QEMU's watchdog with every heartbeat; so long without, and it goes off (guest-modules/init/watchdog.c).
+# PID 1 feeds QEMU's watchdog with every heartbeat; unfed for this long, it goes off (guest-modules/init/watchdog.c).
 WATCHDOG_S = 10.0
-# A second between two heartbeats, and one for QEMU's event to come.
+# A second between two heartbeats, and another for QEMU's event to arrive.
 _WATCHDOG_SLACK_S = 2.0
 _LOOK_S = 0.1
 
@@ -113,25 +113,25 @@ class Machine:
         self.console = console
         self.agent = agent
         self.monitor = monitor
-        # For how long QEMU or the harness did not run since the machine began.
+        # How long QEMU or the harness did not run since the machine began.
         self.pauses = pauses
         self._ssh_limit_s = ssh_limit_s
         self._shell: Shell | None = None
         self._ssh_ends = 0
-        # Seconds until it answered, and whether it booted for that or was cloned.
+        # Seconds until the machine answered, and whether it was cloned rather than booted.
         self.ready_s = 0.0
         self.cloned = False
-        # It is recorded, or the repetition of a recording.
+        # Whether the machine is recorded, or replays a recording.
         self.taped = False
         self._child = child
         self._channels = channels
         self._stderr = stderr
         self._terminal: Terminal | None = None
-        # The guest's own word for a panic, by its pvpanic device: it needs no console.
+        # Whether the guest reported a panic through its pvpanic device, which needs no console.
         self.told_panic = False
         # When QEMU's watchdog last went off, by the host's monotonic clock.
         self.watchdog_s: float | None = None
-        # QEMU's word for what the guest did to end itself ("guest-reset": a triple fault, too); empty before.
+        # QEMU's word for how the guest ended itself ("guest-reset": also a triple fault); empty before.
         self.told_end = ""
         self._last_look: Callable[[], object] | None = None
         self._began_s = time.monotonic()
@@ -143,17 +143,17 @@ class Machine:
 
     @property
     def hello(self) -> Mapping[str, str]:
-        """What PID 1 said of itself: release, version, modules ("ok" or what failed), swap, timer."""
+        """What PID 1 said about itself: release, version, modules ("ok" or what failed), swap, timer."""
         return self.agent.hello or {}
 
     @property
     def boot_id(self) -> str:
-        """A UUID that no other machine has; the kernel makes it when it is first asked."""
+        """A UUID that no other machine has; the kernel makes it at the first read."""
         return self.agent.read_file("/proc/sys/kernel/random/boot_id").decode("ascii").strip()
 
     @property
     def shell(self) -> Shell:
-        """SSH. Its libraries take 0.1 s to import, 6 s in a host that is emulated itself: only for who asks."""
+        """SSH. Its libraries take 0.1 s to import, 6 s on an emulated host: imported only when used."""
         if self._shell is None:
             from harness.guest.shell import Shell
 
@@ -187,7 +187,7 @@ class Machine:
         return self.agent.run(argv, timeout_s, stdin)
 
     def serve_gdb(self, socket: Path) -> None:
-        """Let gdb in through a unix socket; the guest stops when it comes."""
+        """Let gdb connect through a unix socket; the guest stops when gdb connects."""
         self.monitor.execute("human-monitor-command", command_line=f"gdbserver unix:{socket},server=on,wait=off")
         if not socket.exists():
             raise MachineError(f"{socket}: QEMU does not listen for gdb there: {self.stderr()}")
@@ -199,7 +199,7 @@ class Machine:
         self.terminal.interact()
 
     def look_at_the_end(self, look: Callable[[], object]) -> None:
-        """When the guest panics or resets, QEMU stops instead of ending, and ends after `look` returned.
+        """When the guest panics or resets, QEMU pauses instead of ending, and ends after `look` has returned.
 
         look is called from a thread of its own.
         """
@@ -207,11 +207,11 @@ class Machine:
         self.monitor.execute("set-action", shutdown="pause")
 
     def look_no_more(self) -> None:
-        """What look_at_the_end() was told is done with."""
+        """Drop the callback that look_at_the_end() was given."""
         self._last_look = None
 
     def guest_ended(self, how: str) -> None:
-        """QEMU told that the guest panicked or reset itself, in a word for how."""
+        """Take note that QEMU reported a panic or a reset of the guest; `how` is QEMU's word for it."""
         self.told_end = how
 
         def last() -> None:
@@ -224,7 +224,7 @@ class Machine:
         threading.Thread(target=last, name="last-look", daemon=True).start()
 
     def set_watchdogs(self, watchdogs: Watchdogs) -> None:
-        """Make the guest's kernel tell of hangs in time. A kernel without a detector has no file for it: skipped."""
+        """Make the guest's kernel report hangs in time. A detector that the kernel lacks has no file and is skipped."""
         for path, seconds in (
             ("/proc/sys/kernel/watchdog_thresh", watchdogs.softlockup_s // 2),
             ("/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", watchdogs.rcu_stall_s),
@@ -234,7 +234,7 @@ class Machine:
             ("/proc/sys/kernel/unknown_nmi_panic", 1),
             ("/proc/sys/kernel/panic_print", 1 << 6),
         ):
-            # Kept: PID 1 writes it itself, which is 20 ms less than a process for it, under TCG.
+            # Kept: PID 1 writes the file itself, which saves 20 ms against a process for it, under TCG.
             with contextlib.suppress(FileNotFoundError):
                 self.agent.keep_file(path)
                 self.agent.write_file(path, str(seconds))
@@ -248,12 +248,12 @@ class Machine:
         except GuestTimeout:
             answers = False
         after = share(self.pid)
-        # What a CPU of the host was wanted for counts, whether it came or not.
+        # The time for which QEMU wanted a CPU of the host counts, whether it got one or not.
         wanted_s = after.ran_s + after.waited_s - before.ran_s - before.waited_s
         return Pulse(answers, wanted_s / max(deadline.elapsed_s, 1e-3))
 
     def signs(self) -> str:
-        """What each way to hear of the guest last told, as a clause: none of them needs another."""
+        """What each source last said about the guest, as a clause; no source depends on another."""
         beat = self.agent.beat
         heard = f"{time.monotonic() - beat.host_s:.1f} s ago" if beat else "never"
         off = "has not gone off" if self._fed else "is not fed"
@@ -262,11 +262,11 @@ class Machine:
         silent_s = self.console.silent_s
         return (
             f"PID 1's heartbeat came {heard}, QEMU's watchdog {off}, "
-            f"the console spoke {silent_s:.1f} s ago, QEMU says {self._status() or 'nothing'}"
+            f"the console last printed {silent_s:.1f} s ago, QEMU says {self._status() or 'nothing'}"
         )
 
     def _status(self) -> str:
-        """What QEMU says of the guest: running, paused, io-error, …; empty when it says nothing."""
+        """What QEMU says about the guest: running, paused, io-error, …; empty when it says nothing."""
         try:
             return str(self.monitor.execute("query-status")["status"])
         except MachineError:
@@ -278,23 +278,23 @@ class Machine:
         return self.hello.get("watchdog") == "ok" and not self.taped
 
     def stands_still(self, patience_s: float) -> bool:
-        """QEMU's watchdog went off, and PID 1 has not been heard since, for so long already."""
+        """Whether QEMU's watchdog went off, and PID 1 has been silent since and for longer than `patience_s`."""
         heard_s = self.agent.beat.host_s if self.agent.beat else self._began_s
         off_s = self.watchdog_s
         return off_s is not None and off_s > heard_s and time.monotonic() - heard_s > patience_s
 
     def other_life(self, timeout_s: float) -> str:
-        """What shows that PID 1 runs although nothing of it comes through the agent's channel, as a clause.
+        """What shows, as a clause, that PID 1 runs although nothing from it comes through the agent's channel.
 
         Empty when nothing does. Takes up to timeout_s, and then as long as the
         watchdog needs to go off, by the clock of a guest that runs.
         """
         heard = self.agent.beat
-        # A connection that is not in a recording could not be repeated.
+        # A connection that is not in the recording could not be replayed.
         if self.taped or self.stands_still(0.0):
             return ""
         life = "it serves SSH" if self._knock(timeout_s) else "it feeds QEMU's watchdog" if self._fed else ""
-        # Whoever did either sends a heartbeat, too, which comes where the channel works and the guest is only slow.
+        # A PID 1 that does either also sends heartbeats, which arrive if the channel works and the guest is only slow.
         deadline = Deadline(WATCHDOG_S + _WATCHDOG_SLACK_S)
         while life and not deadline.expired:
             if self.agent.beat is not heard or self.stands_still(0.0) or self._child.poll() is not None:
@@ -303,7 +303,7 @@ class Machine:
         return life if self._status() == "running" else ""
 
     def _knock(self, timeout_s: float) -> bool:
-        """Whether PID 1 takes a connection for SSH: dropbear greets, or is gone at once where it has no key yet."""
+        """Whether PID 1 accepts an SSH connection: dropbear greets, or ends at once where it has no key yet."""
         deadline, ended = Deadline(timeout_s), self._ssh_ends
         with contextlib.suppress(OSError), contextlib.closing(self._channels.ssh.dial()) as connection:
             connection.settimeout(_LOOK_S)
@@ -313,19 +313,19 @@ class Machine:
         return self._ssh_ends != ended
 
     def stopped_by_qemu(self) -> str:
-        """Why QEMU stopped the guest for a trouble of its own or the host's; empty when it did not."""
+        """Why QEMU stopped the guest for an error of its own or of the host; empty when it did not."""
         status = self._status()
         return f"QEMU stopped the guest: {status}{self.complaint()}" if status in ("io-error", "internal-error") else ""
 
     def interrupt(self, timeout_s: float) -> None:
-        """Get all CPUs' backtraces from a guest that answers nothing, by an NMI; the guest ends with it.
+        """Get all CPUs' backtraces from a guest that does not answer, by an NMI, which ends the guest.
 
-        set_watchdogs() has made an NMI without a reason a panic; before, it is a line
-        on the console. What the kernel says of it is in nmi.log beside console.log,
-        whose evidence it is not. Raises MachineError for a machine that is recorded.
+        After set_watchdogs() an NMI without a reason is a panic; before, it is a line
+        on the console. What the kernel prints then is in nmi.log beside console.log,
+        because it is not evidence. Raises MachineError for a machine that is recorded.
         """
         if self.taped:
-            raise MachineError("QEMU has no NMI of ours in its recording, which could not be repeated with it")
+            raise MachineError("QEMU does not record an NMI from the harness, so the recording could not be replayed")
         self.console.divert(self.console.log.with_name("nmi.log"))
         self.monitor.execute("inject-nmi")
         self.console.settle(timeout_s)
@@ -336,7 +336,7 @@ class Machine:
         done = self.run("/init", "calibrate", timeout_s=120)
         spent_ns = time.monotonic_ns() - began
         try:
-            # The clock of a guest that is recorded is a count of its instructions.
+            # The clock of a guest that is recorded counts its instructions.
             return max(1.0, (spent_ns if self.taped else int(done.stdout)) / _REFERENCE_NS)
         except ValueError:
             raise GuestLost(f"calibrate: status {done.status}: {clean(done.stdout)[:80]!r}") from None
@@ -362,9 +362,11 @@ class Machine:
             return MachineState(Condition.EXITED, f"QEMU ended with status {status}{self.complaint()}", status)
         beat = self.agent.beat
         silent_s = time.monotonic() - (beat.host_s if beat else self._began_s)
-        # Behind a channel that broke there may be a heartbeat that nobody hears.
+        # A guest whose channel broke may still send heartbeats that nobody hears.
         if self.agent.lost is None and silent_s > silence_s:
-            return MachineState(Condition.SILENT, f"no heartbeat of PID 1 for {silent_s:.1f} s (limit {silence_s:g} s)")
+            return MachineState(
+                Condition.SILENT, f"no heartbeat from PID 1 for {silent_s:.1f} s (limit {silence_s:g} s)"
+            )
         return MachineState(Condition.RUNNING)
 
     def wait(self, timeout_s: float) -> int | None:
@@ -375,12 +377,12 @@ class Machine:
             return None
 
     def stderr(self) -> str:
-        """The last that QEMU complained about."""
+        """The last part of what QEMU wrote to standard error."""
         self._stderr.seek(0, 2)
         self._stderr.seek(max(0, self._stderr.tell() - _STDERR_KEPT_BYTES))
         return clean(self._stderr.read()).strip()
 
     def complaint(self) -> str:
-        """The last line of it behind a colon; empty when there was none."""
+        """The last line of stderr() after a colon; empty when there is none."""
         said = self.stderr().splitlines()
         return f": {said[-1]}" if said else ""

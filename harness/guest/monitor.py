@@ -18,13 +18,13 @@ from harness.model.errors import MachineError
 
 _T = TypeVar("_T")
 
-# Of the latest events only so many are kept; a guest can cause as many as it likes.
+# Only this many of the latest events are kept; a guest can cause as many as it likes.
 _EVENTS_KEPT = 256
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that QEMU told of its own accord, such as SHUTDOWN, RESET, STOP or VSERPORT_CHANGE."""
+    """Something that QEMU reported of its own accord, such as SHUTDOWN, RESET, STOP or VSERPORT_CHANGE."""
 
     name: str
     data: dict[str, Any]
@@ -50,12 +50,12 @@ class Monitor:
         self._call(self._connect(), timeout_s, "greeting")
 
     def execute(self, command: str, timeout_s: float = 10.0, **arguments: Any) -> Any:
-        """Run a QMP command; underscores of argument names become dashes. Raises MachineError with QEMU's words."""
+        """Run a QMP command; underscores in argument names become dashes. Raises MachineError with QEMU's words."""
         named = {name.replace("_", "-"): value for name, value in arguments.items()}
         return self._call(self._client.execute(command, named or None), timeout_s, command)
 
     def lend(self, name: str, descriptor: int, timeout_s: float = 10.0) -> None:
-        """Give QEMU a copy of a descriptor, known to it by a name; it closes the copy when it has used it."""
+        """Give QEMU a copy of a descriptor under a name; QEMU closes the copy when it has used it."""
         self._call(self._lend(name, descriptor), timeout_s, f"getfd {name}")
 
     def events(self) -> list[Event]:
@@ -109,7 +109,7 @@ class Monitor:
             raise MachineError(f"QEMU's monitor: {what}: no answer after {timeout_s:g} s") from None
         except ExecuteError as error:
             raise MachineError(f"QEMU's monitor: {what}: {error}") from error
-        # AssertionError: how qemu.qmp 0.0.6 tells that QEMU left during the negotiation.
+        # AssertionError: how qemu.qmp 0.0.6 reports that QEMU ended during the negotiation.
         except (QMPError, OSError, EOFError, AssertionError, asyncio.CancelledError) as error:
             raise MachineError(f"QEMU's monitor: {what}: {error}") from error
 

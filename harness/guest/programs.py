@@ -19,9 +19,9 @@ _COMPILE_LIMIT_S = 120.0
 def compiled(
     name: str, sources: Sequence[Path], cache: Path, progress: Progress = QUIET, interface: Sequence[Path] = ()
 ) -> Path:
-    """The program `name` made of `sources`, from the cache when their folder and the compiler did not change.
+    """The program `name` made of `sources`, from the cache if their folder and the compiler have not changed.
 
-    Headers count by being in the same folder; interface: those from elsewhere.
+    Headers in the same folder count as inputs; interface: headers from elsewhere.
     Raises MachineError with the compiler's first complaint: these are our
     programs, not the kernel's.
     """

@@ -11,7 +11,7 @@ from harness.model.shape import Board, MachineShape
 
 PROGRAM = "qemu-system-x86_64"
 
-# A name that only our own init answers to; the host looks for it in sysfs.
+# A name that only our own init answers to; init looks for it in the guest's sysfs.
 AGENT_PORT = "harness.agent"
 SSH_PORT = "harness.ssh"
 
@@ -23,9 +23,9 @@ SSH_DEVICE = "ssh-port"
 class Tape:
     """QEMU's record/replay: all that comes to the guest from outside is written to a file, or read back from it.
 
-    It takes TCG, one CPU (QEMU 7.2 refuses more), and a machine that boots.
+    It needs TCG, one CPU (QEMU 7.2 refuses more), and a machine that boots.
     answers: a file that gets what the guest says to the harness. stopped: the
-    first instruction waits for a word of the monitor.
+    first instruction waits for a command of the monitor.
     """
 
     path: Path
@@ -39,15 +39,15 @@ class Files:
     """What QEMU opens, and the descriptors it inherits.
 
     Every channel is a descriptor made before the start, so a machine has no
-    path and no port that another one could collide with, and none to clean up.
+    path and no port that another machine could collide with, and none to clean up.
     ssh listens; console, terminal, agent and monitor are one end of a socket
     pair; swap is a file, or -1 when the shape has none.
     tsc_khz: the rate of the host's time stamp counter, which TCG passes to the
     guest; 0 leaves the guest's kernel to measure it.
     memory: a file that is the guest's RAM, for a snapshot; None: RAM is anonymous.
     clone: the machine waits for the state of its devices, and does not write to
-    the file; else it boots.
-    tape: the machine is recorded, or is the repetition of one that was.
+    that file; else it boots.
+    tape: the machine is recorded, or replays a recording.
     """
 
     kernel: Path
@@ -73,7 +73,7 @@ def command(qemu: Path, shape: MachineShape, accel: str, files: Files) -> list[s
     """The argv that boots `files` on a machine of `shape`; accel is "kvm" or "tcg"."""
     return [
         str(qemu),
-        # Nothing that is not asked for here: no network card, so a guest has no way out.
+        # Only what is asked for here: no network card, so a guest has no way out.
         "-no-user-config",
         "-nodefaults",
         "-display", "none",
@@ -81,10 +81,11 @@ def command(qemu: Path, shape: MachineShape, accel: str, files: Files) -> list[s
         "-accel", _accelerator(accel, files.tape),
         *_tape(files.tape),
         "-cpu", _cpu(accel),
-        # A socket each: without ACPI the kernel learns its CPUs from SeaBIOS's MP table, which lists one a package.
+        # One socket per CPU: without ACPI the kernel learns its CPUs from SeaBIOS's MP table,
+        # which lists one per package.
         "-smp", f"{shape.cpus},sockets={shape.cpus},cores=1,threads=1",
         "-m", f"{shape.memory_mib}M",
-        # With panic=-1 on the kernel's command line a panic ends QEMU instead of a loop of boots.
+        # With panic=-1 on the kernel's command line a panic ends QEMU instead of starting a loop of boots.
         "-no-reboot",
         # vmlinux itself, through its PVH entry: nothing to unpack in the guest.
         "-kernel", str(files.kernel),
@@ -103,19 +104,19 @@ def kernel_parameters(shape: MachineShape, tsc_khz: int = 0) -> list[str]:
     """The kernel's command line: the harness's own parameters, then the shape's, which win."""
     return [
         "console=ttyS0",
-        # On ttyS0 each byte is an exit of the guest, and the boot's KERN_INFO is 25 KiB of them.
-        # PID 1 turns the level up: what is judged comes later, "callback failed" at KERN_INFO too.
+        # On ttyS0 each byte costs a VM exit, and the boot's KERN_INFO is 25 KiB.
+        # PID 1 raises the level: what is judged comes later, also "callback failed" at KERN_INFO.
         "loglevel=6",
         "panic=-1",
-        # On tmpfs the programs of the initramfs would be swapped out under pressure, and be waited for.
+        # On tmpfs the programs of the initramfs would be swapped out under pressure, and the guest would wait for them.
         "rootfstype=ramfs",
         # THP would put a 2 MiB page under the subscribers' buffers, which reclaim then splits or skips.
         "transparent_hugepage=never",
         # dropbear must not wait for interrupts to become entropy.
         "random.trust_cpu=on",
-        # The TSC is not checked against clocks that are emulated, less exact than it, or not there.
+        # The TSC is not checked against clocks that are emulated, less exact than the TSC, or not there.
         "tsc=reliable",
-        # Without it: 0.2 s for a measurement that mostly fails, and then a clock of 4 ms (kernel 6.12, TCG, busy host).
+        # Without these: 0.2 s for a measurement that mostly fails, then a clock of 4 ms (kernel 6.12, TCG, busy host).
         *([f"tsc_early_khz={tsc_khz}", "no_timer_check"] if tsc_khz else []),
         *shape.cmdline,
     ]
@@ -140,13 +141,13 @@ def _tape(tape: Tape | None) -> Sequence[str]:
 
 
 def _escaped(path: Path) -> str:
-    """A path as a value among others, which commas part."""
+    """A path as one of several values that commas separate."""
     return str(path).replace(",", ",,")
 
 
 def _machine(board: Board) -> str:
     if board is Board.MICROVM:
-        # No PCI, no ACPI: devices are told to the kernel on its command line, by QEMU.
+        # No PCI, no ACPI: QEMU lists the devices on the kernel's command line.
         return "microvm,acpi=off,rtc=on,isa-serial=on,auto-kernel-cmdline=on"
     # ACPI tables cost SeaBIOS time, and the default kernel does not read them.
     return f"{board.value},acpi=off,usb=off,vmport=off,hpet=off"
@@ -166,8 +167,8 @@ def _serial(files: Files) -> Sequence[str]:
     """The kernel log, and nothing else, on ttyS0."""
     return [
         "-chardev", f"socket,id=console,fd={files.console}",
-        # QEMU 7.2 has only what -serial names on the tape. A PC has four of them: the fifth is the agent's
-        # channel, told to the tape and then given to its port.
+        # QEMU 7.2 records on the tape only what -serial names. A PC has four serial ports: the fifth -serial
+        # makes the agent's channel known to the tape, and the channel then goes to its own port.
         *(
             ["-serial", "chardev:console", *["-serial", "none"] * 3, "-serial", "chardev:agent"]
             if files.tape else ["-device", "isa-serial,chardev=console"]
@@ -183,11 +184,11 @@ def _monitor(files: Files) -> Sequence[str]:
 
 
 def _alarms(board: Board) -> Sequence[str]:
-    """How a guest that can say nothing else tells that PID 1 stands still, or that it panicked.
+    """How a guest that can say nothing else reports that PID 1 stands still, or that it panicked.
 
-    pvpanic is a PCI device; the ISA one a kernel finds through ACPI only.
+    pvpanic is a PCI device here; a kernel finds the ISA variant only through ACPI.
     """
-    # An event tells of it, and the harness decides: the rest of a panic is worth reading.
+    # QEMU only sends an event, and the harness decides: the rest of a panic is worth reading.
     watchdog = ["-device", "ib700", "-action", "watchdog=none"]
     if board is Board.MICROVM:
         return watchdog
@@ -219,8 +220,8 @@ def _swap(board: Board, files: Files) -> Sequence[str]:
     disk = "image" if files.tape else "swap"
     return [
         "-add-fd", f"fd={files.swap},set=1",
-        # no-flush: the disk dies with the machine, so nothing has to reach the host's.
-        # Not -drive: QEMU 7.2 first opens that read-only, which our one descriptor is not.
+        # no-flush: the disk dies with the machine, so nothing has to reach the host's disk.
+        # Not -drive: QEMU 7.2 first opens a drive read-only, but our only descriptor is not read-only.
         "-blockdev", f"driver=raw,node-name={disk},cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/1",
         *(["-blockdev", "driver=blkreplay,node-name=swap,image=image"] if files.tape else []),
         "-device", f"{_virtio('virtio-blk', board)},drive=swap",
@@ -228,13 +229,13 @@ def _swap(board: Board, files: Files) -> Sequence[str]:
 
 
 def _snapshot(shape: MachineShape, files: Files) -> Sequence[str]:
-    """RAM in a file, which the state of the devices then need not hold; a clone maps it privately."""
+    """RAM in a file, so that the state of the devices need not hold it; a clone maps the file privately."""
     if files.memory is None:
         return []
     path = _escaped(files.memory)
     return [
         "-object",
         f"memory-backend-file,id=ram,size={shape.memory_mib}M,mem-path={path},share={'off' if files.clone else 'on'}",
-        # That RAM is not in the state must be said first, and QEMU 7.2's command line has no word for it.
+        # QEMU must be told first that the state has no RAM in it, and QEMU 7.2's command line has no option for that.
         *(["-incoming", "defer"] if files.clone else []),
     ]  # fmt: skip

@@ -20,7 +20,7 @@ from harness.host.clock import Deadline
 from harness.model.errors import GuestLost, MachineError
 
 _CHUNK = 32768
-# dropbear starts in 0.05 s under TCG; without a greeting the guest did not see that we came anew.
+# dropbear starts in 0.05 s under TCG; if no greeting comes, the guest did not see that we connected again.
 _GREETING_LIMIT_S = 2.0
 _ABSENCE_S = 0.05
 
@@ -29,7 +29,7 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 class Shell:
-    """One SSH session, made at the first use and made again after it ended."""
+    """One SSH session, opened at the first use and opened again after it has ended."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Shell:
 
         install: puts the keys of the client and of the server into the guest. It
         is called before the first session, so that no two machines share keys,
-        those cloned from one snapshot neither.
+        not even two clones of one snapshot.
         """
         self._dial = dial
         self._install = install
@@ -86,7 +86,7 @@ class Shell:
         target.write_bytes(done.stdout)
 
     def ended(self) -> None:
-        """The guest's end was closed: whoever waits for it must not wait until a limit. Any thread."""
+        """The guest's end was closed: a caller that waits for it must not wait until a limit. Any thread may call."""
         transport = self._transport
         if transport is not None:
             _hang_up(transport)
@@ -120,7 +120,7 @@ class Shell:
             return self._transport
 
     def _connect(self) -> paramiko.Transport:
-        """A new session. The guest may still be ending the one before, which ends this one too: a few attempts."""
+        """A new session, in a few attempts: the guest may still be ending the last one, which ends this one too."""
         deadline = Deadline(self._connect_limit_s)
         if self._used:
             self._pause(deadline)
@@ -135,7 +135,7 @@ class Shell:
 
     @staticmethod
     def _pause(deadline: Deadline) -> None:
-        """Stay away long enough to be missed: PID 1 sees it in its next turn, and no event tells us that it did."""
+        """Stay disconnected until PID 1 has noticed, which it does in its next turn; no event tells us that it did."""
         threading.Event().wait(min(_ABSENCE_S, deadline.remaining_s))
 
     def _attempt(self, deadline: Deadline) -> paramiko.Transport:
@@ -146,11 +146,11 @@ class Shell:
         client, server = self._keys
         transport = paramiko.Transport(self._greeted(deadline))
         try:
-            # It returns without a word when the time is up; asking for the key then raises.
+            # start_client() returns without a word when the time is up; asking for the key then raises.
             transport.start_client(timeout=deadline.remaining_s or 0.1)
             seen = transport.get_remote_server_key()
             if f"{seen.get_name()} {seen.get_base64()}" != server.public:
-                raise MachineError(f"ssh: the guest has another host key than it was given: {seen.get_base64()}")
+                raise MachineError(f"ssh: the guest's host key is not the one it was given: {seen.get_base64()}")
             transport.auth_publickey("root", paramiko.Ed25519Key.from_private_key(io.StringIO(client.openssh)))
         except BaseException:
             _hang_up(transport)
@@ -158,7 +158,7 @@ class Shell:
         return transport
 
     def _greeted(self, deadline: Deadline) -> socket.socket:
-        """A connection on which dropbear has spoken: whatever is sent before would be dropped with an old session."""
+        """A connection on which dropbear has greeted: what is sent before would be dropped with an old session."""
         connection = self._dial()
         try:
             connection.settimeout(min(_GREETING_LIMIT_S, deadline.remaining_s or 0.1))
@@ -171,7 +171,7 @@ class Shell:
 
 
 def _hang_up(transport: paramiko.Transport) -> None:
-    """Leave, so that the guest sees it now: close() alone keeps the socket until paramiko's thread looks up from it."""
+    """Disconnect so that the guest sees it now: close() alone keeps the socket until paramiko's thread looks again."""
     with contextlib.suppress(OSError):
         transport.sock.shutdown(socket.SHUT_RDWR)
     transport.close()

@@ -33,12 +33,13 @@ from harness.host.progress import QUIET, Progress
 from harness.model.errors import GuestLost, MachineError
 from harness.model.shape import MachineShape
 
-# Grows when a snapshot's files, or what a guest is in when it is taken, change without a change in its inputs.
+# Raise this when a snapshot's files, or the state a guest is frozen in, change without a change in its inputs.
 _FORMAT = "2"
 _MEMORY, _STATE, _CONSOLE, _RECORD = "memory", "state", "console.log", "snapshot.json"
-# Of all kernels: each takes 40 MB, and a campaign of a hundred mutants two each that nobody asks for again.
+# Of all kernels: a snapshot takes 40 MB, and in a campaign each of a hundred mutants leaves two that nobody asks for
+# again.
 _KEPT_BYTES = 8 << 30
-# Seconds on an ordinary machine; it takes 0.01 s to save and 0.03 s to load under TCG.
+# Seconds on an ordinary machine; under TCG saving takes 0.01 s and loading 0.03 s.
 _SAVE_LIMIT_S = 5.0
 _LOAD_LIMIT_S = 5.0
 # How far the clock of a clone may be off after it was set: what an answer takes on a busy host.
@@ -46,14 +47,14 @@ _CLOCK_LIMIT_S = 2.0
 # How much the rate of the time stamp counter may differ: its measurement is good to 0.01 %.
 _TSC_TOLERANCE = 1e-3
 _ENTROPY_BYTES = 64
-# In which a file is read for its digest.
+# The size of the blocks in which a file is read for its digest.
 _BLOCK = 1 << 16
 _NO_RAM = [{"capability": "x-ignore-shared", "state": True}]
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A frozen guest. hello and console: what it had said. fresh: it was taken by this call, ready_s its boot."""
+    """A frozen guest. hello, console: what it had said. fresh: this call took it; ready_s: how long its boot took."""
 
     folder: Path
     hello: Mapping[str, str]
@@ -74,7 +75,7 @@ def have(
     """The snapshot of a kernel, image, shape and accelerator: found and verified, or taken now.
 
     run_dir, on_line, look: for the boot, as in boot(). Raises
-    BootFailed as it does, and MachineError when no snapshot can be taken.
+    BootFailed as boot() does, and MachineError when no snapshot can be taken.
     """
     folder = cache / "snapshots" / _key(parts, shape)
     with workspace.lock(folder.with_suffix(".lock"), progress, "snapshot"):
@@ -102,7 +103,7 @@ def clone(
     """A machine that continues a snapshot and shares nothing that it writes; otherwise as boot() gives it.
 
     Raises MachineError when QEMU does not load the snapshot, GuestLost when
-    the guest does not answer then.
+    the guest does not answer after that.
     """
     deadline = Deadline(scaled(_LOAD_LIMIT_S, parts.scale))
     memory = Memory(snapshot.folder / _MEMORY, snapshot.hello, snapshot.console)
@@ -121,7 +122,7 @@ def _renew(machine: Machine, deadline: Deadline) -> None:
     """Make a clone differ from its siblings, and live in the present."""
     try:
         # The clock is late by what its answer takes, and the first answer waits for the guest to be
-        # loaded (2.7 s below an emulated SVM): so the clock comes second.
+        # loaded (2.7 s on an emulated SVM): so the clock comes second.
         machine.agent.add_entropy(os.urandom(_ENTROPY_BYTES), deadline.remaining_s)
         shown_ns = machine.agent.set_clock(time.time_ns(), deadline.remaining_s)
     except GuestTimeout as late:
@@ -179,7 +180,7 @@ def _take(
 
 
 def _verified(folder: Path, parts: Parts) -> Snapshot:
-    """A snapshot of an earlier run, when each byte is as it was written and its clock fits."""
+    """A snapshot of an earlier run, if each byte is as it was written and the rate of its clock fits."""
     try:
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
         hello, files, rate = record["hello"], record["files"], record["tsc_khz"]
@@ -190,12 +191,12 @@ def _verified(folder: Path, parts: Parts) -> Snapshot:
     now = tsc_khz(parts.image.init)
     if abs(now - rate) > _TSC_TOLERANCE * rate:
         raise MachineError(f"snapshot {folder.name}: the host's time stamp counter ran at {rate} kHz, now at {now}")
-    os.utime(folder)  # The time of the last use, for whoever bounds the cache.
+    os.utime(folder)  # The time of the last use, by which the cache is bounded.
     return Snapshot(folder, hello, (folder / _CONSOLE).read_bytes())
 
 
 def _key(parts: Parts, shape: MachineShape) -> str:
-    """Changes with all that a frozen guest is made of: QEMU, its command line, the kernel, the image, the host."""
+    """A key over all that a frozen guest is made of: QEMU, its command line, the kernel, the image, the host."""
     program = process.which(parts.program)
     files = qemu.Files(parts.kernel, parts.image.path, console=0, terminal=0, agent=0, ssh=0, monitor=0)
     argv = qemu.command(program, shape, parts.accel, files)
@@ -216,7 +217,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def _digest(path: Path) -> str:
-    """Of what is not zero: on tmpfs a clone that reads a hole of the memory makes pages of it."""
+    """The digest of what is not zero: on tmpfs a clone that reads a hole of the memory makes pages for it."""
     state = hashlib.sha256()
     with path.open("rb", buffering=0) as stream:
         size = os.fstat(stream.fileno()).st_size

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A machine on tape: all that came to it from outside, kept so that QEMU can repeat it instruction for instruction.
+"""A machine on tape: all that came to it from outside, kept so that QEMU can replay it instruction by instruction.
 
 ::
 
     FOLDER/tape.gz      QEMU's own recording
-    FOLDER/tape.json    what else a repetition takes, and what it must come to
+    FOLDER/tape.json    what else a replay needs, and what it must come to
 
-What all machines of a run share is kept once, in its folder kernel.
+What all machines of a run share is kept once, in the folder kernel of the run.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ from harness.model.shape import Board, MachineShape
 TAPE, RECORD = "tape.gz", "tape.json"
 # In a run's folder.
 KERNEL, INITRD = "kernel/vmlinux", "kernel/initrd.cpio"
-# Compressed. A second takes 30 KB of it, a flood on the console more (QEMU 7.2).
+# Of a compressed tape. A second takes 30 KB, a flood on the console more (QEMU 7.2).
 _LIMIT_BYTES = 256 << 20
-# How much longer a guest takes on tape at the most, and how much longer than that its repetition (1.8 and 4 measured).
+# How many times longer a guest takes on tape at most, and how many times longer than that its replay takes (1.8 and 4
+# measured).
 _SLOWER = 4.0
 _REPEATED_SLOWER = 10.0
 
@@ -67,13 +68,13 @@ class Tape:
 
 
 def keep(run: Path, kernel: Path, initrd: Path) -> None:
-    """Keep what the tapes of a run are of, should the cache lose it."""
+    """Keep the files that the tapes of a run were made with, should the cache lose them."""
     for source, name in ((kernel, KERNEL), (initrd, INITRD)):
         workspace.link(source, run / name)
 
 
 def version() -> str:
-    """The version of this host's QEMU, with its package's: one that is another may not repeat what this one ran."""
+    """The version of this host's QEMU and of its package: another version may not replay what this one recorded."""
     done = process.run([qemu.PROGRAM, "--version"], timeout_s=30)
     return done.stdout.partition("\n")[0].removeprefix("QEMU emulator version ")
 
@@ -87,7 +88,7 @@ def record(
     on_line: Callable[[str], None] = lambda _: None,
     text: str = "",
 ) -> Iterator[Machine]:
-    """A machine as boot() gives it, with one CPU; its tape is in run_dir when QEMU came to an end.
+    """A machine as boot() gives it, with one CPU; its tape is in run_dir once QEMU has come to an end.
 
     text: the file in the guest that tells where its kernel put a module.
     Raises what boot() does; a kernel that does not boot has a tape, too.
@@ -103,7 +104,7 @@ def record(
             with boot(
                 parts, shape, run_dir=run_dir, on_line=on_line, limit_s=BOOT_LIMIT_S * _SLOWER, tape=tape
             ) as machine:
-                # A CPU that sleeps is told of a finished disk request when its next timer is due: 176 ms for a page
+                # A CPU that sleeps learns of a finished disk request when its next timer is due: 176 ms for a page
                 # from swap (QEMU 7.2), 95 s for memcg-eagain instead of 3 s.
                 machine.agent.start(["/init", "spin"])
                 with contextlib.suppress(OSError, GuestTimeout):
@@ -127,7 +128,7 @@ def _keep(tape: qemu.Tape, parts: Parts, shape: MachineShape, folder: Path, seen
     """Compress the tape and write down what belongs to it; a tape that QEMU did not end is useless."""
     try:
         with tape.path.open("rb") as raw:
-            # Its header, the format's version, is the last that is written.
+            # QEMU writes the header, the format's version, last.
             if not any(raw.read(4)):
                 return
             raw.seek(0)
@@ -136,7 +137,7 @@ def _keep(tape: qemu.Tape, parts: Parts, shape: MachineShape, folder: Path, seen
     except FileNotFoundError:  # QEMU never started
         return
     if (folder / TAPE).stat().st_size > _LIMIT_BYTES:
-        # What is written down of it all the same has load() say so.
+        # The record is written all the same, so that load() can say so.
         (folder / TAPE).unlink()
     facts = Tape(
         version(),
@@ -187,11 +188,11 @@ def load(folder: Path) -> Tape:
 def replay(
     folder: Path, tape: Tape, kernel: Path, initrd: Path, scratch: Path, *, stopped: bool = False
 ) -> Iterator[Machine]:
-    """The machine of a tape, running through it again; nothing can be asked of its guest.
+    """The machine of a tape, running through it again; its guest cannot be asked anything.
 
     Its console is scratch/console.log. stopped: it waits before its first
     instruction, and stops after its last one instead of ending. Raises UsageError and LaunchError for
-    what is not as it was when it was recorded.
+    what is no longer as it was at the recording.
     """
     _same(tape, kernel, initrd)
     reel = qemu.Tape(scratch / "tape", scratch / "answers", replay=True, stopped=stopped)
@@ -213,12 +214,12 @@ def _ignore(_: object) -> None:
 
 
 def _same(tape: Tape, kernel: Path, initrd: Path) -> None:
-    """Say what is not as it was when the tape was made."""
+    """Raise an error for what is no longer as it was when the tape was made."""
     now = version()
     if now != tape.qemu:
-        raise LaunchError(f"recorded with QEMU {tape.qemu}, this host has {now}", "put that one first in PATH")
+        raise LaunchError(f"recorded with QEMU {tape.qemu}, this host has {now}", "put that version first in PATH")
     if _command(tape.shape) != tape.command:
-        raise UsageError("recorded by a harness that started QEMU in another way", "harness run --record records anew")
+        raise UsageError("recorded by a harness that started QEMU in another way", "harness run --record records again")
     for path, digest in ((kernel, tape.kernel), (initrd, tape.initrd)):
         if not path.exists():
             raise UsageError(f"{path}: is missing", "harness run --record keeps it")
@@ -227,7 +228,7 @@ def _same(tape: Tape, kernel: Path, initrd: Path) -> None:
 
 
 def wait(machine: Machine, tape: Tape, advance: Callable[[int], None]) -> int:
-    """Let a repetition run to the end of its tape; returns how many instructions it ran.
+    """Let a replay run to the end of its tape; returns how many instructions it ran.
 
     advance: gets that number as it grows. Raises MachineError when the tape does not come to an end.
     """
@@ -237,12 +238,12 @@ def wait(machine: Machine, tape: Tape, advance: Callable[[int], None]) -> int:
         count = max(count, executed(machine))
         advance(count)
         if deadline.expired:
-            raise MachineError(f"the repetition is not done after {deadline}: {count} instructions were run")
+            raise MachineError(f"the replay is not done after {deadline}: {count} instructions were run")
     return count
 
 
 def seek(machine: Machine, tape: Tape, instruction: int, advance: Callable[[int], None]) -> None:
-    """Run a stopped repetition up to an instruction. Raises UsageError when the tape ends before, MachineError late."""
+    """Run a stopped replay up to an instruction. Raises UsageError if the tape ends before, MachineError if late."""
     deadline = Deadline(60.0 + tape.seconds * _REPEATED_SLOWER)
     machine.monitor.execute("replay-break", icount=instruction)
     machine.monitor.execute("cont")
@@ -258,7 +259,7 @@ def seek(machine: Machine, tape: Tape, instruction: int, advance: Callable[[int]
 
 
 def difference(folder: Path, tape: Tape, scratch: Path) -> str:
-    """Where a repetition parted from its tape, as a sentence; empty when console and answers are the same bytes."""
+    """Where a replay departed from its tape, as a sentence; empty when console and answers are the same bytes."""
     then, now = (folder / "console.log").read_bytes(), (scratch / "console.log").read_bytes()
     if then != now:
         at = next((i for i, (a, b) in enumerate(zip(then, now, strict=False)) if a != b), min(len(then), len(now)))

@@ -2,9 +2,9 @@
 """Which accelerator works here, proved by a 64-bit guest that runs to its end on it.
 
 That /dev/kvm opens proves nothing: in a virtual machine without nested
-virtualisation it may open, create a VM, run the firmware, and then spin or stop
-at the first instruction that a kernel needs. guest-modules/probe/probe.S says
-what the guest does; no kernel is needed for it.
+virtualisation KVM may create a VM, run the firmware, and then spin or stop at
+the first instruction that a kernel needs. guest-modules/probe/probe.S says what
+the guest does; the guest needs no kernel.
 """
 
 from __future__ import annotations
@@ -28,23 +28,24 @@ NAMES = ("kvm", "tcg")
 
 _QEMU = "qemu-system-x86_64"
 _MESSAGE = b"64-bit code ran"
-# isa-debug-exit makes (value << 1) | 1 of the 0x10 that the guest writes.
+# The guest writes 0x10; isa-debug-exit turns a value into the exit status (value << 1) | 1.
 _STATUS = 33
 # TCG takes 0.07 s on an idle machine; the limit leaves room for a busy one.
 _TCG_LIMIT_S = 30.0
-# KVM is there to be fast: it gets this, or a few times what TCG took where everything is slow.
+# KVM should be fast: its limit is this, or a few times what TCG took where everything is slow.
 _KVM_LIMIT_S = 3.0
 _KVM_FACTOR = 6.0
-# How much slower than an ordinary machine with KVM a guest is, until it is measured (Machine.slowdown: 9 to 10 here).
+# How many times slower a guest is than on an ordinary machine with KVM, until it is measured
+# (Machine.slowdown: 9 to 10 here).
 _USUAL_SLOWDOWN = {"kvm": 1.0, "tcg": 10.0}
-# What the probe takes at most where the accelerator is as fast as usual: QEMU's own start and the firmware.
-# KVM below an emulated SVM took 1.6 to 2 s, and our kernel 10 to 14 s until PID 1.
+# The most that the probe takes where the accelerator is as fast as usual: QEMU's own start and the firmware.
+# KVM on an emulated SVM took 1.6 to 2 s, and our kernel took 10 to 14 s to reach PID 1.
 _USUAL_S = 0.2
 
 
 @dataclass(frozen=True)
 class Accelerator:
-    """What the probe found. reason: a sentence. seconds: what the guest took, until its end or the limit."""
+    """What the probe found. reason: a sentence. seconds: how long the guest ran, until its end or the limit."""
 
     name: str
     usable: bool
@@ -53,7 +54,7 @@ class Accelerator:
 
 
 def probe(cache: Path, progress: Progress = QUIET, device: Path = KVM) -> dict[str, Accelerator]:
-    """Both accelerators by name. Costs seconds when KVM is broken, once per boot of the host and QEMU."""
+    """Both accelerators by name. A broken KVM costs seconds, but only once per boot of the host and version of QEMU."""
     try:
         qemu = process.which(_QEMU)
     except LaunchError as error:
@@ -63,9 +64,9 @@ def probe(cache: Path, progress: Progress = QUIET, device: Path = KVM) -> dict[s
     with workspace.lock(cache / "accelerators.lock", progress, "accelerator check"):
         known = _recall(record, key)
         if known is None:
-            progress.say("proving the accelerators with a 64-bit guest")
+            progress.say("testing the accelerators with a 64-bit guest")
             known = _measure(qemu, cache, device)
-            # A host without the tools for the check is not remembered: they may come.
+            # A host without the tools for the check is not remembered: somebody may install them.
             if known["tcg"].usable:
                 document = {"key": key, "accelerators": [asdict(item) for item in known.values()]}
                 workspace.write_atomic(record, json.dumps(document, indent=1))
@@ -74,9 +75,9 @@ def probe(cache: Path, progress: Progress = QUIET, device: Path = KVM) -> dict[s
 
 @dataclass(frozen=True)
 class Choice:
-    """The accelerator to use ("kvm" or "tcg"), and why, as the verdict tells it.
+    """The accelerator to use ("kvm" or "tcg"), and the reason as the verdict states it.
 
-    slowdown: how many times slower than on an ordinary machine guests are on it, as far as the probe tells.
+    slowdown: how many times slower guests are on it than on an ordinary machine, as estimated from the probe.
     """
 
     used: str
@@ -85,37 +86,37 @@ class Choice:
 
 
 def choose(requested: str, cache: Path, progress: Progress = QUIET) -> Choice:
-    """Decide what `--accel` comes to. Raises LaunchError rather than swap what was asked for."""
+    """Choose the accelerator for `--accel`. Raises LaunchError rather than use another one than was asked for."""
     return decide(requested, probe(cache, progress))
 
 
 def usual_slowdown(name: str) -> float:
-    """How much slower than an ordinary machine guests on an accelerator are, until one was measured."""
+    """How many times slower guests on an accelerator are than on an ordinary machine, until one is measured."""
     return _USUAL_SLOWDOWN[name]
 
 
 def decide(requested: str, found: Mapping[str, Accelerator]) -> Choice:
-    """As choose(), from what was found."""
+    """As choose(), from what probe() found."""
     if requested not in (*NAMES, "auto"):
         raise UsageError(f"--accel {requested}: no such accelerator", "auto, kvm or tcg")
     if requested != "auto":
         if not found[requested].usable:
-            other = "--accel tcg works here" if found["tcg"].usable else "harness doctor tells more"
+            other = "--accel tcg works here" if found["tcg"].usable else "harness doctor shows more"
             raise LaunchError(f"--accel {requested}: {found[requested].reason}", other)
         return Choice(requested, f"asked for; {found[requested].reason}", _slowdown(found[requested]))
     for name in NAMES:
         if found[name].usable:
             return Choice(name, found["kvm"].reason, _slowdown(found[name]))
-    raise LaunchError(f"no accelerator works: {found['tcg'].reason}", "harness doctor tells more")
+    raise LaunchError(f"no accelerator works: {found['tcg'].reason}", "harness doctor shows more")
 
 
 def _slowdown(found: Accelerator) -> float:
-    """What the accelerator usually comes to, and more where its probe was slow: in a virtual machine, on an old one."""
+    """The accelerator's usual slowdown, and more where its probe was slow: in a virtual machine, on an old host."""
     return usual_slowdown(found.name) * max(1.0, found.seconds / _USUAL_S)
 
 
 def _key(qemu: Path, device: Path) -> str:
-    """Changes with the host's boot, QEMU, and what we may do with the device."""
+    """A key that changes with the host's boot, QEMU, and our permissions on the device."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
     try:
         seen = device.stat()
@@ -127,7 +128,7 @@ def _key(qemu: Path, device: Path) -> str:
 
 
 def _recall(record: Path, key: str) -> dict[str, Accelerator] | None:
-    """What was found before, when nothing changed since; a record that cannot be read counts as none."""
+    """What was found before, if nothing has changed since; a record that cannot be read counts as none."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         document = json.loads(record.read_text(encoding="utf-8"))
         if document["key"] == key:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Deadlines, and how long a limit is on a machine that is slower than the one it was written for."""
+"""Deadlines, and how long a limit becomes on a machine that is slower than the one it was written for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Deadline:
-    """A moment until which something may take, counted from the making of this object."""
+    """A time limit that begins when this object is made."""
 
     limit_s: float
     began_s: float = field(default_factory=time.monotonic)
@@ -34,5 +34,5 @@ class Deadline:
 
 
 def scaled(limit_s: float, slowdown: float) -> float:
-    """A limit written for an ordinary machine, on one that is `slowdown` times slower. A faster one gets no less."""
+    """Scale a limit for an ordinary machine to one that is `slowdown` times slower. A faster machine gets no less."""
     return limit_s * max(1.0, slowdown)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Bounds the cache: the cheapest to have again goes first, of one kind the oldest; what is in use stays."""
+"""Bounds the cache: what is cheapest to recreate goes first, the oldest of a kind first; what is in use stays."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-# Folders of the cache, the cheapest to have again first. Old runs cannot be had
-# again at all, but were written to be read soon. ccache bounds itself.
+# Folders of the cache, the cheapest to recreate first. Old runs cannot be recreated
+# at all, but were written to be read soon. ccache bounds itself.
 KINDS = (
     "snapshots",
     "tmp",
@@ -26,12 +26,12 @@ KINDS = (
     "modules",
     "kernels",
 )
-# What was used within this time may belong to a run that is under way.
+# An entry that was used within this time may belong to a run that is under way.
 FRESH_S = 3600.0
 
 
 def bound(cache: Path, limit_bytes: int, fresh_s: float = FRESH_S, kinds: Sequence[str] = KINDS) -> tuple[int, int]:
-    """Remove entries until these kinds of them fit; returns the bytes freed and the bytes left."""
+    """Remove entries of these kinds until the rest fits the limit; returns the bytes freed and the bytes left."""
     sizes = {entry: _size(entry) for kind in kinds for entry in _entries(cache / kind)}
     before = left = sum(sizes.values())
     for kind in kinds:
@@ -44,13 +44,13 @@ def bound(cache: Path, limit_bytes: int, fresh_s: float = FRESH_S, kinds: Sequen
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """What stands for itself in a folder: no locks, and no index of the others."""
+    """The entries of a folder, without the locks and without the index of the entries."""
     if folder.is_dir():
         yield from (entry for entry in folder.iterdir() if entry.suffix != ".lock" and entry.name != "inputs")
 
 
 def _used_s(entry: Path) -> float:
-    """When it was used last; what has gone meanwhile, as a folder that another process publishes goes, is in use."""
+    """When an entry was last used; one that vanished meanwhile is in use: another process may be publishing it."""
     try:
         return entry.lstat().st_mtime
     except FileNotFoundError:
@@ -70,7 +70,7 @@ def _size(path: Path) -> int:
                 status = os.lstat(f"{parent}/{name}")
             except FileNotFoundError:
                 continue
-            # A file with several links is shared with another entry; each owns its part.
+            # A file with several links is shared with other entries; each counts its part.
             total += status.st_blocks * 512 // status.st_nlink
     return total
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The one door for subprocesses: explicit argv and environment, deadlines, nobody left behind."""
+"""The only way to start subprocesses: explicit argv and environment, deadlines, no process left behind."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from typing import IO
 
 from harness.model.errors import LaunchError
 
-# setpriv(1) arms PR_SET_PDEATHSIG, which the kernel sends when the thread that
-# started the child is gone, kill -9 included. It is not sent for a harness that
-# was gone before it was armed, so the shell looks whose child it is ($0: ours).
+# setpriv(1) arms PR_SET_PDEATHSIG: the kernel sends the signal when the thread that
+# started the child is gone, kill -9 included. The kernel does not send it for a harness
+# that was gone before, so the shell checks that the harness is its parent ($0: our pid).
 _ORPHAN = '[ "$PPID" = "$0" ] || exit 1; '
 
-# A process group that ends with us: at the signal the shell kills all of it, so
-# that make's compilers go too. A shell gives background jobs /dev/null to read,
-# so the real input comes by way of 9.
+# A process group that ends with us: at the signal the shell kills the whole group,
+# make's compilers included. A shell gives background jobs /dev/null as standard
+# input, so the real input comes through descriptor 9.
 _SUPERVISOR = f'trap "trap - TERM; kill -KILL 0" TERM; {_ORPHAN}exec 9<&0; "$@" <&9 9<&- & exec 9<&-; wait "$!"'
 
 # Every child that has not been reaped, so that an interrupt can end them all.
@@ -34,7 +34,7 @@ _live_guard = threading.Lock()
 
 @dataclass(frozen=True)
 class Completed:
-    """A command that ended. Output is text, bytes that are no UTF-8 escaped."""
+    """A command that ended. Output is text; bytes that are not UTF-8 are escaped."""
 
     argv: tuple[str, ...]
     status: int
@@ -50,7 +50,7 @@ class Completed:
 def which(program: str) -> Path:
     """Find a program, or say which one is missing.
 
-    sbin is searched too: Debian's dropbear lives there and a user's PATH does not name it.
+    sbin is searched too: Debian's dropbear is there, and a user's PATH does not contain it.
     """
     found = shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
     if found is None:
@@ -113,7 +113,7 @@ def spawn(
 
 
 def end_all() -> None:
-    """Kill every child that still runs, from any thread; those who wait for them see them end."""
+    """Kill every child that still runs, from any thread; threads that wait for a child see it end."""
     with _live_guard:
         children = list(_live)
     for child in children:
@@ -122,7 +122,7 @@ def end_all() -> None:
 
 
 def kill_group(child: subprocess.Popen[bytes]) -> None:
-    """End a child and all its process group, and reap it."""
+    """Kill a child and its whole process group, and reap the child."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
@@ -132,7 +132,7 @@ def kill_group(child: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def running(child: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """A child that is ended, with its group, when the block is left in any way."""
+    """A child that is killed, with its process group, however the block is left."""
     try:
         yield child
     finally:
@@ -151,7 +151,7 @@ def run(
     stdin: bytes = b"",
     on_line: Callable[[str], None] | None = None,
 ) -> Completed:
-    """Run a command to its end and return what it said, whatever its status.
+    """Run a command to its end and return its output, whatever its status.
 
     on_line receives each line of standard output as it comes; standard error
     is then merged into it. Raises LaunchError when the command cannot be

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How long work tells that it is alive: a protocol that the command line fills in."""
+"""How long-running work reports that it is alive: a protocol that the command line implements."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ class Progress(Protocol):
     """Receives progress from any thread."""
 
     def say(self, text: str) -> None:
-        """Tell one fact, on a line of its own."""
+        """Report one fact, on a line of its own."""
 
     def advance(self, stage: str, done: int, total: int) -> None:
-        """Tell that `done` of `total` units of `stage` are done; total 0 means unknown."""
+        """Report that `done` of `total` units of `stage` are done; total 0 means unknown."""
 
 
 class Quiet:
-    """Tells nothing."""
+    """Reports nothing."""
 
     def say(self, text: str) -> None:
         """Say nothing."""

@@ -13,9 +13,9 @@ from pathlib import Path
 # Below this share of the time that its threads wanted to run, a guest is starved. Two guests of two CPUs on
 # two cores get 0.5; four harnesses side by side, 0.12.
 _SHARE = 0.2
-# Less waiting than this explains no hang.
+# A shorter wait than this explains no hang.
 _LEAST_S = 2.0
-# How often a process is looked at for being stopped, in seconds.
+# Seconds between two checks whether a process is stopped.
 _TICK_S = 0.25
 
 
@@ -61,13 +61,13 @@ def starved(before: Share, after: Share) -> str:
 
 @dataclass
 class Pauses:
-    """For how long a process, and whoever watches it, were stopped; in seconds."""
+    """How long a process and its watcher were stopped, in seconds."""
 
     process_s: float = 0.0
     watcher_s: float = 0.0
 
     def told(self) -> str:
-        """That it was too long to blame anybody for what was not done in time; empty when it was not."""
+        """The pauses that were too long to blame anybody for a missed deadline; empty when there were none."""
         reasons = [
             f"QEMU was stopped for {self.process_s:.1f} s (SIGSTOP)" if self.process_s > _LEAST_S else "",
             f"the harness itself did not run for {self.watcher_s:.1f} s (Ctrl-Z, or all of the host stood still)"
@@ -79,9 +79,9 @@ class Pauses:
 
 @contextlib.contextmanager
 def watched(pid: int) -> Iterator[Pauses]:
-    """What goes on while nobody looks: a process that was stopped and runs again shows no trace of it.
+    """Pauses, as a thread sees them: a process that was stopped and runs again shows no trace of the stop.
 
-    A look that comes late tells of ourselves. Nothing is counted but what has ended or was seen.
+    A check that comes late shows that we did not run. Only pauses that ended or were seen are counted.
     """
     pauses, over = Pauses(), threading.Event()
 

@@ -50,14 +50,14 @@ def digest_file(path: Path) -> str:
 
 
 def identity(program: Path) -> str:
-    """Changes when a program is replaced; asking QEMU for its version would cost 40 ms each time."""
+    """A key that changes when a program is replaced; asking QEMU for its version would cost 40 ms each time."""
     status = program.resolve().stat()
     return f"{program} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
 
 
 @contextlib.contextmanager
 def lock(path: Path, progress: Progress = QUIET, what: str = "") -> Iterator[None]:
-    """Hold an exclusive lock file; the kernel drops it when we die, kill -9 included."""
+    """Hold an exclusive lock on a file; the kernel drops the lock when we die, kill -9 included."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
         waited = False
@@ -77,7 +77,7 @@ def lock(path: Path, progress: Progress = QUIET, what: str = "") -> Iterator[Non
 
 @contextlib.contextmanager
 def space(path: Path) -> Iterator[None]:
-    """Turn "no space left" below this block into one clear error."""
+    """Turn "no space left" inside this block into one clear error."""
     try:
         yield
     except OSError as error:
@@ -118,7 +118,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """Have a file that nobody changes under another name, too: for nothing on one file system, else as a copy."""
+    """Give a file that nobody changes a second name: a hard link on the same file system, else a copy."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with space(target):
         try:
@@ -129,10 +129,10 @@ def link(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def publishing(target: Path) -> Iterator[Path]:
-    """A fresh folder that becomes `target` when the block ends well, and vanishes when it does not.
+    """A fresh folder that becomes `target` when the block succeeds, and is removed when the block fails.
 
-    Leftovers of a killed harness have the same prefix and are removed here:
-    callers hold the lock of `target`.
+    Leftovers of a killed harness have the same prefix and are removed here, which
+    is safe because callers hold the lock of `target`.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     for stale in target.parent.glob(f".{target.name}.*"):
@@ -143,7 +143,7 @@ def publishing(target: Path) -> Iterator[Path]:
             yield fresh
             fresh.chmod(0o755)
             if target.exists():
-                raise MachineError(f"{target}: appeared while we made it")
+                raise MachineError(f"{target}: appeared while the harness was making it")
             fresh.rename(target)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)

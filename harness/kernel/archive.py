@@ -19,7 +19,7 @@ from harness.model.errors import LaunchError, MachineError, UsageError
 
 # By content, because a name says nothing about a file that somebody renamed.
 _MAGIC = {
-    b"\xfd7zXZ\0": ("xz", "-T0"),  # Debian packs in blocks, which unpack side by side.
+    b"\xfd7zXZ\0": ("xz", "-T0"),  # Debian packs in blocks, which unpack in parallel.
     b"\x1f\x8b": ("gzip",),
     b"BZh": ("bzip2",),
     b"\x28\xb5\x2f\xfd": ("zstd",),
@@ -35,7 +35,7 @@ class Unpacked:
 
     @property
     def linkable(self) -> Path | None:
-        """The pristine tree: work trees link its files and replace, never rewrite, them."""
+        """The pristine tree: work trees link its files, and replace them but never rewrite them."""
         return self.folder / "tree"
 
     def manifest(self) -> Manifest:
@@ -85,7 +85,7 @@ def _source(spec: str, path: Path, cache: Path, progress: Progress, lineage: str
 
 
 def _identity(path: Path, cache: Path, progress: Progress, md5: str) -> str:
-    """The content's name. Hashed, and verified, when the file is new; remembered while its size and time stay."""
+    """The content's name: hashed and verified when the file is new, remembered while its size and time stay."""
     facts = path.stat()
     seen = cache / "sources" / "seen" / workspace.digest(str(path), str(facts.st_size), str(facts.st_mtime_ns), md5)
     if seen.exists():
@@ -107,7 +107,7 @@ def _identity(path: Path, cache: Path, progress: Progress, md5: str) -> str:
 
 
 def _dpkg_md5(package: str, path: Path) -> str:
-    """What dpkg says the file's md5 is; empty when the file came some other way."""
+    """The file's md5 according to dpkg; empty when the file came some other way."""
     listing = Path(f"/var/lib/dpkg/info/{package}.md5sums")
     if listing.is_file():
         for line in listing.read_text(encoding="utf-8").splitlines():
@@ -126,7 +126,7 @@ def _unpack(spec: str, path: Path, fresh: Path, progress: Progress) -> None:
     root = next((folder for folder in top if (folder / "Makefile").is_file()), inside)
     root.rename(fresh / "tree")
     check(spec, Unpacked(fresh))
-    progress.say(f"{path.name}: naming the content of its files")
+    progress.say(f"{path.name}: hashing its files")
     manifest: Manifest = {}
     for name in manifests.walk(fresh / "tree"):
         file = manifests.read_file(f"{fresh}/tree/{name}")
@@ -156,7 +156,7 @@ def _extract(spec: str, path: Path, inside: Path, progress: Progress) -> None:
                     progress.advance(f"unpack {path.name}", done >> 20, total >> 20)
                 child.stdin.close()
             except BrokenPipeError:
-                pass  # tar's own words say why it went.
+                pass  # tar's own words say why it ended.
             status = child.wait()
         if status:
             errors.seek(0)

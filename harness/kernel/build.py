@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernels in a content-addressed store: the same inputs are the same kernel, and cost no call of make.
+"""Kernels in a content-addressed store: the same inputs give the same kernel, without a call of make.
 
 One object tree per lineage and configuration is reused across patches, so a
-changed line costs what it changed; ccache pays for headers.
+changed line costs only what depends on it; ccache pays for headers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RECIPE = "3"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what a kernel is, and how many compilers may run at once (0: one a CPU)."""
+    """Everything that decides what a kernel is, and how many compilers may run at once (0: one per CPU)."""
 
     source: KernelSource
     series: PatchSeries
@@ -48,7 +48,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class KernelBuild:
-    """A kernel in the store. seconds: what building it took, 0 when it was there."""
+    """A kernel in the store. seconds: what building it took, 0 when it was there already."""
 
     key: str
     release: str
@@ -74,7 +74,7 @@ def build(
     """Build a kernel, or find it in the store.
 
     Raises PatchError, ConfigError and BuildError for a kernel that cannot be
-    had from these inputs; LaunchError and OutOfSpace when the machine is why.
+    made from these inputs; LaunchError and OutOfSpace when the machine is to blame.
     """
     recipe = Recipe(source, series, tuple(fragments), toolchain.find(compiler), jobs)
     found = _stored(recipe, patches.apply(series, source, cache), cache)
@@ -90,7 +90,7 @@ def build(
 def objects_of(recipe: Recipe, cache: Path, progress: Progress) -> Iterator[tuple[Recipe, ObjectTree, str]]:
     """The work tree and object tree of a recipe, built and locked; and the recipe as it was found, and its key.
 
-    A user's directory is looked at again here, because it may have been
+    A user's directory is listed again here, because it may have been
     edited while another harness held the lock.
     """
     lineage = recipe.source.lineage
@@ -135,7 +135,7 @@ def objects_again(kernel: KernelBuild, cache: Path, progress: Progress) -> Itera
 
 
 def _memo(recipe: Recipe, patched: Patched, cache: Path) -> Path:
-    """Where it is remembered which kernel some inputs made; saves finding out the final .config."""
+    """The file that remembers which kernel some inputs made; it saves finding out the final .config."""
     texts = (text for fragment in recipe.fragments for text in (fragment.path.name, fragment.text))
     tools = (recipe.toolchain.name, recipe.toolchain.identity)
     return cache / "kernels" / "inputs" / workspace.digest(RECIPE, recipe.source.id, patched.id, *tools, *texts)
@@ -154,7 +154,7 @@ def _kernel(recipe: Recipe, key: str, cache: Path, *, cached: bool, seconds: flo
     """A kernel of the store as a value. Raises FileNotFoundError when it is not there."""
     folder = cache / "kernels" / key
     facts = json.loads((folder / "kernel.json").read_text(encoding="utf-8"))
-    os.utime(folder)  # The time of the last use, for whoever bounds the cache.
+    os.utime(folder)  # The time of the last use, by which the cache is bounded.
     return KernelBuild(
         key=key,
         release=facts["release"],
@@ -177,7 +177,7 @@ def _publish(recipe: Recipe, objects: ObjectTree, key: str, log: Path, cache: Pa
     shutil.rmtree(folder, ignore_errors=True)
     with workspace.publishing(folder) as fresh:
         for name, target in (("vmlinux", "vmlinux"), (".config", "config"), ("System.map", "System.map")):
-            # Copies: the next link in the object tree may write its file in place.
+            # Copies: the next run of the linker in the object tree may write its file in place.
             shutil.copyfile(objects.obj / name, fresh / target)
         if log.exists():
             shutil.copyfile(log, fresh / "build.log")
@@ -208,7 +208,7 @@ def build_id(vmlinux: Path) -> str:
 
 
 def _label(recipe: Recipe) -> str:
-    """The name of the object tree: configuration and compiler, not their content, so that an edit reuses it."""
+    """The name of the object tree: configuration and compiler, not their content, so that an edit reuses the tree."""
     names = "+".join(
         fragment.name
         if "/" not in fragment.name
@@ -234,6 +234,6 @@ def _configured(recipe: Recipe, manifest: Manifest, tree: Path, place: Path, cac
 
 
 def _read_by_kconfig(path: str) -> bool:
-    """Whether a file can change what the configuration comes out as: Kconfig itself, its scripts, make's own files."""
+    """Whether a file can change the resulting configuration: Kconfig itself, its scripts, make's own files."""
     name = path.rpartition("/")[2]
     return name.startswith("Kconfig") or path.startswith("scripts/") or name.endswith(".config") or path == "Makefile"

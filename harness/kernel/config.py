@@ -30,7 +30,7 @@ _GATE = re.compile(r"# (?=since|until)(?:since (\d+\.\d+))? ?(?:until (\d+\.\d+)
 
 @dataclass(frozen=True)
 class Fragment:
-    """A piece of configuration: the name it was asked by, where it is, and its text."""
+    """A piece of configuration: the name it was asked for by, where it is, and its text."""
 
     name: str
     path: Path
@@ -39,7 +39,7 @@ class Fragment:
 
 @dataclass(frozen=True)
 class Request:
-    """One option that a fragment asks for, value `n` for one that must be off, and where it does."""
+    """One option that a fragment asks for, with value `n` if it must be off, and the place that asks for it."""
 
     symbol: str
     value: str
@@ -63,7 +63,7 @@ def load(names: Sequence[str]) -> list[Fragment]:
 
 
 def requests(fragment: Fragment, version: str) -> list[Request]:
-    """The options that a fragment asks for on a kernel; UsageError for a line that is none."""
+    """The options that a fragment asks for on a kernel; UsageError for a line that is not an option."""
     asked: dict[str, Request] = {}
     for number, line in _lines(fragment, version):
         where = f"{fragment.path.name}:{number}"
@@ -78,7 +78,7 @@ def requests(fragment: Fragment, version: str) -> list[Request]:
         before = asked.setdefault(request.symbol, request)
         if before.value != request.value:
             raise UsageError(
-                f"--config {fragment.name}: {where}: CONFIG_{request.symbol} is asked for otherwise in {before.where}"
+                f"--config {fragment.name}: {where}: CONFIG_{request.symbol} has another value in {before.where}"
             )
     return list(asked.values())
 

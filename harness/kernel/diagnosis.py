@@ -9,8 +9,8 @@ from pathlib import Path
 from harness.host import workspace
 from harness.model.errors import BuildError, HarnessError, LaunchError, MachineError
 
-# A kernel that does not compile is the kernel's fault and bisect skips it; these
-# are the machine's, and skipping a whole history for them would be a lie.
+# A kernel that does not compile is the kernel's fault, and bisect skips it; these
+# are the machine's fault, and skipping a whole history for them would be a lie.
 _MISSING = (
     re.compile(r"(?:sh|bash|make)(?:\[\d+\])?: (?:line )?\d*:? ?([\w./+-]+): (?:command )?not found"),
     re.compile(r"fatal error: ((?:gelf|libelf|elf|dwarf|ncurses|openssl/\w+)\.h): No such file"),
@@ -33,7 +33,7 @@ _OTHERS = (
 
 def failure(output: str, tree: Path, cache: Path, what: str, log: Path | None) -> HarnessError:
     """The error for a make that failed, from what it printed."""
-    place = f"; all of it is in {log}" if log else ""
+    place = f"; the whole output is in {log}" if log else ""
     if "No space left on device" in output:
         return workspace.no_space(cache)
     for pattern in _MISSING:
@@ -42,12 +42,12 @@ def failure(output: str, tree: Path, cache: Path, what: str, log: Path | None) -
                 f"{what}: {found[1]} is missing on this machine{place}", "make run installs what is missing"
             )
     if _KILLED.search(output):
-        return MachineError(f"{what}: a compiler was killed: by the kernel when memory ran out, or by somebody{place}")
+        return MachineError(f"{what}: a compiler was killed: by the kernel for lack of memory, or by a user{place}")
     return BuildError(f"{what} does not compile: {first_error(output, tree)}{place}")
 
 
 def first_error(output: str, tree: Path) -> str:
-    """The first error of a compiler, or else of a linker or make: the later ones are mostly its echo."""
+    """The first error of a compiler, or else of a linker or make: later errors mostly follow from it."""
     if found := _COMPILER.search(output):
         return f"{_inside(found[1], tree)}:{found[2]}: {found[3]}"
     for pattern in _OTHERS:
@@ -59,5 +59,5 @@ def first_error(output: str, tree: Path) -> str:
 
 
 def _inside(path: str, tree: Path) -> str:
-    """A path as seen from the top of the source tree, which ccache makes relative to the object tree."""
+    """A path relative to the top of the source tree; ccache makes paths relative to the object tree."""
     return re.sub(rf"^(?:\.\./)+{re.escape(tree.name)}/", "", path.removeprefix(f"{tree}/"))

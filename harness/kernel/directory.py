@@ -20,12 +20,12 @@ from harness.model.errors import UsageError
 _TIMEOUT_S = 300
 
 # A file that was changed this shortly before we read it may change again within
-# the same tick of the file system's clock, and its facts would not tell (git
+# the same tick of the file system's clock, and its facts would not show it (git
 # calls such entries racily clean). Such a file is read again next time.
 _RACY_NS = 100_000_000
 
-# What a build in the source leaves there, as git's exclude patterns. Any of it
-# would be found before what the object tree has (the kernel's Makefile sets VPATH).
+# What a build in the source leaves there, as git's exclude patterns. make would find
+# any of it before the files of the object tree (the kernel's Makefile sets VPATH).
 _PRODUCTS = (
     *("*.o", "*.o.*", "*.ko", "*.a", "*.so", "*.mod", "*.mod.c", "*.lex.c", "*.tab.[ch]", ".*.cmd", ".*.d", ".tmp_*"),
     *("modules.order", "modules.builtin*", "Module.symvers", "/vmlinux*", "/System.map", "/.version", "/.config*"),
@@ -55,7 +55,7 @@ class Snapshot:
         return {path: self.entries[path] for path in paths if path in self.entries}
 
     def read(self, entries: Manifest) -> Iterator[tuple[str, File]]:
-        """The files as they are now; who needs them as listed compares the entries."""
+        """The files as they are now; a caller that needs them as listed compares the entries."""
         for path in entries:
             file = manifests.read_file(self.root / path)
             if file is not None:
@@ -66,7 +66,7 @@ def state(spec: str, root: Path, cache: Path, progress: Progress) -> KernelSourc
     """The source in a directory, as it is now."""
     root = root.resolve()
     lineage = f"dir-{workspace.digest(str(root))}"
-    # Before 85,000 files of somebody's home folder are read.
+    # Checked before 85,000 files of somebody's home folder are read.
     if not (root / "Makefile").is_file() or not (root / "Kconfig").is_file():
         raise UsageError(f"--source {spec}: is no kernel source: it has no Makefile and Kconfig")
     memory = cache / "sources" / f"{lineage}.known"
@@ -95,7 +95,7 @@ def _listing(spec: str, root: Path, cache: Path) -> list[str]:
 
 
 def _init(empty: Path) -> None:
-    """An empty repository: `git ls-files` wants one to look at a folder that is none."""
+    """Make an empty repository: `git ls-files` needs one to look at a folder that is not a repository."""
     with workspace.lock(empty.with_name("empty.git.lock")):
         if not (empty / "HEAD").exists():
             with workspace.publishing(empty) as fresh:
@@ -123,7 +123,7 @@ def _entries(root: Path, paths: list[str], memory: Path, progress: Progress) -> 
             file = manifests.read_file(full)
             if file is None:
                 continue
-            # A program that a build left, scripts/basic/fixdep for one: no kernel's source holds any.
+            # A program that a build left, such as scripts/basic/fixdep: no kernel's source holds programs.
             entries[path] = "" if file.content.startswith(_ELF) else file.entry
             read += 1
             if read % 1000 == 0:
@@ -139,7 +139,7 @@ def _entries(root: Path, paths: list[str], memory: Path, progress: Progress) -> 
 
 
 def _remembered(memory: Path) -> dict[str, tuple[str, str]]:
-    """Facts and entry by path, as the last call left them; nothing when there was none or it is torn."""
+    """Facts and entry by path, as the last call left them; nothing when there was no call or the file is torn."""
     try:
         records = os.fsdecode(memory.read_bytes()).split("\0")
         return {path: (fact, entry) for fact, entry, path in (line.split("\t", 2) for line in records if line)}

@@ -40,7 +40,7 @@ def values(config: str) -> dict[str, str]:
 
 
 def definitions(tree: Path, architecture: str = "x86") -> dict[str, list[Definition]]:
-    """Every symbol that the tree's Kconfig files define, with each place that does."""
+    """Every symbol that the tree's Kconfig files define, with each place that defines it."""
     reader = _Reader(tree, architecture)
     reader.read("Kconfig", [])
     return reader.found
@@ -84,7 +84,7 @@ def explain(symbol: str, wanted: str, have: Mapping[str, str], known: Mapping[st
 
 
 def holds(expression: str, have: Mapping[str, str]) -> bool:
-    """Whether a Kconfig expression is m or y. What cannot be told, a shell's answer for one, counts as met."""
+    """Whether a Kconfig expression is m or y. What is not known, such as a shell's answer, counts as met."""
     tokens = _TOKEN.findall(expression)
     try:
         return _Expression(tokens, have).either() > 0
@@ -102,7 +102,7 @@ def _shown(expression: str, have: Mapping[str, str]) -> str:
 
 
 class _Expression:
-    """Recursive descent over n/m/y logic: or is the greater, and the lesser, not the complement."""
+    """Recursive descent over n/m/y logic: `||` is the maximum, `&&` the minimum, `!` the complement."""
 
     def __init__(self, tokens: list[str], have: Mapping[str, str]) -> None:
         self.tokens, self.have, self.at = tokens, have, 0
@@ -194,7 +194,7 @@ class _Reader:
 
 
 def _statements(tree: Path, path: str) -> Iterator[tuple[str, str, str]]:
-    """The statements of a Kconfig file: first word, the rest, and file:line. A file that is not there is empty."""
+    """The statements of a Kconfig file: first word, the rest, and file:line. A missing file counts as empty."""
     try:
         text = (tree / path).read_text(encoding="utf-8", errors="replace").expandtabs()
     except OSError:
@@ -224,7 +224,7 @@ def _statements(tree: Path, path: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _property(block: Definition, word: str, rest: str) -> None:
-    """Take up a line of a config block: whether it has a prompt, and what it selects."""
+    """Record a line of a config block: whether it has a prompt, and what it selects."""
     if word == "select":
         chosen, _, when = rest.partition(" if ")
         block.selects.append((chosen.strip(), when.strip()))

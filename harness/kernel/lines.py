@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """File and line of a kernel's functions, inlines too, for a kernel that was built without debug info.
 
-A file on a stack is compiled once more, by the command that made it and -g,
-and is believed only when its code came out the same, byte by byte. A handful
-of files costs seconds; a kernel with debug info five minutes.
+A file on a stack is compiled once more, by its own command with -g added, and
+the result is trusted only if its code is the same, byte for byte. A handful of
+files costs seconds; a kernel with debug info costs five minutes.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from harness.model.errors import MachineError
 
 _LIMIT_S = 300.0
 _EXECUTABLE = 4  # SHF_EXECINSTR
-# Functions begin at multiples of 16, and the size that a stack trace prints is up to the next one.
+# Functions begin at multiples of 16, and the size that a stack trace prints reaches up to the next one.
 _ALIGNMENT = 16
-# What assembly defines often has no size.
+# A symbol that assembly defines often has no size.
 _SYMBOL = re.compile(r"^(?P<path>.*?):(?P<value>[0-9a-f]+) (?:(?P<size>[0-9a-f]+) )?[tTwW] (?P<name>\S+)$")
 _FILE = re.compile(r"[^\s?]+:\d+")
 
@@ -50,17 +50,17 @@ class Spot:
 def find(
     kernel: KernelBuild, spots: Iterable[Spot], cache: Path, module: Path | None = None, progress: Progress = QUIET
 ) -> dict[Spot, tuple[str, ...]]:
-    """Spot → "file:line (function)", innermost inline first; a spot that cannot be told for certain is left out.
+    """Spot → "file:line (function)", innermost inline first; a spot without a certain answer is left out.
 
-    module: the .ko of ours that was loaded. Where the sources now make another
-    one, its functions are left out, and that is said.
+    module: the .ko of ours that was loaded. If its sources now make another module,
+    its functions are left out, and progress says so.
     """
     with builds.objects_again(kernel, cache, progress) as objects:
         holders: dict[Path, list[Spot]] = {}
         where = _where(objects, _folder(module, kernel, objects, cache, progress) if module else None)
         for spot in sorted(set(spots), key=lambda spot: (spot.function, spot.offset)):
             fitting = [path for path, size in where.get(spot.function, ()) if _fits(size, spot)]
-            # A static function's name may be that of others: only one that is alone, or alone of its size, is it.
+            # Static functions may share a name: a match counts only if it is alone, or alone of its size.
             if len(fitting) == 1:
                 holders.setdefault(fitting[0], []).append(spot)
         found: dict[Spot, tuple[str, ...]] = {}
@@ -80,18 +80,18 @@ def _fits(size: int, spot: Spot) -> bool:
 
 
 def _folder(module: Path, kernel: KernelBuild, objects: ObjectTree, cache: Path, progress: Progress) -> Path | None:
-    """Where the objects of a module are; None when its sources make another one now."""
+    """Where the objects of a module are; None when its sources now make another module."""
     log = cache / "logs" / f"lines-{module.stem}.log"
     made = modules.made_in(objects, workspace.data("guest-modules") / module.stem, kernel, cache, log, progress)
     if made.read_bytes() == module.read_bytes():
         return made.parent
-    progress.say(f"{module}: guest-modules/{module.stem} makes another one now: its functions stay without lines")
+    progress.say(f"{module}: guest-modules/{module.stem} now makes another module: its functions get no lines")
     return None
 
 
 def _where(objects: ObjectTree, folder: Path | None = None) -> dict[str, list[tuple[Path, int]]]:
     """Function → the objects that hold one of that name, and its size there. folder: of a module's objects."""
-    # kbuild lists what it compiled for a module; beside them lies their sum, NAME.o, with every function again.
+    # kbuild lists what it compiled for a module; beside these objects is their sum, NAME.o, with every function again.
     lists = folder.glob("*.mod") if folder else ()
     ours = [objects.obj / name for path in lists for name in path.read_text(encoding="utf-8").split()]
     done = process.run(["nm", "-A", "-S", objects.obj / "vmlinux.a", *ours], timeout_s=_LIMIT_S)
@@ -104,7 +104,7 @@ def _where(objects: ObjectTree, folder: Path | None = None) -> dict[str, list[tu
 
 
 def _compiled_again(path: Path, objects: ObjectTree, scratch: Path, cache: Path) -> Path | None:
-    """The object made anew with debug info, by what kbuild noted of its making; None when that does not work."""
+    """The object made anew with debug info, by the command that kbuild noted; None when that does not work."""
     note = path.with_name(f".{path.name}.cmd")
     target = Path(tempfile.mkdtemp(dir=scratch)) / path.name
     try:
@@ -126,7 +126,7 @@ def _compiled_again(path: Path, objects: ObjectTree, scratch: Path, cache: Path)
 
 
 def _commands(words: Sequence[str]) -> Iterator[list[str]]:
-    """The commands of a shell's line: the compiler's, then that of objtool."""
+    """The commands of a shell line: the compiler's, then objtool's."""
     command: list[str] = []
     for word in words:
         if word.rstrip(";") != word:
@@ -166,12 +166,12 @@ def _code(path: Path) -> dict[str, tuple[bytes, list[tuple[int, int, int, str]]]
 def _symbols(elf: ELFFile) -> SymbolTableSection:
     table = elf.get_section_by_name(".symtab")
     if not isinstance(table, SymbolTableSection):
-        raise MachineError("an object of the kernel without symbols")
+        raise MachineError("an object of the kernel has no symbols")
     return table
 
 
 def _lines(path: Path, spots: Sequence[Spot], tops: Sequence[Path]) -> dict[Spot, tuple[str, ...]]:
-    """What addr2line says of places in an object. tops: the folders below which sources are named."""
+    """What addr2line says about places in an object. tops: the folders that source names are relative to."""
     with path.open("rb") as stream:
         elf = ELFFile(stream)
         symbols = {symbol.name: symbol for symbol in _symbols(elf).iter_symbols()}

@@ -23,7 +23,7 @@ _COMPLAINT = re.compile(r"\S+:\d+(?::\d+)?: (?:warning|error): .+|WARNING: modpo
 def build_module(
     folder: Path, kernel: KernelBuild, cache: Path, progress: Progress = QUIET, suffix: str = ".ko"
 ) -> Path:
-    """Build the module in a folder, named like it, or find it in the store; the path of its .ko.
+    """Build the module in a folder, named like the folder, or find it in the store; returns the path of its .ko.
 
     The sources are copied, so nothing is written into the folder. suffix: ".o"
     for the object alone, not linked. Raises BuildError for a module that does
@@ -57,7 +57,7 @@ def made_in(
     progress: Progress = QUIET,
     suffix: str = ".ko",
 ) -> Path:
-    """The module in a kernel's object tree, beside its objects, of what its folder holds now. Raises BuildError."""
+    """Build a module, as its folder is now, in a kernel's object tree, beside its objects. Raises BuildError."""
     copy = objects.folder / "modules" / folder.name
     with workspace.space(copy):
         _mirror(_sources(folder), copy)
@@ -67,12 +67,12 @@ def made_in(
     what = f"module {folder.name}"
     objects.run(argv, what, log, cache, progress)
     if not made.exists():
-        raise BuildError(f"{what}: make made no {made.name}; its output is in {log}")
+        raise BuildError(f"{what}: make did not produce {made.name}; its output is in {log}")
     return made
 
 
 def in_tree(name: str, kernel: KernelBuild, cache: Path, progress: Progress = QUIET) -> Path:
-    """A module of the kernel's own, as lib/test_hmm, from its object tree; kept in the store from then on.
+    """One of the kernel's own modules, such as lib/test_hmm, from its object tree; kept in the store from then on.
 
     Raises CannotTest for one that the kernel was built without.
     """
@@ -91,7 +91,7 @@ def in_tree(name: str, kernel: KernelBuild, cache: Path, progress: Progress = QU
 
 
 def complaints(folder: Path, kernel: KernelBuild, cache: Path, progress: Progress = QUIET) -> list[str]:
-    """What the compiler at W=1 and sparse say of a module on this kernel; all of it is compiled anew.
+    """What the compiler at W=1 and sparse say about a module on this kernel; the whole module is compiled anew.
 
     Raises BuildError for a module that does not compile, LaunchError without sparse.
     """
@@ -119,7 +119,7 @@ def _sources(folder: Path) -> list[Path]:
 
 
 def _mirror(sources: list[Path], copy: Path) -> None:
-    """Copy sources that differ; what else is there was made from them."""
+    """Copy the sources that differ; other files in the copy were made from them."""
     copy.mkdir(parents=True, exist_ok=True)
     for path in sources:
         content = path.read_bytes()

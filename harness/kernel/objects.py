@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""An object tree: where make compiles one configuration of a work tree, and knows what it holds."""
+"""An object tree: where make compiles one configuration of a work tree, and a record of what it holds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.kernel.diagnosis import failure
 from harness.kernel.toolchain import Toolchain
 
 _TIMEOUT_S = 3 * 3600
-# The steps of the base configuration on 6.12.117, for a bar that moves at the very first build too.
+# The steps of the base configuration on 6.12.117, for a bar that moves even at the very first build.
 _FIRST_GUESS = 1347
 _STEP = re.compile(r"^  (?:\[M\] )?(?:CC|AS|LD|AR|HOSTCC|HOSTLD|LDS|GEN|UPD|HDRINST|WRAP|OBJCOPY|MODPOST|KSYMS|NM)\b")
 
@@ -40,7 +40,7 @@ class ObjectTree:
         return self.folder / "obj"
 
     def holds(self, key: str) -> bool:
-        """Whether obj is the whole of a kernel."""
+        """Whether obj holds the whole of a kernel."""
         try:
             return (self.folder / "key").read_text(encoding="ascii") == key
         except FileNotFoundError:
@@ -72,7 +72,7 @@ class ObjectTree:
         workspace.write_atomic(self.folder / "key", key)
 
     def run(self, argv: list[str], what: str, log: Path, cache: Path, progress: Progress, expected: int = 0) -> int:
-        """Run make in this object tree; the number of steps it took. expected: that number for the bar, 0 unknown."""
+        """Run make in this object tree; returns its number of steps. expected: that number for the bar, 0: unknown."""
         steps = 0
         log.parent.mkdir(parents=True, exist_ok=True)
         running = self.folder / "running"

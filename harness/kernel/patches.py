@@ -21,7 +21,7 @@ from harness.model.strict_yaml import offer
 _TIMEOUT_S = 120
 _SUFFIXES = (".patch", ".diff", ".mbox", ".eml")
 # The headers of a diff that name a file. Inside a hunk a removed "-- a/x" looks
-# the same; that only costs the copy of one file more.
+# the same; that only costs the copy of one more file.
 _TOUCHED = re.compile(
     rb'^(?:--- |\+\+\+ |rename from |rename to |copy from |copy to )"?(?:[ab]/)?([^\t\n"]+)', re.MULTILINE
 )
@@ -38,7 +38,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class PatchSeries:
-    """What was asked for by `--patch`, in order."""
+    """What `--patch` asked for, in order."""
 
     names: tuple[str, ...] = ()
     patches: tuple[Patch, ...] = ()
@@ -74,7 +74,7 @@ def apply(series: PatchSeries, source: KernelSource, cache: Path) -> Patched:
     """Try a series on a source. Nothing of the source changes, whatever happens.
 
     Raises PatchError, which names patch, file and line, for a hunk that does
-    not fit, and UsageError for what is no patch or reaches out of the tree.
+    not fit, and UsageError for what is not a patch or reaches out of the tree.
     """
     if not series.patches:
         return Patched("none", {})
@@ -197,7 +197,7 @@ def _apply(patch: Patch, scratch: Path, source: KernelSource) -> None:
         raise UsageError(f"--patch {patch.name}: reaches out of the tree: {said[0]}")
     if any("corrupt patch" in line or "patch fragment without header" in line or "No valid" in line for line in said):
         raise UsageError(
-            f"--patch {patch.name}: is damaged: {said[0]}", "mail programs wrap lines and turn tabs to spaces"
+            f"--patch {patch.name}: is damaged: {said[0]}", "mail programs wrap lines and turn tabs into spaces"
         )
     place = f"{source.spec} ({source.version})"
     if not _git(scratch, ["git", "apply", "--reverse", "--check", "-"], patch.text).status:
@@ -208,7 +208,7 @@ def _apply(patch: Patch, scratch: Path, source: KernelSource) -> None:
 
 
 def _first_reason(patch: Patch, said: list[str]) -> str:
-    """What did not fit, with file and line: of the source where it is a hunk."""
+    """What did not fit, with its file and, for a hunk, its line in the source."""
     for line in said:
         if found := re.fullmatch(r"patch failed: (.+):(\d+)", line):
             path, start = found[1], int(found[2])
@@ -231,17 +231,17 @@ def _hunk_number(patch: Patch, path: str, start: int) -> int:
 
 
 def _nearest(patch: Patch, source: KernelSource) -> str:
-    """The hint: which port there is for this version, and what else can be done."""
+    """The hint: which port is nearest to this version, or what else can be done."""
     name = patch.name.split("/", maxsplit=1)[0]
     if not name or not (workspace.data("patches") / name).is_dir():
         builtin = ", ".join(sorted(folder.name for folder in workspace.data("patches").iterdir() if folder.is_dir()))
-        return f"--patch none goes without; built in are: {builtin}"
+        return f"--patch none goes without; built-in patches: {builtin}"
     nearest = f"{name}/{_port(name, source.version)}"
     return f"{name} is ported to {', '.join(ports(name))}; the nearest to {source.version} is {nearest}"
 
 
 def _git(folder: Path, argv: Sequence[str | os.PathLike[str]], stdin: bytes) -> process.Completed:
-    """Run git beside any repository: one that encloses the folder, or the user's settings, must not matter."""
+    """Run git outside any repository: one that encloses the folder, and the user's settings, must not matter."""
     env = process.environment(
         GIT_CEILING_DIRECTORIES=os.fspath(folder.parent), GIT_CONFIG_GLOBAL="/dev/null", GIT_CONFIG_NOSYSTEM="1"
     )

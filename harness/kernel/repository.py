@@ -104,7 +104,7 @@ def revision(spec: str, rest: str) -> KernelSource:
 
 
 def _split(spec: str, rest: str) -> tuple[Path, str]:
-    """PATH and REV; both may hold an @, so the first @ behind a directory that exists divides them."""
+    """PATH and REV; both may hold an @, so the first @ after a directory that exists divides them."""
     for position, letter in enumerate(rest):
         folder, rev = Path(rest[:position] or ".").expanduser().absolute(), rest[position + 1 :]
         if letter == "@" and folder.is_dir():
@@ -123,5 +123,5 @@ def _git(git_dir: Path, *words: str) -> process.Completed:
 
 
 def _environment() -> dict[str, str]:
-    """The environment of git: no GIT_DIR of a `git bisect run` around us, no index refreshed on the way."""
+    """The environment of git: no GIT_DIR of a `git bisect run` around us, and no refresh of the index."""
     return process.environment(GIT_OPTIONAL_LOCKS="0")

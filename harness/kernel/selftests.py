@@ -24,7 +24,7 @@ from harness.model.errors import CannotTest
 
 # The second until v6.2.
 _FOLDERS = ("tools/testing/selftests/mm", "tools/testing/selftests/vm")
-# What a program is made from; no header that the kernel keeps to itself, so that a patch there costs nothing here.
+# What a program is made from: no kernel-internal header, so that a patch to one costs nothing here.
 _INPUTS = (
     "tools/testing/selftests/lib.mk",
     "tools/testing/selftests/kselftest",
@@ -66,7 +66,7 @@ def program(name: str, kernel: KernelBuild, cache: Path, progress: Progress = QU
 
 @functools.lru_cache(maxsize=2)
 def _manifest(recipe: Recipe, cache: Path) -> Manifest:
-    """What the tree of a recipe is made of; a tenth of a second for each of the questions of a run."""
+    """What the tree of a recipe is made of; kept, as it costs a tenth of a second and a run asks several times."""
     return worktree.wanted(recipe.source, patches.apply(recipe.series, recipe.source, cache).files)
 
 

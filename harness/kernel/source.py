@@ -16,7 +16,7 @@ from harness.model.errors import UsageError
 
 FORMS = "a source is debian:VERSION, a directory, a tarball or git:PATH@REV; harness list sources"
 
-# Without these there is no configuring; a directory that lacks one is not a kernel.
+# Without these no configuration is possible; a directory that lacks one is not a kernel.
 MARKS = ("Makefile", "Kconfig", "scripts/kconfig/merge_config.sh")
 
 
@@ -42,7 +42,7 @@ class KernelSource:
     """One state of a kernel's source.
 
     id names the content: same id, same files. version is what its Makefile
-    says, 6.12.117. lineage names the work tree that this source shares with
+    says, such as 6.12.117. lineage names the work tree that this source shares with
     its earlier and later states.
     """
 
@@ -54,12 +54,12 @@ class KernelSource:
 
 
 def fetch(spec: str, cache: Path, progress: Progress = QUIET) -> KernelSource:
-    """Find a source, unpack it when it is the first time, and name its content.
+    """Find a source, unpack it at the first use, and name its content.
 
-    Raises UsageError for what is no kernel source, LaunchError for a Debian
+    Raises UsageError for what is not a kernel source, LaunchError for a Debian
     package that is not installed.
     """
-    # The kinds know KernelSource, so they cannot be imported before it exists.
+    # These modules import KernelSource, so they cannot be imported before it exists.
     from harness.kernel import archive, directory, repository
 
     kind, colon, rest = spec.partition(":")

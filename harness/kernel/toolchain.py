@@ -16,22 +16,23 @@ _ALWAYS = ("make", "ccache", "flex", "bison", "bc", "perl")
 
 @dataclass(frozen=True)
 class Toolchain:
-    """A compiler by its name, and its identity: what it and its linker say of themselves."""
+    """A compiler by its name, and its identity: what it and its linker say about themselves."""
 
     name: str
     identity: str
 
 
-# Compiler → programs that must be there, and what make is told besides.
+# Compiler → programs that must be there, and what else make is told.
 _KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "gcc": (("gcc", "ld"), ()),
     "clang": (("clang", "ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy"), ("LLVM=1",)),
 }
 
-# No list of headers names what .incbin includes, so that ccache's depend mode gives the old object
-# for a new arch/x86/realmode/rm/realmode.bin (tried with 4.7.5). An option for the preprocessor
-# that it cannot read makes it look at the preprocessed text, where it finds .incbin and steps
-# aside. This one changes nothing. All assembly, and the two C files of 6.12 that do it.
+# No list of headers names what .incbin includes, so ccache's depend mode gives the old object
+# for a new arch/x86/realmode/rm/realmode.bin (tried with 4.7.5). A preprocessor option that
+# ccache cannot read makes it look at the preprocessed text, where it finds .incbin and steps
+# aside. This option changes nothing else. It goes to all assembly, and to the two C files of
+# 6.12 that use .incbin.
 _INCLUDES_BINARY = tuple(
     f"{flags}=-Wp,-Wno-unused-macros" for flags in ("KAFLAGS", "CFLAGS_configs.o", "CFLAGS_kheaders.o")
 )
@@ -52,7 +53,7 @@ def make(
 ) -> list[str]:
     """The argv that makes `rest` of a source tree in an object tree; variables and targets may be mixed.
 
-    ccache: off for the configuration, whose hundreds of tries of the compiler it only slows down.
+    ccache: off for the configuration, whose hundreds of compiler tests it would only slow down.
     """
     launcher = "ccache " if ccache else ""
     return [
@@ -78,10 +79,10 @@ def environment(cache: Path) -> dict[str, str]:
         # Paths below it are hashed relative, so that object trees share results.
         CCACHE_BASEDIR=os.fspath(cache),
         CCACHE_MAXSIZE="5G",
-        # A miss is not preprocessed first to look it up by that. CPU seconds of mm/ and fs/ of 6.12
-        # from nothing: 84 without ccache, 107 with its defaults, 95 with CCACHE_NOCPP2, 89 so.
-        # What it gives up is little: one more option (ZRAM) in a new object tree found 5 of 311
-        # files by their preprocessed text. What it overlooks is in _INCLUDES_BINARY.
+        # A miss is not preprocessed for a second look-up. CPU seconds of mm/ and fs/ of 6.12 from
+        # nothing: 84 without ccache, 107 with its defaults, 95 with CCACHE_NOCPP2, 89 with this.
+        # This gives up little: with one more option (ZRAM) in a new object tree, ccache found 5 of
+        # 311 files by their preprocessed text. What depend mode overlooks is in _INCLUDES_BINARY.
         CCACHE_DEPEND="1",
         # A header is hashed once, not once for each of the 900 files that include it.
         CCACHE_INODECACHE="1",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernels that the project serves: those that its own patch was ported to, a folder of patches/mayfail each."""
+"""The kernels that the project serves: those that its own patch was ported to, each a folder of patches/mayfail."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ def served() -> list[str]:
 
 
 def sources() -> list[str]:
-    """How --source names them, the default first and then from the newest on."""
+    """How --source names them: the default first, then from the newest to the oldest."""
     names = [f"debian:{version}" for version in reversed(served())]
     return sorted(names, key=lambda name: name != DEFAULT)

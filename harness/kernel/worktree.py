@@ -38,7 +38,7 @@ def place(cache: Path, lineage: str) -> Path:
 
 
 def wanted(source: KernelSource, overlay: Overlay) -> Manifest:
-    """What a source is with an overlay on it."""
+    """What a source holds with an overlay on it."""
     manifest = source.origin.manifest()
     for path, file in overlay.items():
         if file is None:
@@ -54,7 +54,7 @@ def bring(folder: Path, source: KernelSource, overlay: Overlay, manifest: Manife
     with workspace.space(folder):
         held = _held(folder, progress)
         if held is None:
-            # Objects beside a tree that is gone would look up to date beside files with old times.
+            # Objects of a tree that is gone would look up to date beside files with old times.
             for stale in (tree, folder / "objects"):
                 shutil.rmtree(stale, ignore_errors=True)
             tree.mkdir(parents=True)
@@ -81,7 +81,7 @@ def _held(folder: Path, progress: Progress) -> Manifest | None:
     except FileNotFoundError:
         return None
     if (folder / "moving").exists():
-        progress.say("work tree: a harness was killed while it moved it; looking at every file")
+        progress.say("work tree: a harness was killed while it moved the tree; looking at every file")
         found = ((path, manifests.read_file(folder / "tree" / path)) for path in manifests.walk(folder / "tree"))
         held = {path: file.entry for path, file in found if file is not None}
     return held

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Why the harness could not look: one exception tree, one exit code a family.
+"""Why the harness could not look: one exception tree, one exit code for each family.
 
 ::
 

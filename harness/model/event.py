@@ -23,12 +23,12 @@ if TYPE_CHECKING:  # numpy takes 0.1 s to import, which `harness list` has no us
     Column = npt.NDArray[Any]
     Mask = npt.NDArray[np.bool_]
 
-# Of the log, which outlives the module that wrote it; what the module's counters are changes nothing about it.
+# The format of the log, which outlives the module that wrote it; the module's counters are no part of it.
 FORMAT = 3
 MAGIC = 0x474C484E
 HEADER = struct.Struct("<IIIIQQQ")
 RECORD = struct.Struct("<10QIIiIIIBBBBI")
-# Events that are looked at together: 1.8 MB, which a CPU's own cache holds.
+# How many events are looked at together: 1.8 MB, which fits into a CPU's own cache.
 CHUNK_RECORDS = 1 << 14
 
 BLOCKABLE = 1 << 0  # MMU_NOTIFIER_RANGE_BLOCKABLE, include/linux/mmu_notifier.h
@@ -38,7 +38,7 @@ PF_KSWAPD = 0x0002_0000
 
 
 class Kind(IntEnum):
-    """What a record tells of."""
+    """What a record is about."""
 
     START = 1
     END = 2
@@ -81,7 +81,7 @@ class Policy(IntEnum):
     BLOCK_MUTEX = 10
 
 
-# What a log may be full of.
+# The kinds that a log may be full of.
 MANY = (Kind.START, Kind.END, Kind.INVALIDATE, Kind.VIOLATION)
 
 # In the flags of a REGISTER.
@@ -147,7 +147,7 @@ class Event(NamedTuple):
 class Chunk:
     """Some records that follow each other in the log; `chunk["flags"]` is that field of each of them.
 
-    Valid until the next one is asked for.
+    Valid until the next chunk is asked for.
     """
 
     records: npt.NDArray[np.void]
@@ -163,7 +163,7 @@ class Chunk:
         return map(Event._make, self.records.tolist())
 
     def of(self, *kinds: Kind) -> Mask:
-        """Which are of one of these kinds."""
+        """Which records are of one of these kinds."""
         mask: Mask = self["kind"] == kinds[0]
         for kind in kinds[1:]:
             mask = mask | (self["kind"] == kind)
@@ -236,9 +236,9 @@ class EventLog:
 
     Records lie in the order in which callbacks reserved them. That is the
     order of `seq` for each task, but not across tasks: between taking its
-    number and its record, a task can be preempted for as long as it pleases.
+    number and its record, a task can be preempted for any length of time.
 
-    lost: records that did not fit into it. capacity: how many would.
+    lost: how many records did not fit. capacity: how many fit.
     """
 
     source: Path | bytes
@@ -254,14 +254,14 @@ class EventLog:
             yield from chunk
 
     def of(self, *kinds: Kind) -> Iterator[Event]:
-        """The events of some kinds, in the order of the log; for those that are few it is read once for all."""
+        """The events of some kinds, in the order of the log; for the rare kinds the log is read only once."""
         if not any(kind in MANY for kind in kinds):
             return (entry for entry in self._few if entry.kind in kinds)
         return (entry for chunk in self.chunks() for entry in chunk.take(chunk.of(*kinds)))
 
     @cached_property
     def _few(self) -> Sequence[Event]:
-        """All but what comes with each page, and what may."""
+        """The events of all kinds but those that a log may be full of."""
         return [entry for chunk in self.chunks() for entry in chunk.take(~chunk.of(*MANY))]
 
     def chunks(self) -> Iterator[Chunk]:
@@ -280,7 +280,7 @@ class EventLog:
             file.seek(HEADER.size)
             for begin in range(0, self.count, CHUNK_RECORDS):
                 some = records[: self.count - begin]
-                # A file of the host gives all that was asked for, or it ended (read(2)).
+                # A file of the host gives all that was asked for, unless it ended (read(2)).
                 if file.readinto(some.view(np.uint8).data) != some.nbytes:
                     raise MachineError(f"{self.source}: changed while it was read")
                 yield Chunk(some)
@@ -299,12 +299,12 @@ EMPTY = EventLog(b"", 0, 0, 0)
 
 
 def parse(content: bytes, where: str = "event log") -> EventLog:
-    """A log that was read from /dev/notifier_hold_log. Raises MachineError when it is none."""
+    """A log that was read from /dev/notifier_hold_log. Raises MachineError when it is not a log."""
     return _checked(content, content[: HEADER.size], len(content), where)
 
 
 def read(path: Path) -> EventLog:
-    """A log that a run kept; a run that got none has an empty one. Raises MachineError when it is none."""
+    """A log that a run kept, empty if the run got none. Raises MachineError when the file is not a log."""
     if not path.exists():
         return EMPTY
     with path.open("rb") as file:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Instrument:
-    """A description that the engine is handed; without arguments, that of a guest that carries nothing of ours.
+    """A description for the engine; without arguments, it describes a guest that carries nothing of ours.
 
     module: the folder of the module's source, named like it; None: no module is
     loaded. programs: path in the guest → folder of the C sources, compiled with
@@ -18,7 +18,7 @@ class Instrument:
     scenario's steps. log: the device in the guest that the event log is read
     from. quench: the file in the guest that takes a 1 when enough was seen: the
     module accepts all from then on. sections: files of harness/postmortem that
-    tell more of a guest in trouble.
+    tell more about a guest in trouble.
     """
 
     module: Path | None = None
@@ -30,7 +30,7 @@ class Instrument:
 
     @property
     def interface(self) -> Sequence[Path]:
-        """The headers by which programs know the module."""
+        """The headers from which programs know the module."""
         return sorted(self.module.glob("*_uapi.h")) if self.module else []
 
     @property

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a program of the kernel's selftests says of itself: the TAP that kselftest.h prints, and its exit status.
+"""What a program of the kernel's selftests reports: the TAP that kselftest.h prints, and its exit status.
 
-The tree's own reader of KTAP, tools/testing/kunit/kunit_parser.py, is for
-KUnit: of "ok 3 # SKIP why", as ksft_test_result_skip() prints it, it makes
-no result at all (6.1, 6.12), and a program that speaks no TAP is an error to it.
+The kernel tree's own KTAP parser, tools/testing/kunit/kunit_parser.py, is for
+KUnit: it makes no result at all of "ok 3 # SKIP why", which ksft_test_result_skip()
+prints (6.1, 6.12), and takes a program that prints no TAP for an error.
 uffd-unit-tests has words of its own (uffd_test_start() and its like).
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 # Exit statuses of tools/testing/selftests/kselftest.h that are not failures.
 _EXIT_PASS, _EXIT_SKIP = 0, 4
 _PASSED, _SKIPPED, _FAILED = range(3)
-# Of lines and reasons: so many are kept, and of each so many characters.
+# How many lines and reasons are kept, and how many characters of each.
 SHOWN = 20
 _WIDTH = 160
 
@@ -41,7 +41,7 @@ class Results:
 
     @property
     def ran(self) -> bool:
-        """Some of its tests did."""
+        """Some of its tests ran."""
         return bool(self.passed or self.failed)
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ class Results:
 
 
 def restore(document: Mapping[str, Any]) -> Results:
-    """The results in a document, which came through a guest: what is not of its type is not there."""
+    """The results in a document that came from a guest: a value of the wrong type counts as missing."""
     passed, failed, skipped = (
         value if isinstance(value := document.get(key), int) else 0 for key in ("pass", "fail", "skip")
     )
@@ -80,9 +80,9 @@ def restore(document: Mapping[str, Any]) -> Results:
 
 
 def read(text: str, status: int) -> Results:
-    """The results in a program's output. status: exit code, or 256 + signal, 0 and 4 (skipped) being no failure.
+    """The results in a program's output. status: exit code, or 256 + signal; 0 and 4 (skipped) are no failures.
 
-    A program that prints none is one test, and its status the result.
+    A program that prints no results is one test, and its status is the result.
     """
     # By number: what a buffer held at a fork is printed twice, and a test that failed once has failed.
     verdicts: dict[str, tuple[int, str, str]] = {}

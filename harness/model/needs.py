@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a kernel must have, or must not, for a scenario to apply to it: options, and a version."""
+"""What a kernel must have, or must not have, for a scenario to apply to it: options, and a version."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _VERSION = re.compile(r"(\d+)\.(\d+)")
 
 @dataclass(frozen=True)
 class Needs:
-    """Options without their CONFIG_, and the first version of Linux that has what they cannot tell ("": any).
+    """Options without their CONFIG_, and the first version of Linux that has what options cannot tell ("": any).
 
-    without: options that change what happens.
+    without: options that must be off, since they change what happens.
     """
 
     options: tuple[str, ...] = ()
@@ -26,14 +26,14 @@ class Needs:
     version: str = ""
 
     def missing(self, options: Mapping[str, str], release: str) -> str:
-        """Why a kernel does not do, in words; empty for one that does.
+        """Why a kernel does not qualify, in words; empty for a kernel that does.
 
         options: name → value of those that are set. release: as uname -r tells it.
         """
         lacking = [f"CONFIG_{name}" for name in self.options if options.get(name, "n") == "n"]
         if lacking:
             return f"needs {', '.join(lacking)}, which this kernel is built without"
-        # BASE_SMALL is a number on 6.1, and 0 is no.
+        # BASE_SMALL is a number on 6.1, and 0 means no.
         present = [f"CONFIG_{name}" for name in self.without if options.get(name, "n") not in ("n", "0")]
         if present:
             return f"is for kernels without {', '.join(present)}, and this one has it"
@@ -58,12 +58,12 @@ def read(top: strict_yaml.Mapping) -> Needs:
     version = entry.get("version", "")
     # 6.10 without quotes is the number 6.1.
     if not isinstance(version, str) or (version and not _VERSION.fullmatch(version)):
-        raise UsageError(f"{entry.at('version')}: {version!r} is no version", 'quote it: version: "6.8"')
+        raise UsageError(f"{entry.at('version')}: {version!r} is not a version", 'quote it: version: "6.8"')
     return Needs(_options(entry, "options"), _options(entry, "without"), version)
 
 
 def _options(entry: strict_yaml.Mapping, key: str) -> tuple[str, ...]:
     options = entry.get(key, [])
     if not isinstance(options, list) or not all(isinstance(name, str) and _OPTION.fullmatch(name) for name in options):
-        raise UsageError(f"{entry.at(key)}: {key} are names like KSM, without CONFIG_")
+        raise UsageError(f"{entry.at(key)}: {key} must be names like KSM, without CONFIG_")
     return tuple(options)

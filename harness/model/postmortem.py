@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What was read from outside in a guest in trouble."""
+"""What was read, from outside, of a guest in trouble."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 class PostMortem:
     """cause: the first paragraph of postmortem.txt, empty when nobody had to look.
 
-    circles: tasks that wait for each other, by pid and name, each for the one
-    behind it and the last for the first: a deadlock, however slow the host is.
+    circles: tasks that wait for each other, by pid and name, each for the next
+    one and the last for the first: a deadlock, however slow the host is.
     """
 
     cause: str = ""

@@ -3,7 +3,7 @@
 
 The folder holds scenario.yaml, record.json (steps, replies, how it ended),
 console.log (raw bytes of the kernel's console); the events are in
-../events/NAME.bin. A recording is judged on any machine, as often as wanted.
+../events/NAME.bin. A recording can be judged on any machine, as often as wanted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.model.errors import UsageError
 from harness.model.postmortem import PostMortem
 from harness.model.scenario import Scenario
 
-# Oracles look at this much of a console; what a flood wrote behind it is only counted.
+# Oracles look at this much of a console; what a flood wrote after that is only counted.
 CONSOLE_LIMIT_BYTES = 32 << 20
 
 
@@ -33,7 +33,7 @@ class Ended(StrEnum):
     STEP_FAILED = "step-failed"  # a step could not be done; the rest was not tried
     NO_PROGRESS = "no-progress"  # the guest is alive, a step never answered
     SILENT = "silent"  # the guest no longer answers at all
-    SPINNING = "spinning"  # nor does it, and its CPUs never rest
+    SPINNING = "spinning"  # the same, and its CPUs never rest
     PANIC = "panic"  # the kernel said so
     RESET = "reset"  # it reset itself without a word, as after a triple fault
     NO_BOOT = "no-boot"  # the kernel never reached init
@@ -69,7 +69,7 @@ class Answer:
 
     @classmethod
     def restore(cls, entry: Mapping[str, Any]) -> Answer:
-        """An entry of record.json. Before July 2026's 0.2 it had only the line, whose words tell the rest."""
+        """An entry of record.json. In an earlier version it had only the command, whose words tell the rest."""
         if "verb" in entry:
             return cls(**entry)
         words = str(entry["command"]).split()
@@ -95,9 +95,9 @@ class Recording:
     console: bytes
     # Why the guest did not go on, read from outside.
     postmortem: PostMortem = field(default_factory=PostMortem)
-    # From when that was suspected until the cause was known; part of `seconds`.
+    # The time from the first suspicion until the cause was known; part of `seconds`.
     postmortem_s: float = 0.0
-    # Of the host, against one on which limits were written: what is measured in seconds is judged by it.
+    # The slow-down of the host against the one that limits were written on: measured seconds are judged by it.
     slowdown: float = 1.0
 
     @cached_property
@@ -107,7 +107,7 @@ class Recording:
 
     @cached_property
     def console_lines(self) -> list[str]:
-        """The console as text, a line an entry; bytes that are no UTF-8 are escaped."""
+        """The console as text, one entry for each line; bytes that are not UTF-8 are escaped."""
         text = self.console_head.decode("utf-8", errors="backslashreplace")
         return text.replace("\r\n", "\n").split("\n")
 
@@ -122,7 +122,7 @@ class Recording:
 
     @property
     def selftests(self) -> Mapping[str, ktap.Results]:
-        """Program of the kernel's selftests → what became of its tests."""
+        """Program of the kernel's selftests → the results of its tests."""
         return {
             answer.reply["program"]: ktap.restore(answer.reply)
             for answer in self.answers
@@ -159,7 +159,7 @@ def read(folder: Path, scenario: Scenario) -> Recording:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{folder}: no recording of a scenario: {error}", "name a folder that harness run wrote"
+            f"{folder}: not a recording of a scenario: {error}", "name a folder that harness run wrote"
         ) from None
 
 

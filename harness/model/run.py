@@ -32,7 +32,7 @@ class AccelFacts:
 
 @dataclass(frozen=True)
 class MachineFacts:
-    """Where the machines came from: "clone" of one boot a shape, "boot" for what `refused` says, "none" came at all."""
+    """Where the machines came from: "clone" of one boot per shape, "boot" for the reason in `refused`, "none" came."""
 
     refused: str = ""
     came: str = "none"
@@ -55,7 +55,7 @@ class RunVerdict:
     machines: MachineFacts = field(default_factory=MachineFacts)
     skipped: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
-    # Of the list of known noise: what it excused, and what is wrong with it.
+    # What the list of known noise excused, and what is wrong with the list.
     noise: Sequence[str] = ()
     error: str = ""
     forced: Outcome | None = None

@@ -30,7 +30,7 @@ from harness.model.vocabulary import (
 
 @dataclass(frozen=True)
 class Buffer:
-    """User memory that subscribers watch and pressure comes for."""
+    """User memory that subscribers watch and that pressure is to reclaim."""
 
     name: str
     kind: str
@@ -61,8 +61,8 @@ class Step:
     """One verb with its target, its arguments, and what the reply must say.
 
     background: the thread that does it, empty for the driver's own. process: the
-    child process, empty for the driver. again: the thread does it again and again,
-    until it is waited for.
+    child process, empty for the driver. again: the thread repeats the step until a
+    later step waits for it.
     """
 
     verb: str
@@ -109,7 +109,7 @@ class Scenario:
 
     @property
     def modules(self) -> Sequence[str]:
-        """Modules of the kernel's own that its steps load, as lib/test_hmm."""
+        """The kernel's own modules that its steps load, such as lib/test_hmm."""
         return tuple(dict.fromkeys(step.target for step in self.steps if step.verb == "insmod"))
 
 
@@ -137,7 +137,7 @@ def size(value: Any, where: str) -> int:
     """A number of bytes: 4096, 64K, 16M, 1G."""
     match = _SIZE.fullmatch(str(value))
     if match is None:
-        raise UsageError(f"{where}: {value!r} is no size", "write 64K, 16M or 1G")
+        raise UsageError(f"{where}: {value!r} is not a size", "write 64K, 16M or 1G")
     return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2]]
 
 
@@ -147,7 +147,7 @@ def load(path: Path, pressures: Mapping[str, Mapping[str, bool]]) -> list[Scenar
     pressures: the name of each known pressure, its keys, and whether it needs them.
     """
     if not _NAME.fullmatch(path.stem):
-        raise UsageError(f"{path}: a scenario's file name is lower case words joined by '-'")
+        raise UsageError(f"{path}: a scenario's file name must be lower-case words joined by '-'")
     top = strict_yaml.load(path)
     top.only(_TOP, "a scenario")
     variants = _section(top, "vary")
@@ -164,7 +164,7 @@ def load(path: Path, pressures: Mapping[str, Mapping[str, bool]]) -> list[Scenar
 
 
 def _substitute(value: Any, values: Mapping[str, Any], where: str) -> Any:
-    """`value` with each scalar that is a $name replaced; in a list, a list takes its place with all that it holds."""
+    """`value` with each scalar that is a $name replaced; a list that replaces an entry of a list is spliced in."""
     if isinstance(value, strict_yaml.Mapping):
         copy = strict_yaml.Mapping((key, _substitute(entry, values, value.at(key))) for key, entry in value.items())
         copy.where, copy.lines = value.where, value.lines
@@ -290,7 +290,7 @@ def _buffer(name: str, entry: Any, top: strict_yaml.Mapping) -> Buffer:
     kind = _word(mapping.get("kind", "anon"), KINDS, mapping.at("kind"), "kind of memory")
     bytes_ = size(mapping.need("size", f"buffer {name!r}"), mapping.at("size"))
     if bytes_ % 4096 or not bytes_:
-        raise UsageError(f"{mapping.at('size')}: {bytes_} bytes are no whole pages of 4096")
+        raise UsageError(f"{mapping.at('size')}: {bytes_} bytes are not whole pages of 4096")
     return Buffer(name, kind, bytes_, _flag(mapping, "thp", False))
 
 
@@ -301,7 +301,7 @@ def _subscriber(name: str, entry: Any, top: strict_yaml.Mapping, buffers: Mappin
     offset = size(mapping.get("offset", 0), mapping.at("offset"))
     if offset % 4096 or offset >= buffers[buffer].size_bytes:
         raise UsageError(
-            f"{mapping.at('offset')}: offset {offset} is not one of whole pages of 4096 bytes, "
+            f"{mapping.at('offset')}: offset {offset} is not in whole pages of 4096 bytes, "
             f"or not below the {buffers[buffer].size_bytes} bytes of buffer {buffer!r}"
         )
     return Subscriber(
@@ -319,7 +319,7 @@ def _subscriber(name: str, entry: Any, top: strict_yaml.Mapping, buffers: Mappin
 
 def _entry(name: str, entry: Any, top: strict_yaml.Mapping, section: str) -> strict_yaml.Mapping:
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{top.at(section)}: {name!r} is no name (lower case words joined by '-')")
+        raise UsageError(f"{top.at(section)}: {name!r} is not a name (lower-case words joined by '-')")
     if not isinstance(entry, strict_yaml.Mapping):
         raise UsageError(f"{top.at(section)}: {name!r} must be a mapping")
     return entry
@@ -336,14 +336,14 @@ def _step(
     verb = next(iter(entry), "")
     if verb not in VERBS:
         raise UsageError(
-            f"{entry.at()}: a step begins with its verb, and {verb!r} is none", strict_yaml.offer(verb, VERBS)
+            f"{entry.at()}: a step begins with its verb, and {verb!r} is not a verb", strict_yaml.offer(verb, VERBS)
         )
     kind, keys = VERBS[verb]
     target = str(entry[verb])
     if kind in names:
         _word(target, names[kind], entry.at(verb), kind)
     elif kind == "new" and not _NAME.fullmatch(target):
-        raise UsageError(f"{entry.at(verb)}: {target!r} is no name (lower case words joined by '-')")
+        raise UsageError(f"{entry.at(verb)}: {target!r} is not a name (lower-case words joined by '-')")
     if verb == "pressure":
         keys = frozenset(pressures[target])
         for key, needed in pressures[target].items():
@@ -365,7 +365,7 @@ def _step(
 def _again(entry: strict_yaml.Mapping) -> bool:
     again = entry.get("again", False)
     if not isinstance(again, bool):
-        raise UsageError(f"{entry.at('again')}: again is true or false, not {again!r}")
+        raise UsageError(f"{entry.at('again')}: again must be true or false, not {again!r}")
     if again and "background" not in entry:
         raise UsageError(f"{entry.at('again')}: only a thread does something again and again", "add background: NAME")
     return again
@@ -376,7 +376,7 @@ def _doer(entry: strict_yaml.Mapping, processes: Collection[str]) -> tuple[str, 
     process = _word(entry["in"], processes, entry.at("in"), "process") if "in" in entry else ""
     thread = str(entry.get("background", ""))
     if "background" in entry and not _NAME.fullmatch(thread):
-        raise UsageError(f"{entry.at('background')}: {thread!r} is no name (lower case words joined by '-')")
+        raise UsageError(f"{entry.at('background')}: {thread!r} is not a name (lower-case words joined by '-')")
     return thread, process
 
 
@@ -392,7 +392,7 @@ def _expectations(entry: strict_yaml.Mapping) -> dict[str, Any]:
 
 
 def unwritten(name: str, shape: MachineShape) -> Scenario:
-    """That of a guest which is not driven by any file: nothing is done in it, and nothing is asked for."""
+    """The scenario of a guest that no file drives: nothing is done in it, and nothing is demanded of it."""
     return Scenario(name, Path(), "", False, shape, {}, {}, {}, (), {})
 
 

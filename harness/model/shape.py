@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Board(StrEnum):
-    """QEMU's machine types that a PVH kernel of ours starts on."""
+    """QEMU's machine types on which our PVH kernels boot."""
 
     PC = "pc"
     Q35 = "q35"
@@ -21,7 +21,7 @@ class MachineShape:
     """A machine to boot. Two machines of one shape differ in nothing that a guest can see.
 
     memory_mib: RAM. cpus: virtual CPUs. swap_mib: size of the swap disk, 0 for
-    none. cmdline: kernel parameters behind the harness's own, so that they win.
+    none. cmdline: kernel parameters after the harness's own, so that they win.
     """
 
     memory_mib: int = 512

@@ -55,7 +55,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> Mapping:
         key = loader.construct_object(key_node, deep=True)
         line = key_node.start_mark.line + 1
         if not isinstance(key, Hashable) or not isinstance(key, str):
-            raise UsageError(f"{loader.where}:{line}: the key {key!r} is no word", "quote it")
+            raise UsageError(f"{loader.where}:{line}: the key {key!r} is not a word", "quote it")
         if key in result:
             raise UsageError(
                 f"{loader.where}:{line}: the key {key!r} is given twice (first in line {result.lines[key]})"

@@ -27,7 +27,7 @@ class Outcome(StrEnum):
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """The verdict over several: any fail decides, then error, then inconclusive."""
+    """The verdict over several outcomes: any fail decides, then error, then inconclusive."""
     seen = set(outcomes)
     for outcome in (Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE, Outcome.PASS):
         if outcome in seen:
@@ -66,14 +66,14 @@ class ScenarioResult:
     attempts: int = 1
     # How long callbacks took, in µs: percentiles, and the longest.
     latency_us: Mapping[str, int] = field(default_factory=dict)
-    # The file in its folder that harness replay repeats it from; empty when it was not recorded.
+    # The file in the scenario's folder from which harness replay repeats it; empty when it was not recorded.
     tape: str = ""
-    # What the kernel's own tests said of themselves, by program.
+    # The results of the kernel's own tests, by program.
     selftests: Mapping[str, Results] = field(default_factory=dict)
 
     @property
     def counted(self) -> str:
-        """What happened, and what the kernel's own tests say of it, in a line."""
+        """What happened, and the results of the kernel's own tests, in one line."""
         tests = [f"{name}: {results}" for name, results in self.selftests.items()]
         return ", ".join([*tests, *(f"{key} {value}" for key, value in self.exercised.items() if value)])
 

@@ -45,7 +45,7 @@ ADVICES = (
 WAIT_MS_MAX = 10_000
 ERRNOS = ("EPERM", "EINTR", "EIO", "EAGAIN", "ENOMEM", "EFAULT", "EBUSY", "EINVAL", "EDEADLK")
 
-# What a scenario can demand to have happened, or exclude; counted by oracles/exercised.py.
+# What a scenario can demand or exclude; counted by oracles/exercised.py.
 COUNTERS = (
     "callbacks",
     "direct_reclaim",
@@ -75,13 +75,13 @@ COUNTERS = (
     "event_exclusive",
 )
 
-# Keys of every step: what its reply must say, the thread and the child process that do it, and whether once.
+# Keys of every step: what its reply must say, the thread and the child process that do it, and whether it is repeated.
 COMMON = ("expect", "background", "in", "again")
 
 # Verbs may be limited to a part of their buffer.
 _RANGE = frozenset({"offset", "size"})
 
-# verb: what its target names, and its other keys. One line a verb of the guest
+# verb: what its target names, and its other keys. One line for each verb of the guest
 # driver (guest-modules/drive) that a scenario may use.
 VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "map": ("buffer", frozenset()),
@@ -131,7 +131,7 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "selftest": ("program", frozenset({"policy", "args", "errno", "when", "wait_ms", "interface", "end"})),
 }
 
-# Keys whose value is one of some words, and what such a word is called.
+# Keys whose value is one of a set of words, and what such a word is called.
 CHOICES = {
     "to": (POLICIES, "policy"),
     "policy": (POLICIES, "policy"),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One file = one invariant. Each has `NAME` and `judge(recording) -> findings`; the folder lists itself.
+"""One file is one invariant, with `NAME` and `judge(recording) -> findings`; the folder lists itself.
 
-One with `CONSOLE_ONLY = True` judges a guest that nobody drove, too. Files with
-an underscore in front serve several of them.
+An oracle with `CONSOLE_ONLY = True` also judges a guest that no scenario drove.
+Files whose names begin with an underscore serve several oracles.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Judge = Callable[[Recording], Iterable[Finding]]
 
 
 def catalogue() -> Mapping[str, tuple[Judge, str]]:
-    """Every oracle by name: its judge, and the first line of what it says of itself."""
+    """Every oracle by name: its judge, and the first line of its docstring."""
     found: dict[str, tuple[Judge, str]] = {}
     for module_info in sorted(pkgutil.iter_modules(__path__), key=lambda info: info.name):
         if module_info.name.startswith("_"):
@@ -32,7 +32,7 @@ def catalogue() -> Mapping[str, tuple[Judge, str]]:
 
 
 def prepare() -> None:
-    """Import what judging needs while there is time for it: numpy takes 0.1 s, on a busy host 0.3 s."""
+    """Import what judging needs while there is time for it: numpy takes 0.1 s to import, 0.3 s on a busy host."""
     catalogue()
     importlib.import_module("numpy")
 
@@ -43,7 +43,7 @@ def of_the_console() -> list[str]:
 
 
 def judge(recording: Recording, names: Collection[str] | None = None) -> list[Finding]:
-    """What oracles find in a recording, in the order of their names. names: which are asked, None for all."""
+    """What the oracles find in a recording, in the order of their names. names: the oracles to ask, None for all."""
     return [
         finding
         for name, (speak, _) in catalogue().items()

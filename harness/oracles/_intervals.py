@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Intervals are told of the ranges that subscribers of the list are told of, and of no others.
 
-mn_itree_invalidate() comes before the list, in the same task: the first start of
-a group has an INVALIDATE of the same range right before it, from each interval
-that the range meets. One that is inserted while a range is open joins at the end
-of the last one (mmu_interval_notifier_insert()), so it is asked for from its
-first INVALIDATE on, or at once where nothing came for the mm before it.
+mn_itree_invalidate() runs before the walk over the list, in the same task: the
+first start of a group has an INVALIDATE of the same range right before it, from
+each interval that the range meets. An interval that is inserted while a range is
+open joins at the end of the last open range (mmu_interval_notifier_insert()), so
+an INVALIDATE is demanded only from its first one on, or at once where nothing
+came for the mm before it.
 
-mmu_interval_notifier_remove() returns when no invalidate() of the interval runs,
-nor will, and no range is open that it was told of. The end of an mm is told to its
-intervals, as a range over everything, before it is told to the list
+mmu_interval_notifier_remove() returns when no invalidate() of the interval runs
+or will run, and no range that the interval was told of is open. When an mm ends,
+its intervals are told so, as a range over everything, before the list is told
 (__mmu_notifier_release()).
 """
 
@@ -24,7 +25,7 @@ import numpy as np
 from harness.model.event import SUB_INTERVAL, Event, EventLog, Kind, RangeEvent, Tally
 from harness.oracles._life import NEVER
 
-# Callbacks of one range: more subscribers than a scenario has.
+# The most callbacks for one range: more than a scenario has subscribers.
 _GROUP_MOST = 64
 
 
@@ -34,14 +35,14 @@ class _Interval:
     since: int
 
     def wants(self, start: Event) -> bool:
-        """It must have been told of the range of this start."""
+        """The interval must have been told of the range of this start."""
         mine = self.inserted
         return self.since < start.seq and start.mm == mine.mm and start.start < mine.end and mine.start < start.end
 
 
 @dataclass(slots=True)
 class _Task:
-    """The last of its events, which intervals were told of that event's range, and the event before that range."""
+    """A task's last event, the intervals that were told of that event's range, and the event before that range."""
 
     last: Event
     before: int
@@ -49,7 +50,7 @@ class _Task:
 
 
 def untold(log: EventLog) -> dict[int, list[Event]]:
-    """By interval: the first starts of ranges of which it was not told."""
+    """By interval: the first starts of the ranges that it was not told of."""
     missed: defaultdict[int, list[Event]] = defaultdict(list)
     all_intervals = [entry for entry in log.of(Kind.REGISTER) if entry.flags & SUB_INTERVAL]
     if not all_intervals:
@@ -78,7 +79,7 @@ def untold(log: EventLog) -> dict[int, list[Event]]:
             told.add(entry.subscriber)
         elif entry.kind == Kind.START and not (task is not None and same and task.last.kind == Kind.START):
             for number, mine in intervals.items():
-                # What a task was in the middle of, with its intervals told already, may be older than this one.
+                # A task may be in the middle of a call that told its intervals before this one was inserted.
                 newer = before > mine.since or entry.task == mine.inserted.task
                 if mine.wants(entry) and number not in told and newer:
                     missed[number].append(entry)
@@ -87,7 +88,7 @@ def untold(log: EventLog) -> dict[int, list[Event]]:
 
 
 def untimely(log: EventLog) -> Iterator[tuple[str, int, Tally]]:
-    """What was told to an interval though it was none of its own, or not its time; or not told at the mm's end."""
+    """Calls of an interval for a range, or at a time, not its own; and the end of an mm that it was not told of."""
     rare = [entry for entry in log.of(Kind.REGISTER, Kind.UNREGISTER, Kind.RELEASE) if entry.seq_exit]
     intervals = [
         entry for entry in rare if entry.kind == Kind.REGISTER and entry.flags & SUB_INTERVAL and not entry.result
@@ -123,10 +124,10 @@ def untimely(log: EventLog) -> Iterator[tuple[str, int, Tally]]:
 
 
 def _open_at(log: EventLog, leaving: Event) -> Tally:
-    """Callbacks that ran when an interval was gone, of ranges that it was told of before it began to leave.
+    """Callbacks that still ran when an interval was gone, of ranges that it was told of before it began to leave.
 
-    The sequence is odd from the one to the end of the range, and the removal
-    waits for an even one (mmu_interval_notifier_remove()).
+    The sequence is odd from the INVALIDATE to the end of the range, and the
+    removal waits until it is even (mmu_interval_notifier_remove()).
     """
     found = Tally()
     for chunk in log.chunks():
@@ -139,7 +140,7 @@ def _open_at(log: EventLog, leaving: Event) -> Tally:
 
 
 def _group_until(log: EventLog, last: Event) -> Sequence[Event]:
-    """What the task of a callback was told of its range before it, in the same call: each subscriber once."""
+    """The callbacks of the same task, range and call up to this one: each subscriber once."""
     events: list[Event] = []
     for chunk in log.chunks():
         mine = chunk.of(Kind.START, Kind.INVALIDATE, Kind.END) & (chunk["task"] == last.task)
@@ -155,9 +156,9 @@ def _group_until(log: EventLog, last: Event) -> Sequence[Event]:
 
 
 def _concerning(log: EventLog, intervals: Sequence[Event]) -> Iterator[Event]:
-    """What comes and goes, what happens to memory that an interval is for, and the first of each task and each mm.
+    """Registrations, removals, calls for the memory of an interval, and the first call of each task and each mm.
 
-    A soak has one such event in eight, and each costs 2 µs.
+    In a soak one event in eight is among these, and each costs 2 µs.
     """
     for chunk in log.chunks():
         wanted = chunk.of(Kind.REGISTER, Kind.UNREGISTER)

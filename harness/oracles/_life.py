@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From when to when each subscriber could be called, in the log's own order."""
+"""The span in which each subscriber could be called, by the log's own order."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ NEVER = 2**64 - 1
 
 @dataclass(frozen=True)
 class Life:
-    """One registration. It may be called from `asked` to `gone`, and must be from `began` to `cut`.
+    """One registration. Its subscriber may be called from `asked` to `gone`, and must be from `began` to `cut`.
 
-    The sequence numbers of: the call of mmu_notifier_register() or _get(), and
-    its return; the mm's release or the call of _unregister() or _put(),
-    whichever came first; the return of _unregister(), or free_notifier.
+    The sequence numbers of four steps. asked: the call of mmu_notifier_register()
+    or _get(). began: its return. cut: the mm's release or the call of
+    _unregister() or _put(), whichever came first. gone: the return of
+    _unregister(), or free_notifier.
     """
 
     subscriber: int
@@ -29,7 +30,7 @@ class Life:
 
 
 def lives(log: EventLog) -> list[Life]:
-    """Every registration that succeeded, in the order of their calls; an interval's has no part in pairing."""
+    """Every registration that succeeded, in the order of the calls, but no interval's: they have no part in pairing."""
     found: list[Life] = []
     now: dict[int, int] = {}
     rare = log.of(Kind.REGISTER, Kind.UNREGISTER, Kind.RELEASE)
@@ -50,9 +51,9 @@ def lives(log: EventLog) -> list[Life]:
 
 
 def strangers(log: EventLog, all_lives: Sequence[Life]) -> Iterator[tuple[str, int, Tally]]:
-    """Callbacks for subscribers of the list that were not registered: what is wrong, whose they are, how many.
+    """Callbacks for subscribers of the list that were not registered: what is wrong, the subscriber, how many.
 
-    Of a subscriber whose registration the log does not hold nothing is known.
+    Nothing is known of a subscriber whose registration is not in the log.
     """
     import numpy as np
 
@@ -73,11 +74,11 @@ def strangers(log: EventLog, all_lives: Sequence[Life]) -> Iterator[tuple[str, i
 
 
 def hurried(log: EventLog, all_lives: Sequence[Life]) -> Iterator[tuple[int, Tally]]:
-    """A subscriber that was gone before a callback had returned that ran when it began to leave.
+    """A subscriber that was gone although a callback that ran when it began to leave had not returned.
 
-    Of any mm: callbacks of the list run within one srcu_read_lock(), and both
-    mmu_notifier_unregister() and the free_notifier() after mmu_notifier_put()
-    wait until it is released (mm/mmu_notifier.c).
+    The callback may be of any mm: all callbacks of the list run within
+    srcu_read_lock() of one srcu_struct, and both mmu_notifier_unregister() and the
+    free_notifier() after mmu_notifier_put() wait for its readers (mm/mmu_notifier.c).
     """
     import numpy as np
 
@@ -90,7 +91,7 @@ def hurried(log: EventLog, all_lives: Sequence[Life]) -> Iterator[tuple[int, Tal
     if not left:
         return
     began = np.array([seq for seq, _, _ in left], np.uint64)
-    # When the first of those was gone that began at the same time or later; nobody began after the last.
+    # When the first subscriber was gone that began to leave at that time or later; none began after the last.
     gone = np.minimum.accumulate(np.array([NEVER, *(seq for _, seq, _ in reversed(left))], np.uint64))[::-1]
     running = Tally()
     for chunk in log.chunks():
@@ -102,9 +103,9 @@ def hurried(log: EventLog, all_lives: Sequence[Life]) -> Iterator[tuple[int, Tal
 
 
 def unreleased(log: EventLog) -> Iterator[Event]:
-    """The UNREGISTER of each subscriber that was never told to let go, by its release().
+    """The UNREGISTER of each subscriber whose release() was never called.
 
-    Either exit_mmap() tells it, or mmu_notifier_unregister(), or both at once;
+    Either exit_mmap() calls it, or mmu_notifier_unregister(), or both at once;
     mmu_notifier_put() does not (mm/mmu_notifier.c).
     """
     told: dict[int, Event] = {}
@@ -124,17 +125,17 @@ def unreleased(log: EventLog) -> Iterator[Event]:
 
 @dataclass
 class Roll:
-    """Who must be called, in which order, for a range of an mm at any time.
+    """The subscribers that must be called, in order, for a range of an mm at any time.
 
-    Time is cut into epochs, at each step in a life of a subscriber of the mm.
+    Time is cut into epochs, at each step in the life of a subscriber of the mm.
     `members` of an epoch are the subscribers in the order of the list (the
     last to register comes first, hlist_add_head_rcu() in mm/mmu_notifier.c),
-    None while one of them is on its way in or out. Epoch 0 is that of an mm
-    without subscribers that the log knows.
+    None while a subscriber is on its way in or out. Epoch 0 is that of an mm
+    for which the log has no subscribers.
     """
 
     members: list[Sequence[int] | None] = field(default_factory=lambda: [None])
-    # By mm: when its epochs begin, and the number of the first of them, which lasts until the first of those times.
+    # By mm: the times at which an epoch ends, and the number of its first epoch, which lasts until the first of them.
     begins: dict[int, tuple[Sequence[int], int]] = field(default_factory=dict)
 
     @classmethod

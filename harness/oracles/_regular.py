@@ -6,10 +6,10 @@ of a group, or its ends. A group is regular when its run of starts names each
 subscriber of the mm in order, none failed in a way that counts, and the run of
 ends that follows names those with an invalidate_range_end, for the same range.
 The automaton would push such a group and pop it again, so it may as well never
-see it. What lay around it then becomes neighbours, and is looked at in turn:
+see it. The runs around it then become neighbours and are looked at in turn:
 each round takes out one level of nesting.
 
-Measured on 300,000 events, two levels deep: 0.5 µs of CPU an event, 5 with the automaton alone.
+Measured on 300,000 events, two levels deep: 0.5 µs of CPU time per event, 5 µs with the automaton alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harness.oracles._life import Roll
 if TYPE_CHECKING:
     from harness.model.event import Column, Mask
 
-# More than the kernel nests; deeper ones are the automaton's, so that a log cannot ask for a round for each of them.
+# More levels than the kernel nests. The automaton takes deeper groups, so that a log cannot demand endless rounds.
 ROUNDS = 8
 
 _SNAPSHOT = ("mm", "start", "end", "flags", "event")
@@ -35,7 +35,7 @@ _PAIRING = (Kind.START, Kind.END, Kind.REGISTER, Kind.UNREGISTER, Kind.MARK, Kin
 
 
 class _Table:
-    """A Roll as arrays: `epoch` of each event, and by epoch the list of subscribers."""
+    """A Roll as arrays: the `epoch` of each event, and the list of subscribers by epoch."""
 
     def __init__(self, roll: Roll) -> None:
         import numpy as np
@@ -46,7 +46,7 @@ class _Table:
         self._last = np.maximum(self.length - 1, 0)
         self.offset = np.concatenate([[0], np.maximum(self.length, 0).cumsum()])
         self.who = np.array([number for who in roll.members for number in who or ()] + [0], np.uint32)
-        # The subscriber with which a group begins; none has number 0.
+        # The subscriber with which a group begins; no subscriber has number 0.
         self.head = np.where(self.length > 0, self.who[self.offset[:-1]], 0)
 
     def at(self, epoch: Column, position: Column) -> Column:
@@ -103,7 +103,7 @@ class _Runs:
         good = column["kind"] <= Kind.END
         for name in _SNAPSHOT:
             good &= column[name] == column[name][begin]
-        # A callback of a task comes after the one before has returned.
+        # A callback of a task begins after the previous one has returned.
         late = same_task & ~((column["seq_exit"][:-1] > 0) & (column["seq"][1:] > column["seq_exit"][:-1]))
         good[1:] &= ~late
         good[:-1] &= ~late
@@ -114,7 +114,7 @@ class _Runs:
         return np.logical_and.reduceat(good, self.first)
 
     def follows(self, left: Column, right: Column) -> Mask:
-        """Which runs of `right` are of the task and the range of that of `left`."""
+        """Which runs of `right` have the task and the range of their counterparts in `left`."""
         here, there = self.first[left], self.first[right]
         mask: Mask = self.column["range"][here] == self.column["range"][there]
         for name in ("task", "pid"):
@@ -122,7 +122,7 @@ class _Runs:
         return mask
 
     def pair(self, starts: Column, ends: Column) -> Mask:
-        """Which of these runs of starts and ends, as many as wanted, name the same subscribers and the same range."""
+        """Which runs of starts and ends, of the number that is wanted, name the same subscribers and the same range."""
         import numpy as np
 
         column, count = self.column, self.size[ends]
@@ -140,15 +140,15 @@ class _Runs:
 
 
 class Sieve:
-    """Lets the events through that are in no regular group."""
+    """Lets through the events that are in no regular group."""
 
     def __init__(self, roll: Roll) -> None:
         self._table = _Table(roll)
-        # By task and pid, the number of its last event, and when that returned.
+        # By task and pid: the number of the last event, and when that event returned.
         self._last: dict[tuple[int, int], tuple[int, int]] = {}
 
     def irregular(self, chunk: Chunk, pending: Sequence[tuple[int, int, int]] = ()) -> Iterator[tuple[Event, int]]:
-        """Those of a chunk, for each task in order, each with the number of the event before it of its task.
+        """A chunk's events in no regular group, in order for each task, with the number of the task's previous event.
 
         pending: task, pid and range of each group that is still open.
         """
@@ -159,7 +159,7 @@ class Sieve:
         runs = _Runs(chunk, self._table)
         before = self._before(runs)
         begins = runs.is_start[runs.first]
-        # By run: the other one of its group, itself if it has no other, -1 if it is in no regular group.
+        # By run: the other run of its group, the run itself if there is no other, -1 if it is in no regular group.
         partner = np.full(len(runs.first), -1)
         alone = begins & runs.good & (runs.wanted == 0)
         partner[alone] = np.flatnonzero(alone)
@@ -183,9 +183,9 @@ class Sieve:
         yield from zip(Chunk(runs.records[odd]), before[odd].tolist(), strict=True)
 
     def _before(self, runs: _Runs) -> Column:
-        """For each event the number of the one before it of the same task, 0 if there is none.
+        """For each event the number of the previous event of the same task, 0 if there is none.
 
-        What may overlap an event of another chunk is in no good run.
+        A run with an event that may overlap one of another chunk is not good.
         """
         import numpy as np
 
@@ -205,7 +205,7 @@ class Sieve:
 
 
 def _telling(runs: _Runs, partner: Column, begins: Mask, pending: Sequence[tuple[int, int, int]]) -> Column:
-    """The regular groups that tell the automaton something: that one before, of the same task and range, is over."""
+    """The regular groups that tell the automaton that an earlier group, of the same task and range, is over."""
     import numpy as np
 
     seen = np.flatnonzero((partner < 0) & (runs.column["kind"][runs.first] <= Kind.END) | begins)
@@ -222,13 +222,13 @@ def _telling(runs: _Runs, partner: Column, begins: Mask, pending: Sequence[tuple
 
 
 def _same(column: Column) -> Mask:
-    """Which elements but the first equal the one before."""
+    """Which elements, from the second on, equal the one before."""
     mask: Mask = column[1:] == column[:-1]
     return mask
 
 
 def _first(rest: Mask) -> Mask:
-    """A mask for all elements, from that for all but the first."""
+    """A mask for all elements, from the mask for all but the first."""
     import numpy as np
 
     return np.concatenate([[True], rest])

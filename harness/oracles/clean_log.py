@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel has nothing to complain about, but for the complaints that other oracles judge."""
+"""The kernel's log holds no complaint, except those that other oracles judge."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from harness.model.verdict import Finding
 from harness.oracles import mayfail_gate
 
 NAME = "clean-log"
-# The console, its marks, and how the guest ended.
+# It reads the console, its marks, and how the guest ended.
 CONSOLE_ONLY = True
 
 # A finding shows this many reports in full; the rest are counted.
 SHOWN = 3
 
-# kernel/printk/printk.c: the console was slower than what was logged, and the ring went round.
+# kernel/printk/printk.c: the console was slower than the logging, and the ring buffer wrapped around.
 _DROPPED = re.compile(rb"\*\* (\d{1,9}) printk messages dropped \*\*")
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
-    """One finding for each title that is not the MAYFAIL gate's or no-hang's to judge, nor known noise."""
+    """One finding for each title that mayfail-gate and no-hang do not judge and that is not known noise."""
     excuses = noise.Excuses(noise.load())
     gate = set(mayfail_gate.owned(recording))
     reports = [
@@ -41,7 +41,7 @@ def judge(recording: Recording) -> Iterator[Finding]:
 
 
 def _heard(recording: Recording) -> Iterator[Finding]:
-    """A log that did not reach us is no clean one: its first line, and the marks at begin and end, must be there."""
+    """A log that did not arrive is not clean: its first line, and the marks at its begin and end, must be there."""
     console = recording.console_head
     if b"Linux version" not in console:
         yield Finding(NAME, "the kernel's log never reached us", "no 'Linux version' line on the console")
@@ -52,7 +52,7 @@ def _heard(recording: Recording) -> Iterator[Finding]:
         yield Finding(
             NAME,
             "the kernel's log lost records",
-            f"{dropped} by the console's word, {lost} numbers missing in /dev/kmsg: what they said is not known",
+            f"{dropped} dropped on the console, {lost} numbers missing in /dev/kmsg: their content is unknown",
         )
     if recording.ended is Ended.COMPLETE and len(recording.console) == len(console):
         for mark in ("begin", "end"):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel trusts itself as much at the end as at the beginning: lockdep is on, no taint is new.
+"""The kernel trusts itself as much at the end as at the beginning: lockdep is still on, no taint is new.
 
-What a report on the console explains is the other oracles' to judge; this one
-is for what happened without a word, or with words that nobody knows.
+The other oracles judge what a report on the console explains; this oracle judges
+what happened without a report, or with a report that no pattern knows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from harness.model.recording import Recording
 from harness.model.verdict import Finding
 
 NAME = "end-state"
-# What the kernel says of itself, and the console.
+# It reads the kernel's own state, and the console.
 CONSOLE_ONLY = True
 
 # Documentation/admin-guide/tainted-kernels.rst: the bits that tell of a fault, not of how the kernel was built or used.
@@ -27,13 +27,13 @@ _TAINTS = {
 }
 
 
-# What explains neither: a WARN leaves lockdep on, and a hang taints, if at all, as a soft lockup.
+# Reports that do not explain why lockdep is off: a WARN leaves it on, and a hang taints, if at all, as a soft lockup.
 _NO_REASON_FOR_LOCKDEP = {"WARNING", "HANG"}
 _SOFT_LOCKUP = 14
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
-    """Lockdep that went off and taints that came, where nothing on the console says why."""
+    """Lockdep that switched itself off, and new taints, where nothing on the console says why."""
     types = {report.type for report in find(recording.console_head)}
     on, still_on = recording.before.get("debug_locks"), recording.after.get("debug_locks")
     if on == 0:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What had to happen happened, so often as the scenario says; less proves nothing and is inconclusive."""
+"""What had to happen happened as often as the scenario demands; less proves nothing and is inconclusive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME = "exercised"
 
 
 def count(recording: Recording) -> Mapping[str, int]:
-    """The counters of model/vocabulary.py COUNTERS, over callbacks for a subscriber's own buffer; counted once."""
+    """The COUNTERS of model/vocabulary.py, over callbacks for a subscriber's own buffer; counted only once."""
     if NAME not in recording.worked_out:
         recording.worked_out[NAME] = _counted(recording)
     counted: Mapping[str, int] = recording.worked_out[NAME]
@@ -60,7 +60,7 @@ def _counted(recording: Recording) -> Mapping[str, int]:
 
 
 def _exits(recording: Recording) -> int:
-    """Releases because the mm went away: mmu_notifier_unregister() calls release, too, when it is not."""
+    """Calls of release() because the mm exited: mmu_notifier_unregister() calls it, too, while the mm lives."""
     leaving: set[int] = set()
     exits = 0
     for entry in recording.events.of(Kind.UNREGISTER, Kind.RELEASE):
@@ -71,9 +71,9 @@ def _exits(recording: Recording) -> int:
 
 
 def _within(recording: Recording) -> Mapping[str, int]:
-    """Subscribers that were to come or to go while the mm had a range open.
+    """Registrations and removals that began while the mm had a range open.
 
-    Before each there were more starts than ends, of those that had ends and had not left.
+    Before each there were more starts than ends, of subscribers that have ends and had not left.
     """
     import numpy as np
 
@@ -101,7 +101,7 @@ class _Nesting:
         self._within: dict[int, bool] = {}
 
     def count(self, chunk: Chunk) -> int:
-        """How many there are among some more events."""
+        """How many of these starts are in the next chunk."""
         import numpy as np
 
         pairing = np.flatnonzero(chunk.of(Kind.START, Kind.END) & (chunk["context"] & HAS_END).astype(bool))
@@ -112,7 +112,7 @@ class _Nesting:
         first = np.flatnonzero(np.concatenate([[True], task[1:] != task[:-1]]))
         tasks = task[first].tolist()
         size = np.diff(first, append=len(task))
-        # For each event the last one of its task that is without MAYFAIL; before its first, what was carried on.
+        # For each event the last event of its task without MAYFAIL; before the first of these, the state carried over.
         outer = np.maximum.accumulate(np.where(mayfail, -1, np.arange(len(task))))
         carried = np.repeat([self._within.get(key, False) for key in tasks], size)
         within = np.where(outer >= np.repeat(first, size), start[outer], carried)
@@ -121,12 +121,12 @@ class _Nesting:
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
-    """One finding for each counter that fell short, and one for each place where something was not kept."""
+    """One finding for each counter that fell short, and one for each other gap in the evidence."""
     counted = count(recording)
     for counter, least in recording.scenario.exercised.items():
         if counted[counter] < least:
             yield Finding(
-                NAME, f"too little {counter} to judge", f"{counter}: {counted[counter]}, at least {least} needed"
+                NAME, f"not enough {counter} to judge", f"{counter}: {counted[counter]}, at least {least} needed"
             )
     if recording.ended is Ended.EARLY:
         yield Finding(NAME, "not all of the scenario's steps were done", recording.detail)

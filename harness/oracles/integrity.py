@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Held pages stay what they are: same pages, same content, in the states that each step demands."""
+"""Held pages stay what they are: the same pages, with the same content, in the state that each step demands."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def judge(recording: Recording) -> Iterator[Finding]:
 
 
 def holds(wanted: Any, got: Any, reply: Mapping[str, Any]) -> bool:
-    """A reply's value against an expectation: a value, 'all' (as many as `held`), '>= N', '<= N'."""
+    """Whether a reply's value meets an expectation: a value, 'all' (as many as `held`), '>= N', '<= N'."""
     if wanted == "all":
         return got is not None and got == reply.get("held", reply.get("pages"))
     if isinstance(wanted, str) and wanted[:2] in (">=", "<="):

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""No callback takes seconds: whoever reclaims, or unmaps, waits for it.
+"""No callback takes seconds: the task that reclaims or unmaps waits for it.
 
-The module measures each callback on the guest's monotonic clock. Under a host
-that is busy that clock runs on while the guest does not, so that the bound is
-for what slept, not for what was slow, and scales with the host's slow-down.
-What a callback waited for its object is no-hang's to judge and not counted here.
+The module measures each callback on the guest's monotonic clock. On a busy host
+that clock runs on while the guest does not, so the bound is for callbacks that
+slept, not for callbacks that were slow, and scales with the host's slow-down.
+The time that a callback waited for its object is not counted here: no-hang
+judges it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _PERCENTS = (50, 90, 99)
 def measure(recording: Recording) -> Mapping[str, int]:
     """Percentiles of all callbacks that returned, each at most 4.4 % too high, and the longest; in µs.
 
-    Empty when there was none.
+    Empty when no callback returned.
     """
     import numpy as np
 
@@ -51,7 +52,7 @@ def measure(recording: Recording) -> Mapping[str, int]:
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
-    """One finding for each subscriber with callbacks that took longer than the bound and its own waits."""
+    """One finding for each subscriber and kind of callback that took longer than the bound plus the longest wait."""
     bound_ns = int(BOUND_S * max(1.0, recording.slowdown) * 1e9)
     waited: defaultdict[int, int] = defaultdict(int)
     for entry in recording.events.of(Kind.WAIT):
@@ -68,6 +69,6 @@ def judge(recording: Recording) -> Iterator[Finding]:
         yield Finding(
             NAME,
             f"subscriber {recording.subscriber(subscriber)} took seconds in {where} ({Kind(kind).name})",
-            f"{len(entries)} times longer than {bound_ns / 1e9:.1f} s; the longest is event {worst.seq}: "
+            f"{len(entries)} callbacks took longer than {bound_ns / 1e9:.1f} s; the longest is event {worst.seq}: "
             f"{worst.duration_ns / 1e9:.1f} s in pid {worst.pid}",
         )

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Who is registered is called, to the end and no longer: subscribers of the list, and intervals.
+"""Subscribers of the list and intervals are called while they are registered: to the end, and no longer.
 
-- Before it was registered and after it is gone a subscriber is not called.
-- It is not gone before the callbacks are over that ran when it began to leave:
+- A subscriber is not called before it was registered or after it is gone.
+- It is not gone before the callbacks that ran when it began to leave are over:
   mmu_notifier_unregister() waits for them, mmu_notifier_put() frees after them.
-- One that mmu_notifier_register() took has its release(), when the mm ends or when it leaves.
-- An interval is told of no range that it does not meet, of none before it was
-  inserted or after it was removed, and is not gone before a range is over that
-  it was told of. When the mm ends, it is told so.
+- A subscriber of mmu_notifier_register() gets its release(), when the mm ends or when it leaves.
+- An interval is told of no range that it does not meet, and of none before it was
+  inserted or after it was removed. It is not gone before each range that it was
+  told of is over. When the mm ends, it is told so.
 
-That a range is told to each of those who are there is the pairing oracle's to judge.
+The pairing oracle judges whether each registered subscriber is told of a range.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAME = "lifetimes"
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
-    """One finding for each way in which a subscriber outlived its registration, or the other way round."""
+    """One finding for each way in which the calls of a subscriber do not fit its registration."""
     if recording.events.lost:
         return
     all_lives = lives(recording.events)

@@ -3,30 +3,30 @@
 
 Three rules, each from mm/mmu_notifier.c and mm/rmap.c as the patch leaves them:
 
-1. What reclaims through try_to_unmap_one() is MAYFAIL, and BLOCKABLE with it
-   (mmu_notifier_invalidate_range_start() sets that): direct reclaim, kswapd,
-   MADV_PAGEOUT, all that have PF_MEMALLOC. Memory failure, truncation and others
-   that call it must unmap, and whether their ranges say so is the patch's choice:
-   that of 2020 does.
-2. Nothing else is: munmap, mprotect, fork, … must unmap.
-3. A start that fails is complained about ("callback failed with", then a
-   WARN) exactly when it was not tolerated: any errno without MAYFAIL, any errno
-   but −EAGAIN with it.
+1. The range of a task that reclaims through try_to_unmap_one() is MAYFAIL, and
+   BLOCKABLE with it (mmu_notifier_invalidate_range_start() sets that): direct
+   reclaim, kswapd, MADV_PAGEOUT, all that have PF_MEMALLOC. Memory failure,
+   truncation and the other callers must unmap. Whether their ranges are MAYFAIL
+   is the patch's choice: those of the patch of 2020 are.
+2. No other range is MAYFAIL: munmap, mprotect, fork, … must succeed.
+3. The kernel complains about a start that fails ("callback failed with", then a
+   WARN) exactly when the failure is not tolerated: any errno without MAYFAIL, any
+   errno but −EAGAIN with it.
 
-And one that the kernel leaves to its drivers: −EAGAIN is for ranges that say
-MAYFAIL. A subscriber whose policy is to keep that must keep it.
+The kernel leaves one more rule to its drivers: −EAGAIN is for MAYFAIL ranges
+only. A subscriber whose policy is to keep this rule must keep it.
 
-Who is below try_to_unmap_one() is what probes saw, where there are any. Without
-them only direct reclaim is known to be, by the task's own flags, and who is in
-no reclaim at all is taken not to be: a scenario in which others call it, memory
-failure for one, needs a kernel with CONFIG_KPROBES.
+Probes, where there are any, see which task is below try_to_unmap_one(). Without
+probes only a task in direct reclaim is known to be, by its own flags, and a task
+that is in no reclaim at all is taken not to be: a scenario with other callers,
+memory failure for one, needs a kernel with CONFIG_KPROBES.
 
-Huge pages are different. Direct reclaim may split one before it unmaps its
-pages: through try_to_migrate_one(), which is not MAYFAIL, for as much as the
-VMA has of it, so that without probes nothing is known of a range of more than
-one page. And v6.1 splits a huge page's mapping within try_to_unmap_one()
-(split_huge_pmd_address() in mm/rmap.c), in a range of its own that is not
-MAYFAIL, before it begins the one that is.
+Huge pages are different. Direct reclaim may split a huge page before it unmaps
+the pages: through try_to_migrate_one(), whose range is not MAYFAIL and covers as
+much of the huge page as the VMA has, so that without probes nothing is known of a
+range of more than one page. And v6.1 splits the mapping of a huge page within
+try_to_unmap_one() (split_huge_pmd_address() in mm/rmap.c), in a range of its own
+that is not MAYFAIL, before it begins the MAYFAIL range.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ _COMPLAINT = re.compile(
     r"callback failed with (?P<errno>-?\d+) in (?P<non>non-)?blockable"
 )
 _WARNS_A_COMPLAINT = 2
-# Those that refuse, or may, what does not say MAYFAIL.
+# Policies that refuse, or may refuse, ranges that are not MAYFAIL.
 _RUDE = (0, Policy.EAGAIN_RECLAIM, Policy.EAGAIN_ALWAYS, Policy.ERRNO)
 _PAGE_BYTES = 4096
 _HUGE_BYTES = 2 << 20  # a PMD of x86_64
-# Not by function: which one it is depends on what the compiler inlined, and on how a patch is written.
+# Not by function: its name depends on what the compiler inlined, and on how a patch is written.
 _FILE = "mm/mmu_notifier.c"
 
 
@@ -72,7 +72,7 @@ class Complaint:
 
 
 def complaints(recording: Recording) -> list[Complaint]:
-    """All of them, in order."""
+    """All complaints on the console, in order."""
     found = []
     for number, line in enumerate(recording.console_lines, 1):
         for record in records(line, 0) if "callback failed with" in line else ():
@@ -83,11 +83,11 @@ def complaints(recording: Recording) -> list[Complaint]:
 
 
 def owned(recording: Recording) -> list[Report]:
-    """The WARNs that belong to complaints: this oracle's to judge, not the clean log's.
+    """The WARNs that belong to complaints: this oracle judges them, clean-log does not.
 
-    mn_hlist_invalidate_range_start() warns once behind its line, and once more
-    for a subscriber with an invalidate_range_end. Any other WARN there is news.
-    Two tasks that complain at once do so in each other's midst.
+    mn_hlist_invalidate_range_start() warns once after its line, and once more for
+    a subscriber with an invalidate_range_end. Any other WARN there belongs to no
+    complaint. The lines of two tasks that complain at once are interleaved.
     """
     lines: defaultdict[str, list[int]] = defaultdict(list)
     for complaint in complaints(recording):
@@ -107,7 +107,7 @@ def owned(recording: Recording) -> list[Report]:
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
-    """Ranges that carry the wrong flags, and answers that the kernel took the wrong way."""
+    """Ranges that carry the wrong flags, and answers that the kernel handled in the wrong way."""
     seen = _Seen()
     for chunk in recording.events.chunks():
         seen.add(chunk)
@@ -128,27 +128,27 @@ def name_errno(result: int) -> str:
 
 @dataclass
 class _Seen:
-    """What the starts of a log come to."""
+    """What the starts of a log add up to."""
 
     must_be_marked: int = 0
     bare: Tally = field(default_factory=Tally)
     bare_direct: Tally = field(default_factory=Tally)
     bare_failed: Tally = field(default_factory=Tally)
     bare_huge: Tally = field(default_factory=Tally)
-    # Those of bare_huge that the MAYFAIL range followed which they prepared; those that nothing followed yet.
+    # Ranges of bare_huge followed by the MAYFAIL range that they prepared; those that no range has followed yet.
     followed: int = 0
     splits: dict[tuple[int, int, int], Event] = field(default_factory=dict)
     half: Tally = field(default_factory=Tally)
     wrong: defaultdict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
     denied: Tally = field(default_factory=Tally)
     rude: Tally = field(default_factory=Tally)
-    # By errno: answers that the kernel must complain of, and among them those under MAYFAIL; answers that it must not.
+    # By errno: answers that the kernel must complain about; those of them under MAYFAIL; answers that it must tolerate.
     must: defaultdict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
     marked: Counter[int] = field(default_factory=Counter)
     tolerated: Counter[int] = field(default_factory=Counter)
 
     def add(self, chunk: Chunk) -> None:
-        """Take some more."""
+        """Take one more chunk."""
         import numpy as np
 
         starts, mayfail, direct, observed = chunk.of(Kind.START), chunk.mayfail, chunk.strict_direct, chunk.observed
@@ -180,7 +180,7 @@ class _Seen:
             self._answer(chunk, failed & (result == number), number)
 
     def _follow(self, entry: Event) -> None:
-        """The next range of a task after that of a split lies within it, and is smaller where the VMA is."""
+        """A task's next range after that of a split lies within it, and is smaller where the VMA is smaller."""
         who = entry.task, entry.pid, entry.subscriber
         split = self.splits.pop(who, None)
         if not entry.mayfail and entry.end - entry.start == _HUGE_BYTES:
@@ -258,10 +258,10 @@ def _rude(recording: Recording, seen: _Seen) -> Iterator[Finding]:
 
 
 def _complaints(recording: Recording, seen: _Seen, warns: Sequence[Report]) -> Iterator[Finding]:
-    """Rule 3, by errno: what the events say must be complained about against what the console holds.
+    """Rule 3, by errno: the complaints that the events demand against those on the console.
 
-    Exact on a scenario that ran to its end; one that was stopped early because
-    of a flood is judged by presence alone.
+    The numbers must be equal for a scenario that ran to its end; a scenario that
+    was stopped early because of a flood is judged by presence alone.
     """
     said = Counter(complaint.errno for complaint in complaints(recording))
     exact = recording.ended is Ended.COMPLETE and not recording.events.lost

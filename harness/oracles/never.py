@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a scenario excludes did not happen: no MAYFAIL in a munmap, no callback for pages that stay."""
+"""What a scenario excludes did not happen, such as MAYFAIL in a munmap or a callback for pages that stay."""
 
 from __future__ import annotations
 

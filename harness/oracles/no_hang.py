@@ -2,8 +2,8 @@
 """Nothing hangs: every step answers, every callback returns, no wait in a callback runs into its bound.
 
 A guest that stopped answering is a failure of its kernel here: SILENT,
-NO_PROGRESS and PANIC are recorded on evidence from the guest or from QEMU's
-vCPUs alone. A QEMU that died is an error of the harness, and no recording.
+NO_PROGRESS and PANIC are recorded only on evidence from the guest or from QEMU's
+vCPUs. A QEMU that died is an error of the harness, and leaves no recording.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding
 
 NAME = "no-hang"
-# The console, its marks, and how the guest ended.
+# It reads the console, its marks, and how the guest ended.
 CONSOLE_ONLY = True
 
 _ENDINGS = {
@@ -38,7 +38,7 @@ _CALLBACKS = {
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
-    """Endings that are none, callbacks that never returned, waits that ran out, the kernel's own hang reports."""
+    """A guest that hung or died, callbacks that never returned, waits that timed out, the kernel's own hang reports."""
     if recording.ended in _ENDINGS:
         evidence = "\n".join(part for part in (recording.detail, recording.postmortem.cause) if part)
         yield Finding(NAME, _ENDINGS[recording.ended], evidence)
@@ -78,7 +78,7 @@ def _waits(recording: Recording) -> Iterator[Finding]:
     yield Finding(
         NAME,
         f"subscriber {recording.subscriber(worst.subscriber)} waited in {where} for a {what} {holder}, until its bound",
-        f"{len(late)} waits ran out ({len(own)} of them for the waiter itself); "
+        f"{len(late)} waits timed out ({len(own)} of them for the waiter itself); "
         f"the longest{' of those' if own else ''} is event {worst.seq}: "
         f"{worst.duration_ns / 1e6:.0f} ms in pid {worst.pid}",
     )

@@ -1,33 +1,33 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""invalidate_range_start and _end pair: per task last in, first out, for every subscriber, once.
+"""invalidate_range_start and _end pair once for every subscriber: in each task, last in, first out.
 
 The automaton, from mm/mmu_notifier.c. A *group* is one call of
 mmu_notifier_invalidate_range_start(): one task, one struct mmu_notifier_range
-(its address is the caller's stack), every subscriber of the mm in the order of
-the list. Groups of a task nest: a fork that allocates page tables can enter
+(it is on the caller's stack), every subscriber of the mm in the order of the
+list. Groups of a task nest: a fork that allocates page tables can enter
 reclaim, whose ranges then lie inside the fork's.
 
 - An end belongs to the innermost open group, and to a subscriber that had a start there.
 - start, end, flags, event and mm are the same at the end as at the start.
 - Each subscriber with an invalidate_range_end gets exactly one, in list order.
-- If a start failed and that was not tolerated, a blockable group gets two:
-  mn_hlist_invalidate_range_start() calls the ends itself, and its caller, which
-  never learns of the failure, calls them again. Linux commit c2655835fd8c
-  ("mm/mmu_notifiers: ensure range_end() is paired with range_start()", in v5.12);
-  kernels without it call once, and not at all where the range is not blockable.
-  Which of the two a kernel does shows in the log; it does not do both.
+- If a start failed and the failure was not tolerated, each gets two in a blockable
+  group: mn_hlist_invalidate_range_start() calls the ends itself, and its caller,
+  which never learns of the failure, calls them again. That is Linux commit
+  c2655835fd8c ("mm/mmu_notifiers: ensure range_end() is paired with range_start()",
+  in v5.12); kernels without it call the ends once, and not at all where the range
+  is not blockable. The log shows which of the two a kernel does; no kernel does both.
 - Every subscriber that was registered before the group's first start and not
   unregistered since has a start in it, the last to register first.
 - A subscriber that unregisters in between loses its end, legally.
 - An interval that the range meets has its invalidate() before the list's starts.
-- A task's callback has returned before its next begins.
+- A task's callback has returned before the task's next callback begins.
 - try_to_unmap_one() unmaps a page between the start and the end of its range:
   what probes saw of the page table (guest-modules/notifier_hold/unmapping.c).
 - A task that is back in a system call of the module has no group open, and a
   range whose address is used again is over.
 
 The module checks the same while it runs (guest-modules/notifier_hold/pairing.c).
-That only one of the two sees something is a finding, too.
+A fault that only one of the two sees is a finding, too.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _BROKEN = {
     7: "missing start",
     8: "callback within a callback",
 }
-# Those of them that only probes see, and no log shows.
+# The kinds that only probes see, and the callbacks in the log do not show.
 _BESIDE = {
     9: "a page was unmapped before its invalidate_range_start",
     10: "a page was unmapped after its invalidate_range_end",
@@ -69,7 +69,7 @@ _BESIDE = {
 
 @dataclass(slots=True)
 class _Group:
-    """doubtful: the last starts, of subscribers on their way in, that may be the first of a group of their own."""
+    """doubtful: the last starts, of subscribers on their way in, which may be the first of another group."""
 
     first: Event
     starts: dict[int, Event] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class _Group:
 
     @property
     def failed(self) -> bool:
-        """A start failed, and that was not to be tolerated."""
+        """A start failed, and the failure was not to be tolerated."""
         return any(
             start.result and not (start.mayfail and start.result == -errno.EAGAIN) for start in self.starts.values()
         )
@@ -95,7 +95,7 @@ class _Group:
 
     @property
     def rounds(self) -> list[list[int]]:
-        """The ends, cut where a subscriber gets another: who has left is missing from one, or from each."""
+        """The ends, cut where a subscriber gets another; a subscriber that left is missing from one part, or all."""
         found: list[list[int]] = []
         for number in self.ends:
             if not found or number in found[-1]:
@@ -110,7 +110,7 @@ class _Group:
 
 
 class _Automaton:
-    """Eats the events of each task in order, keeps what is wrong: summary → count and first evidence."""
+    """Eats the events of each task in order, and keeps the faults: summary → count and first evidence."""
 
     def __init__(self, recording: Recording, all_lives: Sequence[Life]) -> None:
         self._name = recording.subscriber
@@ -119,10 +119,10 @@ class _Automaton:
         self._lives: dict[int, list[Life]] = {}
         for life in all_lives:
             self._lives.setdefault(life.subscriber, []).append(life)
-        # How often a failed group got the ends of a kernel without, and with, c2655835fd8c; the first of each.
+        # The first failed group that got the ends of a kernel without c2655835fd8c, and the first with it.
         self._manners: dict[str, Event] = {}
         self._wrong: dict[str, tuple[int, str]] = {}
-        # The module sees a group only from within its task's callbacks, and not what only the whole log tells.
+        # The module sees a group only from within its task's callbacks, and does not see what only the whole log tells.
         self._at_rest = False
         self.module_must_know = False
 
@@ -132,12 +132,12 @@ class _Automaton:
         return [(*key, group.first.range) for key, groups in self._open.items() for group in groups]
 
     def eat(self, entry: Event, before: int) -> None:
-        """Take one event; before: the number of the one before it of its task, 0 if there was none."""
+        """Take one event. before: the number of its task's previous event, 0 if there was none."""
         key = (entry.task, entry.pid)
         groups, last = self._open[key], self._last.get(key)
         inside = last is not None and not 0 < last.seq_exit < entry.seq
         if last is not None and last.seq != before:
-            # Regular groups lay in between; they are nested, or what is open and wants nothing more is over.
+            # Regular groups lay in between: they are nested, or an open group that wants no more ends is over.
             self._drop_full(groups, entry.seq)
         if entry.kind == Kind.START:
             self._start(groups, entry, before)
@@ -154,7 +154,7 @@ class _Automaton:
             self._note(entry, "a callback began before the task's last one had returned")
 
     def finish(self, *, complete: bool) -> Iterator[Finding]:
-        """What is wrong, now that no event is to come. complete: the guest came to rest."""
+        """The faults, now that no event is to come. complete: the guest came to rest."""
         self._at_rest = True
         for groups in self._open.values() if complete else ():
             self._unwind(groups, 0, NEVER)
@@ -186,11 +186,11 @@ class _Automaton:
         self._same(group, entry)
 
     def _continues(self, group: _Group, entry: Event, before: int) -> bool:
-        """A start of the same range right behind the last start is one more of the same group.
+        """A start of the same range right after the last start is one more of the same group.
 
         Not for a subscriber that came after the group began: the callers hold
-        locks that mmu_notifier_register() must take. Of one that was on its way
-        in, the order of the list tells, the newest is the first, or the range.
+        locks that mmu_notifier_register() must take. For a subscriber that was on
+        its way in, the order of the list tells (the newest is first), or the range.
         """
         life = self._life(entry)
         moving = life is not None and life.began > group.first.seq
@@ -254,7 +254,7 @@ class _Automaton:
                 self._say(group.first, "ends came in another order than starts")
 
     def _waiting(self, group: _Group, now: int) -> list[int]:
-        """Subscribers that still have their first end to come."""
+        """Subscribers whose first end is still to come."""
         return [
             number
             for number in group.with_end
@@ -262,12 +262,12 @@ class _Automaton:
         ]
 
     def _full(self, group: _Group, now: int) -> bool:
-        """No further end may come: one that is leaving may still get its own, until it is gone."""
+        """No further end may come: a subscriber that is leaving may still get its own, until it is gone."""
         got = Counter(group.ends)
         return all(got[number] >= group.most or self._gone(group.starts[number], now) for number in group.with_end)
 
     def _manner(self, group: _Group, counts: set[int]) -> None:
-        """How a kernel ends what failed is its own choice, but a choice."""
+        """A kernel may end failed groups in either manner, but only in one."""
         least = 1 if group.first.blockable else 0
         if counts == {least}:
             self._manners.setdefault("without c2655835fd8c", group.first)
@@ -291,12 +291,12 @@ class _Automaton:
         return life is not None and life.cut < now
 
     def _gone(self, start: Event, now: int) -> bool:
-        """A subscriber is gone for good since its start."""
+        """A subscriber was gone for good between its start and now."""
         life = self._life(start)
         return life is not None and life.gone < now
 
     def _absent(self, group: _Group, now: int) -> list[int]:
-        """Subscribers that were there for all of the starts and had none; one can leave while the last start waits."""
+        """Subscribers that were there for all of the starts and had none; they can leave while the last start waits."""
         return [
             number
             for number, some in self._lives.items()
@@ -314,7 +314,7 @@ class _Automaton:
             self._say(entry, "the range changed between start and end")
 
     def _say(self, entry: Event, what: str) -> None:
-        """Something is wrong that the module sees, too."""
+        """Note a fault that the module sees, too."""
         self.module_must_know = self.module_must_know or not self._at_rest
         self._note(entry, what)
 
@@ -328,10 +328,10 @@ class _Automaton:
 
 
 def _renewed(group: _Group, entry: Event, before: int) -> _Group | None:
-    """The second of two groups at one address, when a start shows that the last ones of the first were the second's.
+    """The second of two groups at one address, when a start shows that the first one's last starts belong to it.
 
-    Nobody is called twice in a group: behind starts that may have been a new
-    group's, of subscribers on their way in, the next one says that they were.
+    No subscriber is called twice in a group: after starts that may belong to a new
+    group, of subscribers on their way in, such a second start shows that they do.
     """
     starts = {start.subscriber: start for start in group.doubtful}
     again = entry.subscriber in group.starts.keys() - starts.keys()
@@ -350,7 +350,7 @@ def _is_same(one: Event, other: Event) -> bool:
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
-    """Run the automaton over the log; of a log with losses only what the module itself counted can be told."""
+    """Run the automaton over the log; for a log with losses, tell only what the module itself counted."""
     if recording.events.lost:
         yield from _beside_the_log(recording)
         return
@@ -371,7 +371,7 @@ def judge(recording: Recording) -> Iterator[Finding]:
 
 
 def _beside_the_log(recording: Recording) -> Iterator[Finding]:
-    """What the module saw while it ran, of a log that overflowed: each of its counters has a kind of its own."""
+    """What the module saw while it ran, for a log that overflowed: the module has a counter for each kind."""
     for broken, what in (_BROKEN | _BESIDE).items():
         if count := recording.module.get(f"broken_{broken}", 0):
             yield Finding(
@@ -396,7 +396,7 @@ def _disagreement(
 ) -> Iterator[Finding]:
     """What the module found while it ran against what the log shows.
 
-    must: the log shows something that the module sees, too. One that had no
+    must: the log shows a fault that the module sees, too. A module that had no
     room to follow all callbacks is not asked.
     """
     for broken, tally in sorted(logged.items()):

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A range names memory, and what happens to it: it has a length, and where a page is unmapped, whole pages.
+"""A range names its memory and the event: it is not empty, and where a page is unmapped it covers whole pages.
 
-A subscriber compares the range with what it maps. One that is empty, or ends
+A subscriber compares the range with what it maps. A range that is empty, or ends
 within a page, tells it nothing of the page that goes (mm/rmap.c sets the end of
-try_to_unmap_one()'s range by vma_address_end()). Others need not be whole
-pages: clearing soft-dirty bits is announced for [0, -1UL). And it says
-MMU_NOTIFY_CLEAR: a driver may take MMU_NOTIFY_UNMAP for the end of its object.
+try_to_unmap_one()'s range by vma_address_end()). Other ranges need not cover whole
+pages: clearing soft-dirty bits is announced for [0, -1UL). And where a page is
+unmapped the event is MMU_NOTIFY_CLEAR: a driver may take MMU_NOTIFY_UNMAP for the
+end of its object.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _PAGE_BYTES = 4096
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
-    """Ranges of no length, MAYFAIL ranges that are no whole pages, and unmapping by another name."""
+    """Ranges of no length, MAYFAIL ranges that do not cover whole pages, and unmapping under another event."""
     empty, partial, other = Tally(), Tally(), Tally()
     for chunk in recording.events.chunks():
         starts = chunk.of(Kind.START, Kind.INVALIDATE)
@@ -32,8 +33,8 @@ def judge(recording: Recording) -> Iterator[Finding]:
         other.add(chunk, starts & chunk.observed & chunk.unmap_one & (chunk["event"] != RangeEvent.CLEAR))
     for what, tally in (
         ("a range of no length", empty),
-        ("a MAYFAIL range that is no whole pages", partial),
-        ("try_to_unmap_one() announces something else than MMU_NOTIFY_CLEAR", other),
+        ("a MAYFAIL range that does not cover whole pages", partial),
+        ("try_to_unmap_one() announces something other than MMU_NOTIFY_CLEAR", other),
     ):
         if tally.first is not None:
             first = tally.first

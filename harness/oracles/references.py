@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every page reference that a subscriber took is returned, and every subscriber is gone, and free, at the end."""
+"""Each page reference that a subscriber took is returned, and every subscriber is unregistered and freed at the end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def judge(recording: Recording) -> Iterator[Finding]:
     if pinned:
         yield Finding(
             NAME,
-            "the kernel counted other pins taken than released",
+            "the kernel counted different numbers of pins taken and released",
             f"nr_foll_pin_acquired − nr_foll_pin_released moved by {pinned:+d} over the scenario",
         )
     yield from _left(recording, registered, unfinished)

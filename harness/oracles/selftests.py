@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel's own tests pass beside a subscriber, as they do without one."""
+"""The kernel's own tests pass with a subscriber on their mm, as they do without one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _ADDRESS = re.compile(r"\b0x[0-9a-f]+\b")
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
-    """A finding for each line of a test that failed, and one for what is behind the last that was kept."""
+    """One finding for each kept line of a test that failed, and one if more tests failed than lines were kept."""
     for program, results in recording.selftests.items():
-        where = f"{program}: {results}; all that it printed is in {program}.tap"
+        where = f"{program}: {results}; all of its output is in {program}.tap"
         for line in results.failures:
             yield Finding(NAME, f"{program}: {_ADDRESS.sub('0x…', line)}", f"{line}\n{where}")
         if results.failed > len(results.failures):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reads one dump and writes what it tells, in a process of its own: what is read was written by a broken kernel."""
+"""Reads one dump and writes what it tells, in a process of its own: a broken kernel wrote what is read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.postmortem.registers import Registers
 
 Looks = tuple[list[Registers], list[Registers]]
 
-# A stack's interesting end, for people who read only the beginning.
+# How many frames of a stack are shown: its interesting end, for people who read only the beginning.
 _SHORT = 24
 
 
@@ -44,7 +44,7 @@ def main() -> int:
     )
     more = [importlib.import_module(f"harness.postmortem.{name}") for name in asked.sections]
     circles: list[list[str]] = []
-    # Line by line: when this is killed, what it had read is there.
+    # Line by line: when this process is killed, what it had read until then is there.
     with (asked.folder / TEXT).open("w", encoding="utf-8", buffering=1) as out:
         for heading, part in (
             ("", functools.partial(_cause, looks, circles)),
@@ -68,11 +68,11 @@ def main() -> int:
 
 
 def _cause(looks: Looks, circles: list[list[str]], core: Core) -> Iterator[str]:
-    """CPUs that do something in the kernel; blocked tasks, what each waits for, whether for each other.
+    """CPUs that do something in the kernel; blocked tasks, what each waits for, and whether for each other.
 
-    circles: gets those that wait for each other.
+    circles: gets the tasks that wait for each other.
 
-    Without a blocked task, every CPU; with tasks that wait for each other, these alone.
+    Without a blocked task, every CPU is shown; if tasks wait for each other, no CPU is.
     """
     stuck = [task for task in core.tasks if blocked(task)]
     yield f"{len(stuck)} blocked tasks of {len(core.tasks)}" if len(stuck) != 1 else "1 blocked task"
@@ -88,7 +88,7 @@ def _cause(looks: Looks, circles: list[list[str]], core: Core) -> Iterator[str]:
                 told += [f"  {title(wait.holder)}, the holder:", *_stack(core.stack(wait.holder))]
     circles += _circles(stuck, holders)
     if not circles:
-        # One that spins or panicked is more than a worker that sleeps its few milliseconds beside it.
+        # A CPU that spins or panicked matters more than a worker beside it that sleeps for a few milliseconds.
         yield from _cpus(looks, core, busy=bool(stuck))
     yield from told
     for circle in circles:
@@ -111,7 +111,7 @@ def _circles(stuck: list[drgn.Object], holders: dict[int, drgn.Object]) -> Itera
 def _cpus(looks: Looks, core: Core, *, busy: bool = False) -> Iterator[str]:
     """What runs on each CPU, where it stood before and after the dump, and its stack at the dump.
 
-    busy: without those that are idle, in user space, or in the detector that tells of the others.
+    busy: without CPUs that are idle, in user space, or in the detector that reports the others.
     """
     seen = [{one.cpu: one for one in look} for look in looks]
     for cpu, task in core.running():

@@ -2,7 +2,7 @@
 """A kernel's memory as drgn sees it: a dump, the layout of its structures, the addresses of its variables.
 
 No debug info of the kernel is needed, no vmcoreinfo in the dump, and no option
-of the kernel: what makes both is known here. The guest's kernel is vmlinux
+of the kernel: the harness makes both itself. The guest's kernel is vmlinux
 booted through PVH, so nothing has moved its text: KASLR is the work of the
 decompressor that a bzImage begins with.
 """
@@ -62,7 +62,7 @@ class Core:
     ) -> None:
         """known: the kernel's own symbols. types: guest-modules/types, compiled for this kernel.
 
-        five_levels: how many its page tables have (CR4.LA57), else four.
+        five_levels: whether its page tables have five levels (CR4.LA57) or four.
         """
         logging.getLogger("drgn").setLevel(logging.CRITICAL)
         self.symbols = known
@@ -84,14 +84,14 @@ class Core:
             return None
 
     def _unwind_with(self, vmlinux: Path) -> None:
-        """Have drgn unwind by vmlinux's ORC or DWARF where it has them; it follows frame pointers without."""
+        """Have drgn unwind by vmlinux's ORC or DWARF data; where there is none, drgn follows frame pointers."""
         for module, _ in self.program.loaded_modules():
             if isinstance(module, drgn.MainModule):
                 module.loaded_file_status = drgn.ModuleFileStatus.WANT
                 module.try_file(vmlinux)
 
     def _module_symbols(self) -> Iterator[tuple[int, str, str]]:
-        """What the kernel's kallsyms knows of its modules; a module that is half gone has none."""
+        """What the kernel's kallsyms knows about its modules; a module that is half gone has none."""
         for module in self.modules():
             try:
                 name = module.name.string_().decode("ascii", "backslashreplace")
@@ -145,7 +145,7 @@ class Core:
         return Frame(address, called, text, found[0].partition(".")[0] if found else "", found[3] if found else "")
 
     def _caller(self, trace: drgn.StackTrace) -> int:
-        """Where a function returns to that has only just been entered, when its stack lacks that; 0 when it does not.
+        """The return address of a function that has just been entered, if its stack trace lacks it; otherwise 0.
 
         Until its second instruction is done (push %rbp, mov %rsp,%rbp) the frame pointer is that of its caller.
         """
@@ -160,7 +160,7 @@ class Core:
         return address if address >= KERNEL_HALF and not told and self.symbols.find(address - 1) else 0
 
     def _hooked(self, task: drgn.Object) -> Iterator[int]:
-        """Where the functions on a task's stack return to whose return a kretprobe waits for, innermost first.
+        """The return addresses of the functions on a task's stack that a kretprobe has hooked, innermost first.
 
         On the stack there is a trampoline in their place (kernel/trace/rethook.c).
         """
@@ -188,7 +188,7 @@ def state(task: drgn.Object) -> int:
 
 
 def blocked(task: drgn.Object) -> bool:
-    """The task sleeps and no signal wakes it (D); the idle sleep of a kernel thread is none of this."""
+    """Whether the task sleeps and no signal wakes it (D); the idle sleep of a kernel thread does not count."""
     bits = state(task)
     return bool(bits & _TASK_UNINTERRUPTIBLE) and not bits & _TASK_NOLOAD
 

@@ -36,12 +36,12 @@ _DUMPS_KEPT = 3
 _DUMP_LIMIT_S = 60.0
 # drgn takes 0.5 s; what it reads may send it in circles.
 _READ_LIMIT_S = 60.0
-# Of the cause so many lines are evidence in a verdict.
+# How many lines of the cause are evidence in a verdict.
 _HEAD_LINES = 40
 
 
 def types(kernel: KernelBuild, cache: Path, progress: Progress = QUIET) -> Path:
-    """The file that knows a kernel's structures; from the store when it is there. Raises BuildError."""
+    """The object file that knows a kernel's structures, from the store if it is there. Raises BuildError."""
     return modules.build_module(workspace.data("guest-modules") / "types", kernel, cache, progress, suffix=".o")
 
 
@@ -50,9 +50,9 @@ def examine(
 ) -> PostMortem:
     """Write a machine's post-mortem. The machine runs on, if it did before.
 
-    sections: files of this folder that tell more than every post-mortem does.
+    sections: files of this folder that add to what every post-mortem tells.
 
-    Nothing here fails a scenario: what could not be looked at is said in the text.
+    Nothing here fails a scenario: the text says what could not be looked at.
     """
     began = time.monotonic()
     (folder / TEXT).unlink(missing_ok=True)
@@ -63,7 +63,7 @@ def examine(
             try:
                 child = stack.enter_context(reader(folder, kernel, cache, sections))
             finally:
-                # The dump is worth having when nothing can read it here.
+                # The dump is worth having even when nothing can read it here.
                 capture(machine, kernel.release, folder)
             circles = read(child)
     except HarnessError as error:
@@ -111,8 +111,8 @@ def reader(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The process that reads a dump, started before there is one; it may crash or never end. Raises as spawn() does.
 
-    Until a line on its standard input tells of the dump it loads drgn and the kernel's symbols, which takes
-    longer than to read a dump: 0.4 s of 0.5.
+    Until a line on its standard input announces the dump, it loads drgn and the kernel's symbols, which takes
+    longer than reading a dump: 0.4 s of 0.5.
     """
     argv: list[str | os.PathLike[str]] = [
         sys.executable,
@@ -125,9 +125,9 @@ def reader(
 
 
 def read(child: subprocess.Popen[bytes]) -> Sequence[Sequence[str]]:
-    """Have a reader() write postmortem.txt, now that there is a dump; the circles that it found.
+    """Have a reader() write postmortem.txt, now that there is a dump; returns the circles that it found.
 
-    Raises LaunchError when it does not.
+    Raises LaunchError when the reader does not.
     """
     try:
         stdout, stderr = child.communicate(b"\n", timeout=_READ_LIMIT_S)

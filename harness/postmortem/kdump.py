@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A memory dump of QEMU made readable: its kdump files are flattened, and say nothing of the kernel."""
+"""A memory dump of QEMU made readable: its kdump files are flattened, and say nothing about the kernel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from harness.model.errors import MachineError
 
-# Its name in a scenario's folder, and that of what was read in it.
+# The dump's name in a scenario's folder, and the name of the text about it.
 DUMP, TEXT = "memory.kdump", "postmortem.txt"
 
 _FLAT = b"makedumpfile\0"
@@ -23,9 +23,9 @@ _UTSNAME_FIELD_BYTES = 65
 def assemble(flat: Path, target: Path, release: str) -> None:
     """Write the kdump file that a flattened one describes.
 
-    release: of the kernel. QEMU 7.2 fills in the machine only, and
-    libkdumpfile 0.5 takes no name of a header that lacks one. Raises
-    MachineError for a file that is no flattened kdump.
+    release: of the kernel. QEMU 7.2 fills in only the machine field, and
+    libkdumpfile 0.5 takes no name from a header that lacks one. Raises
+    MachineError for a file that is not a flattened kdump.
     """
     with flat.open("rb") as source, target.open("wb") as out:
         if not source.read(_FLAT_HEADER_BYTES).startswith(_FLAT):

@@ -60,7 +60,7 @@ def cgroups(core: Core) -> Iterator[str]:
 
 
 def _path(node: drgn.Object) -> str:
-    """A cgroup's path. drgn 0.3.0 asks struct kernfs_root, which only fs/kernfs knows."""
+    """A cgroup's path. drgn 0.3.0 needs struct kernfs_root for it, which only fs/kernfs knows."""
     # Linux commit 633488947ef6 ("kernfs: Use RCU to access kernfs_node::parent.") (in v6.15) renamed it.
     up = "__parent" if hasattr(node, "__parent") else "parent"
     names: list[str] = []

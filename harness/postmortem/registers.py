@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COMMAND = "info registers -a"
-# Their name in a scenario's folder, and what stands there between two looks.
+# The name of their file in a scenario's folder, and the line in it between two looks.
 FILE = "registers.txt"
 BETWEEN = "===== after the dump =====\n"
 
@@ -23,7 +23,7 @@ _LA57 = 1 << 12
 
 @dataclass(frozen=True)
 class Registers:
-    """Where one vCPU stands. halted: it waits for an interrupt; QEMU does not tell under KVM."""
+    """Where one vCPU stands. halted: it waits for an interrupt, which QEMU does not tell under KVM."""
 
     cpu: int
     rip: int

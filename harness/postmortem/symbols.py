@@ -21,7 +21,7 @@ class Symbols:
         self.addresses: Mapping[str, int] = {name: address for address, name, module in self._table if not module}
 
     def plus(self, table: Iterable[tuple[int, str, str]]) -> Symbols:
-        """These and more."""
+        """These symbols and more."""
         return Symbols([*self._table, *table])
 
     def find(self, address: int) -> tuple[str, int, int, str] | None:
@@ -30,7 +30,7 @@ class Symbols:
         if index < 0 or address - self._addresses[index] > _FAR_BYTES:
             return None
         start = self._addresses[index]
-        # Of several names for one address the first; ends are not the beginning of anything.
+        # The first of several names for one address; a name that marks an end is not where anything begins.
         first = bisect.bisect_left(self._addresses, start)
         after = bisect.bisect_right(self._addresses, start)
         size = self._addresses[after] - start if after < len(self._addresses) else 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a blocked task waits for, and who has it: read from the waiter that the task left on its own stack."""
+"""What a blocked task waits for, and which task has it: read from the waiter that the task left on its own stack."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ def _named(core: Core, address: int) -> str:
 
 
 def _waited_on(core: Core, task: drgn.Object, kind: str, member: str) -> int:
-    """The address of the lock in whose list of waiters a task stands; 0 when it stands in none.
+    """The address of the lock whose list of waiters has a task in it; 0 when there is none.
 
-    A waiter begins with a list_head and the task, so it is three words on the
-    stack that prove themselves: the task's address, and neighbours that point back.
+    A waiter begins with a list_head and the task, so it is three words on the stack
+    that prove what they are: the task's address, and neighbours that point back.
     """
     program = core.program
     size = drgn.sizeof(program.type("union thread_union"))
@@ -111,7 +111,7 @@ def _waited_on(core: Core, task: drgn.Object, kind: str, member: str) -> int:
 
 
 def _linked(core: Core, node: int) -> bool:
-    """Whether a list_head's neighbours agree that it is one."""
+    """Whether the neighbours of a list_head point back to it."""
     try:
         following, previous = core.word(node), core.word(node + _WORD)
         if following < KERNEL_HALF or previous < KERNEL_HALF or following == node:
@@ -122,7 +122,7 @@ def _linked(core: Core, node: int) -> bool:
 
 
 def _head(core: Core, node: int) -> int:
-    """The one member of a ring of waiters that is none: the lock's own list_head."""
+    """The one member of a ring of waiters that is not a waiter: the lock's own list_head."""
     tasks = {task.value_(): task for task in core.tasks}
     size = drgn.sizeof(core.program.type("union thread_union"))
     at = core.word(node)

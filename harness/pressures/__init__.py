@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Pressure:
-    """One way to press: the keys of its step, its commands, and what it says of itself."""
+    """One way to press: the keys of its step, its commands, and what it says about itself."""
 
     name: str
     keys: Mapping[str, bool]

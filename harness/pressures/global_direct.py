@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Kernel memory allocated past the watermarks without waking kswapd: each page that is short costs a direct reclaim.
 
-The module asks with __GFP_NORETRY, so that nothing is killed for it, and gives
-all back: mm/page_alloc.c __alloc_pages_slowpath() reclaims once, then fails.
+The module allocates with __GFP_NORETRY, so that nothing is killed for it, and frees
+it all again: mm/page_alloc.c __alloc_pages_slowpath() reclaims once, then fails.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ def commands(arguments: Mapping[str, Any]) -> Sequence[str]:
     return [
         # Without the page cache get_scan_count() has no easier prey than anonymous memory.
         "write path=/proc/sys/vm/drop_caches value=3",
-        # kswapd is woken by the swap device's own allocations, and then takes the pages while direct reclaim sleeps in
-        # throttle_direct_reclaim(). High watermarks keep it from sleeping there: free memory stays above half of them.
+        # The swap device's own allocations wake kswapd, which then takes the pages while direct reclaim sleeps in
+        # throttle_direct_reclaim(). High watermarks keep direct reclaim from that sleep: free memory stays above half
+        # of them.
         "write path=/proc/sys/vm/min_free_kbytes value=16384",
         "kswapd",
         f"kalloc name={arguments['subscriber']} gfp=movable stop_allocstall={stalls} stop_callbacks={callbacks}",

@@ -15,7 +15,7 @@ def commands(arguments: Mapping[str, Any]) -> Sequence[str]:
         # Without the page cache get_scan_count() has no easier prey than anonymous memory.
         "write path=/proc/sys/vm/drop_caches value=3",
         # The watermarks are 10 % of memory apart, their widest: in 512 MiB low is near 55 MiB, high near 105 MiB;
-        # with KASAN, which takes a fifth of it, a fifth less.
+        # with KASAN, which takes a fifth of the memory, both are a fifth less.
         "write path=/proc/sys/vm/watermark_scale_factor value=1000",
         "charge name=ballast leave=20M lock=1",
         f"until name={arguments['subscriber']} counter=own min={arguments['callbacks']}",

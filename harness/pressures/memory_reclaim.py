@@ -10,5 +10,5 @@ KEYS = {"size": True}
 
 
 def commands(arguments: Mapping[str, Any]) -> Sequence[str]:
-    """Ask for `size` to be reclaimed; that less was reclaimed is no error where pages are held."""
+    """Ask for `size` to be reclaimed; less is not an error where pages are held."""
     return [f"reclaim cgroup=work bytes={arguments['size']}"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""verdict.json: the one place that writes it and the one that reads it."""
+"""verdict.json: the only place that writes and reads it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def parse(text: str) -> RunVerdict:
     try:
         return RunVerdict.restore(json.loads(text))
     except (KeyError, TypeError, AttributeError) as fault:
-        raise ValueError(f"no verdict document: {type(fault).__name__}: {fault}") from fault
+        raise ValueError(f"not a verdict document: {type(fault).__name__}: {fault}") from fault
 
 
 def read(folder: Path) -> RunVerdict:
-    """The verdict of a run directory. Raises UsageError for a folder that is none."""
+    """The verdict of a run directory. Raises UsageError for any other folder."""
     try:
         return parse((folder / NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError) as fault:
-        raise UsageError(f"{folder}: no run directory: {fault}", "name a folder that harness run wrote") from None
+        raise UsageError(f"{folder}: not a run directory: {fault}", "name a folder that harness run wrote") from None

@@ -10,7 +10,7 @@ from harness.model.run import RunVerdict
 from harness.model.verdict import Outcome, ScenarioResult
 from harness.report.text import one_line, plain
 
-# Gives a word the colour of an outcome, padded to a column; an empty word is the outcome's own.
+# Gives a word the colour of an outcome, padded to a column; an empty word stands for the outcome's own.
 Colour = Callable[[Outcome, str], str]
 
 _INDENT = " " * 13

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Writes the documents of a run directory; verdict.json last, so that one that is there is whole."""
+"""Writes the documents of a run directory, verdict.json last, so that a directory that has it is complete."""
 
 from __future__ import annotations
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From a request to a verdict: plan, drive, judge, keep; and runs that ended, read again."""
+"""From a request to a verdict: plan, drive, judge, keep; and finished runs, read again."""

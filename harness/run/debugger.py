@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""gdb on a guest: QEMU listens on a socket that only this user can reach, and a line to paste names it.
+"""gdb on a guest: QEMU listens on a socket that only this user can reach, and the line to paste names the socket.
 
 A repetition can be taken to any of its instructions from within gdb, by
 commands of its own. QEMU's reverse execution is not used: 7.2 loads a snapshot
 of this machine, and then waits for a timer that is not on the tape
-(virtio_serial_load_device() starts one, at the time 1 ns).
+(virtio_serial_load_device() starts one that expires at 1 ns).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from harness.guest.machine import Machine
 
-# gdb hands the request over and waits for the answer; what listens at the socket then is another QEMU.
+# gdb hands the request over and waits for the answer; then another QEMU listens on the socket.
 _COMMANDS = """\
 define goto
   disconnect
@@ -54,9 +54,9 @@ class Desk:
         machine.serve_gdb(self.folder / "gdb")
 
     def line(self, kernel: Path, module: Path | None = None, text: str = "", *, moves: bool = False) -> str:
-        """What to paste.
+        """The command line to paste.
 
-        text: where the guest's kernel put the module, as its sysfs says it.
+        text: where the guest's kernel put the module's code, as its sysfs says.
         moves: with `goto` and `back`.
         """
         words = ["gdb", "-q", "-iex", "set confirm off", str(kernel.resolve())]
@@ -75,7 +75,7 @@ class Desk:
         return ""
 
     def tell(self, answer: str) -> None:
-        """Answer a request; gdb goes on with it. One that gdb no longer waits for is dropped."""
+        """Answer a request, so that gdb goes on. An answer that gdb no longer waits for is dropped."""
         deadline = time.monotonic() + _ANSWER_LIMIT_S
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
@@ -88,8 +88,8 @@ class Desk:
 
 @contextlib.contextmanager
 def desk() -> Iterator[Desk]:
-    """One, until the block ends."""
-    # /tmp rather than $TMPDIR: a socket's path may have 107 bytes.
+    """A desk that exists until the block ends."""
+    # /tmp rather than $TMPDIR: a socket's path may have at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="harness-gdb-", dir="/tmp") as name:
         folder = Path(name)
         os.mkfifo(folder / "asked", 0o600)

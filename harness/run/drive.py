@@ -29,32 +29,32 @@ from harness.model.recording import Answer, Ended, Recording
 from harness.model.scenario import Scenario
 from harness.run.planning import Command, module, plan
 
-# This many reports on the console, and the scenario ends: each costs the guest
+# After this many reports on the console the scenario ends: each costs the guest
 # milliseconds of serial line, and the hundredth says nothing that the third did not.
-# Controls that must provoke a complaint stay well below.
+# Scenarios that must provoke a complaint stay well below.
 ENOUGH_REPORTS = 12
 
-# How long a wait for a reply goes without a look at the console, in seconds.
+# How long a wait for a reply lasts before the next look at the console, in seconds.
 _LOOK_S = 0.2
 PRINTK = "/proc/sys/kernel/printk"
 SYSRQ = "/proc/sysrq-trigger"
-# Where the guest has programs and modules of the kernel's own tests (guest-modules/drive/selftest.c).
+# Where the guest keeps the programs and modules of the kernel's own tests (guest-modules/drive/selftest.c).
 SELFTESTS = "/tmp/selftests"  # noqa: S108 - of the guest
 # What is kept of their output.
 OUTPUT_LIMIT_BYTES = 4 << 20
-# After this share of the scenario's time without PID 1, when QEMU's watchdog went off, too, the scenario is over:
-# behind the kernel's own detectors (Watchdogs.within), of which the last speaks after half of it.
+# The scenario is over when QEMU's watchdog went off and nothing was heard of PID 1 for this share of its time. That
+# is later than the kernel's own detectors (Watchdogs.within), of which the last reports after half of the time.
 _WATCHDOG_SHARE = 0.6
-# A line in the kernel's log: what it said before is on the console when this is.
+# A line for the kernel's log: when it is on the console, so is all that the kernel printed before.
 _DRIVER_ENDED = "harness: the guest driver ended"
 # The status of a process that a signal killed, less the signal.
 _SIGNALLED = 256
 
 
 def files(scenario: Scenario, kernel: KernelBuild, cache: Path, progress: Progress = QUIET) -> dict[str, Path]:
-    """What a scenario needs of the kernel's tree in the guest: name there → file here, built when it is not.
+    """What a scenario needs from the kernel's tree: name in the guest → file here, built if it is missing.
 
-    Raises CannotTest for what the tree does not have, or does not compile here.
+    Raises CannotTest for what the tree does not have, or what does not compile here.
     """
     programs = {name: selftests.program(name, kernel, cache, progress) for name in scenario.selftests}
     loaded = {module(name): modules.in_tree(name, kernel, cache, progress) for name in scenario.modules}
@@ -62,7 +62,7 @@ def files(scenario: Scenario, kernel: KernelBuild, cache: Path, progress: Progre
 
 
 def give(machine: Machine, given: Mapping[str, Path], deadline: Deadline) -> None:
-    """Put what files() says where the driver looks for it; on demand, because a program is a megabyte."""
+    """Copy the files of files() to where the driver looks for them; on demand, because a program is a megabyte."""
     if given:
         machine.agent.run(["mkdir", SELFTESTS], deadline.remaining_s)
     for name, path in given.items():
@@ -72,7 +72,7 @@ def give(machine: Machine, given: Mapping[str, Path], deadline: Deadline) -> Non
 
 
 class Listener:
-    """Counts the reports on a console as they come, and says when it is enough."""
+    """Counts the reports on a console as they come, and says when there are enough."""
 
     def __init__(self) -> None:
         self.reports = 0
@@ -106,10 +106,10 @@ def drive(
     instrument: what the machine carries, with a driver and a log. listener:
     hears the machine's console. limit_s: how long the steps may take in all,
     already scaled to this guest. events: the file that the event log goes to;
-    there is none after a guest that could not give it. examine: called once
+    it is missing when the guest could not give the log. examine: called once
     when the guest is suspected to hang, before anything is asked of it; what it
     returns is the recording's post-mortem. given: what files() says the
-    scenario needs. Raises GuestLost when the machine went away for a reason of
+    scenario needs. Raises GuestLost when the machine was lost for a reason on
     the host.
     """
     loaded = machine.hello.get("modules", "?")
@@ -128,7 +128,7 @@ def drive(
         if drive.ended is Ended.SILENT:
             drive.look()
     except OSError as refused:
-        # A file of the module's or of the kernel's that every guest of ours has.
+        # A file of the module or of the kernel that each of our guests has.
         raise GuestLost(f"the guest refused what the harness asked of it: {refused}") from refused
     drive.mind_the_host()
     drive.mind_our_connection()
@@ -165,17 +165,17 @@ class _Drive:
         self._postmortem_s = 0.0
         # A hung guest may panic while it is looked at.
         self._looking = threading.Lock()
-        # What the harness itself asks of a guest in trouble may take a tenth of what the scenario may.
+        # What the harness itself asks of a guest in trouble may take a tenth of the scenario's time.
         self._grace_s = max(2.0, deadline.limit_s / 10)
         self._answers: list[Answer] = []
-        # What the host gave QEMU until the current step began.
+        # What the host had given QEMU when the current step began.
         self._share = share(machine.pid)
 
     def run(self) -> None:
         """All commands, the end of the driver, the event log."""
         self._machine.set_watchdogs(Watchdogs.within(self._deadline.limit_s))
         self._machine.look_at_the_end(self.look)
-        # What must work in a guest without memory: opened before the trouble begins.
+        # Writes to these must work in a guest without memory, so they are opened before the trouble begins.
         for path in filter(None, (self._instrument.quench, PRINTK, SYSRQ)):
             self._machine.agent.keep_file(path)
         give(self._machine, self._given, self._deadline)
@@ -193,13 +193,13 @@ class _Drive:
             driver.wait(self._grace_s)
             self._hear_the_end()
         else:
-            # Killed, its descriptors let go of pages and subscribers all the same.
+            # When the driver is killed, its descriptors release pages and subscribers all the same.
             driver.signal(9)
             driver.wait(self._grace_s)
         self._keep_events()
 
     def give_up(self, late: GuestTimeout) -> None:
-        """The guest did not do what it always can: it hangs, if it was not already caught at something worse."""
+        """The guest did not do what it always can do: it hangs, unless the scenario had already ended early."""
         said = f"{self.detail}; then {late}" if self.detail else str(late)
         if self.ended is Ended.EARLY:
             self.detail = said
@@ -218,7 +218,7 @@ class _Drive:
                 self._show_blocked()
 
     def look(self) -> None:
-        """Find out from outside why the guest does not go on, once and before it is asked anything."""
+        """Find out from outside why the guest does not go on, once and before anything is asked of it."""
         with self._looking:
             if self._postmortem is None:
                 began = time.monotonic()
@@ -226,14 +226,14 @@ class _Drive:
                 self._postmortem_s = time.monotonic() - began
 
     def interrupt(self) -> None:
-        """The last that can be asked of a guest that answers nothing: where its CPUs are, through an NMI."""
+        """The last question to a guest that answers nothing, through an NMI: where its CPUs are."""
         with contextlib.suppress(MachineError):
-            # A panic with all CPUs is 8 KiB of serial line.
+            # A panic with the backtraces of all CPUs is 8 KiB on the serial line.
             self._machine.interrupt(max(10.0, self._grace_s))
             self.detail += "; the backtraces of all CPUs are in nmi.log"
 
     def mind_the_host(self) -> None:
-        """A guest that the host did not let run has not hung, whatever its watchdogs say: GuestLost."""
+        """Raises GuestLost for a guest that the host did not let run: it has not hung, whatever its watchdogs say."""
         late = self.ended is Ended.COMPLETE and self._listener.hangs
         if self.ended not in (Ended.NO_PROGRESS, Ended.SILENT, Ended.SPINNING) and not late:
             return
@@ -241,7 +241,7 @@ class _Drive:
             raise GuestLost(f"{self.detail}; {stopped}", "free space on the host's disk, and run it again")
         if self._listener.reports > self._listener.hangs:
             return
-        # Proof, however slow the host is.
+        # A circle is proof, however slow the host is.
         if self._postmortem and self._postmortem.circles:
             return
         reason = starved(self._share, share(self._machine.pid)) or self._machine.pauses.told()
@@ -249,7 +249,7 @@ class _Drive:
             raise GuestLost(f"{self.detail}; {reason}", "run fewer guests at once: --jobs 1")
 
     def mind_our_connection(self) -> None:
-        """A guest that lives, and only does not get through to us, says nothing of its kernel: GuestLost."""
+        """Raises GuestLost for a guest that lives but does not get through to us: that says nothing of its kernel."""
         if self.ended not in (Ended.SILENT, Ended.SPINNING) or self._listener.reports:
             return
         if life := self._machine.other_life(self._grace_s):
@@ -284,7 +284,7 @@ class _Drive:
             part.unlink(missing_ok=True)
 
     def _step(self, driver: GuestProcess, command: Command) -> bool:
-        """One command; False when the scenario is over with it."""
+        """Give one command; False when the scenario ends with it."""
         began = time.monotonic()
         self._share = share(self._machine.pid)
         driver.send(command.text + "\n", self._deadline)
@@ -305,7 +305,7 @@ class _Drive:
         return self.ended is Ended.COMPLETE
 
     def _reply(self, driver: GuestProcess, command: Command) -> Mapping[str, Any] | None:
-        """The driver's reply; None when time or patience is over."""
+        """The driver's reply; None when the time or the patience has run out."""
         patience_s = _WATCHDOG_SHARE * self._deadline.limit_s
         while not self._deadline.expired and not self._listener.enough.is_set():
             if self._machine.stands_still(patience_s):
@@ -328,7 +328,7 @@ class _Drive:
         return None
 
     def _killed(self, driver: GuestProcess, command: Command) -> Mapping[str, Any]:
-        """The reply of a driver that ended: the kernel kills the task that an oops happens to, and says so before."""
+        """The reply for a driver that ended: the kernel kills the task that oopses, and reports that first."""
         status = driver.wait(self._grace_s)
         self._hear_the_end()
         if status < _SIGNALLED or not self._listener.reports:
@@ -337,7 +337,7 @@ class _Drive:
         return {"ok": False, "error": error}
 
     def _results(self, reply: Mapping[str, Any]) -> dict[str, Any]:
-        """What a selftest said, kept whole beside the console, and counted for the reply."""
+        """What a selftest printed: kept beside the console, and counted for the reply."""
         name = reply["program"]
         argv = ["head", "-c", str(OUTPUT_LIMIT_BYTES), f"{SELFTESTS}/{name}.out"]
         said = self._machine.agent.run(argv, self._grace_s)
@@ -364,9 +364,9 @@ class _Drive:
         self.detail += "; the blocked tasks are at the end of the console"
 
     def _hear_the_end(self) -> None:
-        """Wait for a line behind all that the kernel said until the driver was gone; its exit can be worth a report.
+        """Wait for a line after all that the kernel printed until the driver was gone; its exit can cause a report.
 
-        That the marks of the scenario did not come is for the clean-log oracle to tell.
+        If the marks of the scenario did not come, the clean-log oracle reports it.
         """
         self._machine.agent.write_file("/dev/kmsg", f"<5>{_DRIVER_ENDED}\n", self._grace_s)
         with contextlib.suppress(TimeoutError):
@@ -374,7 +374,7 @@ class _Drive:
 
 
 def _mind_the_log(machine: Machine) -> None:
-    """A console that we could not keep is no evidence of anything. Raises what kept us from it."""
+    """A console that we could not record is no evidence of anything. Raises the error that prevented it."""
     failure = machine.console.failure
     if isinstance(failure, HarnessError):
         raise failure
@@ -383,7 +383,7 @@ def _mind_the_log(machine: Machine) -> None:
 
 
 def why(machine: Machine, lost: GuestLost) -> tuple[Ended, str]:
-    """What became of a guest that no longer answers: its kernel's fault, by evidence; GuestLost for one of the host."""
+    """How a guest that no longer answers ended, when evidence blames its kernel. Else raises GuestLost."""
     state = machine.state()
     match state.condition:
         case Condition.PANICKED:

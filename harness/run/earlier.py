@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A run that ended, as its directory tells of it: what it ran on, and what came of each scenario."""
+"""A finished run, as its directory describes it: what it ran on, and how each scenario ended."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Earlier:
     verdicts: Mapping[str, Outcome]
 
     def verify(self, kernel: KernelBuild) -> None:
-        """The kernel is the run's: UsageError when its inputs no longer make that."""
+        """Check that the kernel is the run's. Raises UsageError when the run's inputs now make another one."""
         if kernel.build_id != self.build_id:
             raise UsageError(
                 f"{self.folder}: its kernel had build id {self.build_id[:12] or '(none)'}, "
@@ -44,7 +44,7 @@ class Earlier:
 
 
 def read(folder: Path, compiler: str = "gcc") -> Earlier:
-    """What the verdict of a run directory says. Raises UsageError for a folder that is none."""
+    """What the verdict of a run directory says. Raises UsageError for a folder that is not a run directory."""
     verdict = document.read(folder)
     configs = tuple(name for name in verdict.configs if name != "base")
     return Earlier(
@@ -56,7 +56,7 @@ def read(folder: Path, compiler: str = "gcc") -> Earlier:
 
 
 def scenario_of(place: Path, name: str) -> Scenario:
-    """The scenario that a folder of a run is the recording of."""
+    """The scenario whose recording a folder of a run holds."""
     keys = {pressure.name: pressure.keys for pressure in pressures.catalogue().values()}
     stem = place / "scenario.yaml"
     for found in scenario.load(stem, keys):
@@ -67,7 +67,7 @@ def scenario_of(place: Path, name: str) -> Scenario:
 
 
 def module(folder: Path) -> Path | None:
-    """The module of a run as it was loaded; None for a run that came to none."""
+    """The module of a run as it was loaded; None for a run that built no module."""
     return next((folder / MODULES).glob("*.ko"), None)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From a recording to a scenario's result: the oracles speak, expectations are set off, one word remains."""
+"""From a recording to a scenario's result: the oracles judge, expected findings are set aside, one outcome remains."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EXERCISED = "exercised"
 
 
 def judge(recording: Recording, names: Collection[str] | None = None) -> ScenarioResult:
-    """Any finding that the scenario does not exist for → fail; too little evidence → inconclusive; else pass.
+    """Any finding that the scenario does not expect → fail; too little evidence → inconclusive; else pass.
 
     names: the oracles that are asked, None for all.
     """
@@ -26,7 +26,7 @@ def judge(recording: Recording, names: Collection[str] | None = None) -> Scenari
     short = [finding for finding in unexpected if finding.oracle == _EXERCISED]
     wrong = [finding for finding in unexpected if finding.oracle != _EXERCISED]
     if wrong:
-        # What the oracles say can be due to the step that was not done: a fence that nobody opened.
+        # The cause of a finding can be the step that was not done: a fence that nobody opened.
         outcome, reason = Outcome.FAIL, recording.detail if recording.ended is Ended.STEP_FAILED else ""
     elif recording.ended is Ended.STEP_FAILED:
         outcome, reason = Outcome.INCONCLUSIVE, recording.detail
@@ -37,7 +37,7 @@ def judge(recording: Recording, names: Collection[str] | None = None) -> Scenari
     return ScenarioResult(
         name=recording.scenario.name,
         outcome=outcome,
-        # What was not exercised by a kernel that broke is no news; the counters tell it anyway.
+        # That a broken kernel did not exercise something is no news; the counters show it anyway.
         findings=tuple(wrong) or (*short, *missing),
         exercised=exercised.count(recording),
         seconds=recording.seconds,
@@ -50,7 +50,7 @@ def judge(recording: Recording, names: Collection[str] | None = None) -> Scenari
 def known_noise(folder: Path, scenarios: Iterable[str]) -> tuple[str, ...]:
     """What the list of known noise excused in a run, and which of its entries have expired or matched nothing.
 
-    No entry excuses a hang, which is no-hang's to judge.
+    No entry excuses a hang, which the no-hang oracle judges.
     """
     entries = noise.load()
     if not entries:

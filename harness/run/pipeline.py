@@ -105,7 +105,7 @@ class Clock:
 
 
 def prepare(request: KernelRequest, instrument: Instrument, cache: Path, progress: Progress, clock: Clock) -> Prepared:
-    """Fetch, patch, configure and build a kernel and the instrument's module; from the store when it is there."""
+    """Fetch, patch, configure and build a kernel and the instrument's module, or take them from the store."""
     with clock.phase("source"):
         tree = source.fetch(request.source, cache, progress)
         series = patches.load(request.patches, tree.version)
@@ -114,7 +114,7 @@ def prepare(request: KernelRequest, instrument: Instrument, cache: Path, progres
         kernel = builds.build(tree, series, fragments, cache, progress, compiler=request.compiler)
         folder = instrument.module
         module = modules.build_module(folder, kernel, cache, progress) if folder else None
-        # Now, when the object tree is this kernel's, and not when a guest hangs: 1 s. Nothing is judged by it.
+        # Now, while the object tree is this kernel's, and not when a guest hangs: 1 s. No judgement depends on it.
         with contextlib.suppress(BuildError):
             examine.types(kernel, cache, progress)
     # harness gc removes what was used longest ago.
@@ -127,9 +127,9 @@ def run(
 ) -> tuple[RunVerdict, Path]:
     """The main job. Returns the verdict and the run directory that holds it.
 
-    tell: called with each result, in the order of the scenarios. What stops
-    the run half way is in the verdict, with what was judged before; only a
-    UsageError, where there is nothing to judge, is raised.
+    tell: called with each result, in the order of the scenarios. An error
+    that stops the run half-way is in the verdict, with what was judged before;
+    only a UsageError, where there is nothing to judge, is raised.
     """
     clock = Clock()
     began = time.monotonic()
@@ -179,14 +179,14 @@ class _State:
         self.error: HarnessError | None = None
 
     def applicable(self, kernel: builds.KernelBuild, cache: Path, progress: Progress) -> RunRequest:
-        """The request without the scenarios that cannot be had on this kernel; why not is kept."""
+        """The request without the scenarios that do not apply to this kernel; the reasons are kept."""
         reasons = {scenario.name: missing(scenario, kernel, cache, progress) for scenario in self.request.scenarios}
         self.skipped |= {name: reason for name, reason in reasons.items() if reason}
         left = [scenario for scenario in self.request.scenarios if not reasons[scenario.name]]
         return dataclasses.replace(self.request, scenarios=left)
 
     def verdict(self, clock: Clock) -> RunVerdict:
-        """The document over all of it."""
+        """The verdict on the whole run."""
         kernel, asked = self.kernel, self.request
         forced = None
         if self.error is not None:
@@ -216,7 +216,7 @@ def _run_all(
     clock: Clock,
     tell: Callable[[ScenarioResult], None],
 ) -> None:
-    """Every scenario on a machine of its own, several at once, told in order."""
+    """Every scenario on a machine of its own, several at once, the results told in order."""
     broken = threading.Event()
 
     def one(scenario: Scenario) -> ScenarioResult | None:
@@ -237,7 +237,7 @@ def _run_all(
     with concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="guest") as pool:
         futures = [pool.submit(one, scenario) for scenario in rounds]
         try:
-            # Here it costs nobody time; after a panic, the verdict would wait for it.
+            # Here nothing waits for it; after a panic, the verdict would.
             oracles.prepare()
             for scenario, future in zip(rounds, futures, strict=True):
                 result = future.result()
@@ -259,7 +259,7 @@ def look(lab: Lab, machine: Machine, folder: Path) -> PostMortem:
 
 
 def missing(scenario: Scenario, kernel: builds.KernelBuild, cache: Path, progress: Progress) -> str:
-    """Why a scenario does not apply to a kernel; empty when it does. Builds what it needs of the kernel's tree."""
+    """Why a scenario does not apply to a kernel; empty when it does. Builds what it needs from the kernel's tree."""
     lacking = scenario.needs.missing(kconfig.values(kernel.config.read_text(encoding="utf-8")), kernel.release)
     if lacking:
         return lacking
@@ -281,9 +281,9 @@ def judge_on(
 ) -> tuple[ScenarioResult, Ended | None]:
     """Record a scenario on a fresh machine and judge it.
 
-    A machine lost for a reason of the host costs one more try, and never a
-    verdict on the kernel. timeout_s: replaces the scenario's own, unscaled.
-    over: the run has ended, and nothing more is to be started.
+    A machine that was lost for a reason on the host costs one more try, and never
+    causes a verdict on the kernel. timeout_s: replaces the scenario's own, unscaled.
+    over: set when the run has ended and nothing more may start.
     """
     for attempt in (1, 2):
         try:
@@ -306,9 +306,9 @@ def judge_on(
 
 
 def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tuple[Recording, dict[str, float]]:
-    """A fresh machine, drive, write down; and the seconds of "boot" and "restore" until the machine was there.
+    """Drive a fresh machine and write the recording down; returns it with the seconds of "boot" and "restore".
 
-    A kernel that does not boot is a recording too: the console is its evidence.
+    A kernel that does not boot makes a recording too: the console is its evidence.
     """
     place = folder / scenario.name
     place.mkdir(parents=True, exist_ok=True)
@@ -344,7 +344,7 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
 
 
 def auto_jobs(memory_mib: int) -> int:
-    """As many guests as the host has CPUs, while each finds its memory and a quarter more for QEMU itself."""
+    """As many guests as the host has CPUs, as long as each finds its memory and a quarter more for QEMU itself."""
     need_kib = memory_mib * 1024 * 5 // 4
     free_kib = 0
     for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():

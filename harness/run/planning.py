@@ -16,7 +16,7 @@ CGROUP = "work"
 
 @dataclass(frozen=True)
 class Command:
-    """A line for the guest driver, and what its reply must say; the rest as in model/recording.py Answer."""
+    """A line for the guest driver, and what its reply must say; the rest is as in model/recording.py Answer."""
 
     step: int
     verb: str
@@ -26,7 +26,7 @@ class Command:
     process: str = ""
 
     def answered(self, reply: Mapping[str, Any], seconds: float) -> Answer:
-        """The driver's reply to it, after so many seconds."""
+        """The answer to it: the driver's reply, after so many seconds."""
         return Answer(self.step, self.verb, self.target, self.process, self.text, reply, self.expect, seconds)
 
 
@@ -79,7 +79,7 @@ def plan(scenario: Scenario) -> list[Command]:
 
 
 def _own(verb: str, target: str = "", *words: str) -> Command:
-    """A command that is no step's."""
+    """A command that belongs to no step."""
     return Command(0, verb, target, " ".join([verb, *words]))
 
 
@@ -111,7 +111,7 @@ def _subscribe(scenario: Scenario, name: str) -> str:
 
 
 def _step(scenario: Scenario, number: int, step: Step) -> Iterator[Command]:
-    """The lines of a step; only the last is done in the background, or again, and must say what is expected."""
+    """The lines of a step; only the last runs in the background or repeatedly, and has the expected reply."""
     where = f"@{step.process} " if step.process else ""
     *before, last = _lines(scenario, step)
     for line in before:
@@ -143,5 +143,5 @@ def _lines(scenario: Scenario, step: Step) -> Sequence[str]:
 
 
 def module(name: str) -> str:
-    """The file of a module that the tree knows as lib/test_hmm."""
+    """The file of a module that the tree names like lib/test_hmm."""
     return f"{name.rpartition('/')[2]}.ko"

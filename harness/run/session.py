@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A kernel that is prepared once and judged many times: what pytest and the interactive shell stand on."""
+"""A kernel that is prepared once and judged many times: the base of the pytest plugin and the interactive shell."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Session:
 
     @cached_property
     def lab(self) -> Lab:
-        """The kernel, its image and the accelerator; built when they are not there."""
+        """The kernel, its image and the accelerator; built if they are missing."""
         choice = accelerator.choose(self._accel, self._cache, self._progress)
         prepared = self._prepared
         image = images.assemble(self._cache, prepared.modules, self._progress, self._instrument)
@@ -54,7 +54,7 @@ class Session:
 
     @property
     def module(self) -> Path | None:
-        """The module that its guests have loaded, if there is one."""
+        """The module that the session's guests load, if there is one."""
         return self._prepared.module
 
     @cached_property
@@ -82,6 +82,6 @@ class Session:
         return watched(self.lab, self.folder / name, shape or MachineShape())
 
     def close(self) -> None:
-        """Tell where the recordings are."""
+        """Say where the recordings are."""
         if "folder" in self.__dict__:
             self._progress.say(f"recordings: {self.folder}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A guest that somebody else drives: heard as a scenario's is, and judged by the oracles that need only a console."""
+"""A guest that somebody else drives: recorded like a scenario's, and judged by the oracles that need only a console."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from harness.run import judging
 from harness.run.drive import Listener, why
 from harness.run.pipeline import look
 
-# Seconds, unscaled: for what the harness itself asks of the guest, and the time in which its kernel calls a hang one.
+# Seconds, unscaled: for what the harness itself asks of the guest, and within which its kernel reports a hang.
 _GRACE_S = 2.0
 _LIMIT_S = 10.0
 _TAINTED = "/proc/sys/kernel/tainted"
@@ -35,7 +35,7 @@ _LOCKDEP = "/proc/lockdep_stats"
 
 @dataclass
 class Watched:
-    """A guest that is watched; what it is judged to be once its block has ended."""
+    """A guest that is watched, and its result once the block has ended."""
 
     machine: Machine
     result: ScenarioResult | None = None
@@ -50,7 +50,7 @@ def watched(
     """A fresh machine of a lab, whatever it carries, until the block ends; then `result` says what its kernel did.
 
     folder: gets its console; its name is the result's. What the block raises
-    goes on; the guest is judged all the same. Raises what lab.machine() does,
+    is passed on; the guest is judged all the same. Raises what lab.machine() does,
     and GuestLost when the host is to blame for the guest's silence.
     """
     listener = Listener()
@@ -98,7 +98,7 @@ class _Watch:
 
     @property
     def found(self) -> PostMortem:
-        """Why the guest did not go on, when somebody had to look."""
+        """Why the guest did not go on; empty when nobody had to look."""
         with self._looking:
             return self._found or PostMortem()
 
@@ -109,7 +109,7 @@ class _Watch:
                 self._found = look(self._lab, self._machine, self._folder)
 
     def mark(self, which: str) -> None:
-        """Write a line to the kernel's log, and hear it; what does not come back is the clean-log oracle's to tell."""
+        """Write a line to the kernel's log and wait for it; the clean-log oracle reports a line that is lost."""
         text = f"{which}:{self._folder.name}"
         self._machine.agent.write_file("/dev/kmsg", f"<5>{text}\n", self._grace_s)
         with contextlib.suppress(TimeoutError):
@@ -134,7 +134,7 @@ class _Watch:
 
 
 def _state(machine: Machine) -> dict[str, int]:
-    """What the end-state oracle compares: the kernel's taint, and whether lockdep is on, where there is one."""
+    """What the end-state oracle compares: the kernel's taint, and whether lockdep is on, where the kernel has it."""
     state = {"taint": int(machine.agent.read_file(_TAINTED))}
     with contextlib.suppress(OSError):
         for line in machine.agent.read_file(_LOCKDEP).decode("ascii", "replace").splitlines():

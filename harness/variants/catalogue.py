@@ -58,7 +58,7 @@ def listing(what: str) -> list[dict[str, str]]:
             for folder in sorted(data("patches").glob("*/*/"))
         ]
     if what == "sources":
-        # The newest port that is not newer serves each version in between, too.
+        # The newest port that is not newer than a version serves it, too.
         default = {versions.DEFAULT: "the default"}
         return [{"name": name, "summary": default.get(name, "")} for name in versions.sources()]
     if what == "mutants":
@@ -72,7 +72,7 @@ def listing(what: str) -> list[dict[str, str]]:
 
 
 def _described(path: Path, name: str) -> dict[str, str]:
-    """The first line of a file that says something: a comment that is no licence, a patch's subject."""
+    """The first line of a file that describes it: a comment that is no licence, or a patch's subject."""
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[:20]:
             text = line.removeprefix("Subject:").lstrip("# ").strip()

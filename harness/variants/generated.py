@@ -23,7 +23,7 @@ _SIZES = ("64K", "1M", "4M", "8K")
 _PRESSURES = {"memcg-charge": "24M", "memory-reclaim": "8M"}
 # What a driver that trusts the patch may answer.
 _POLICIES = ("accept", "eagain-mayfail", "eagain-reclaim")
-# And what the kernel complains of, with two stack traces for each answer: on two pages only.
+# And answers that the kernel complains about, with two stack traces for each: on two pages only.
 _SIZE_OF_THE_WRONG = "8K"
 _WRONG: tuple[Document, ...] = (
     {"policy": "eagain-always"},
@@ -68,7 +68,7 @@ class _World:
     dice: int = 0
 
     def pick(self, choices: Sequence[str]) -> str:
-        """One of some words, as the dice of this move fell; 0 is the first of everything."""
+        """One of the choices, as the dice of this move fell; 0 always picks the first."""
         self.dice, index = divmod(self.dice, len(choices))
         return choices[index]
 
@@ -82,7 +82,7 @@ class _World:
         return name, self.buffers[self.watches[name]]
 
     def fresh(self) -> int:
-        """A content that no buffer had before."""
+        """The seed of a content that no buffer had before."""
         self.seeds += 1
         return self.seeds
 
@@ -100,7 +100,7 @@ def scenarios(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Document:
     world = _World(buffers, watches, late, intervals)
     for name in buffers:
         _touch(world, name)
-    # One list of plain values: whatever Hypothesis leaves out of it, the rest is a scenario still.
+    # One list of plain values: whatever Hypothesis leaves out of it, the rest is still a scenario.
     for move, dice in draw(st.lists(_MOVE, min_size=_MOVES_MIN, max_size=_MOVES_MAX)):
         world.dice = dice
         _MOVES[move](world)
@@ -128,7 +128,7 @@ def _subscriber(draw: Callable[[st.SearchStrategy[Any]], Any], buffer: _Buffer) 
 
 
 def _notifies(step: Document) -> bool:
-    """Whether a step may call a subscriber; a scenario of others only would be judged inconclusive."""
+    """Whether a step may call a subscriber; a scenario without such a step would be judged inconclusive."""
     calls = ("pressure", "protect", "replace", "move", "fork", "write")
     return any(verb in step for verb in calls) or step.get("advice") in ("dontneed", "free")
 
@@ -145,13 +145,13 @@ def _hold(world: _World) -> None:
         world.steps.append({"release": device})
     elif buffer.writable and not buffer.moved:
         world.held.add(device)
-        # Taken for writing, so what is held is what is mapped, copied before if need be.
+        # The pages are taken for writing, so those that are held are those that are mapped, after a copy if need be.
         buffer.coherent = all(other == device or world.watches[other] != world.watches[device] for other in world.held)
         world.steps.append({"hold": device, "how": world.pick(("get", "pin"))})
 
 
 def _cold(world: _World) -> None:
-    """Not what is locked: madvise() answers EINVAL."""
+    """Not for a locked buffer: madvise() answers EINVAL."""
     name = world.a_buffer()
     if not world.buffers[name].locked:
         world.steps.append({"advise": name, "advice": "cold"})
@@ -224,7 +224,7 @@ def _protect(world: _World) -> None:
 
 
 def _replace(world: _World) -> None:
-    """MAP_FIXED over it: the device goes on holding what was mapped before."""
+    """MAP_FIXED over a buffer: the device goes on holding what was mapped before."""
     name = world.a_buffer()
     buffer = world.buffers[name]
     buffer.seed, buffer.coherent, buffer.writable, buffer.locked = None, False, True, False
@@ -254,7 +254,7 @@ def _lock(world: _World) -> None:
 
 
 def _forget(world: _World) -> None:
-    """Accessed bits, or soft-dirty ones, which opens a range over the whole address space."""
+    """Clear the accessed bits, or the soft-dirty bits, which opens a range over the whole address space."""
     world.steps.append({"write": "/proc/self/clear_refs", "value": int(world.pick(("4", "1")))})
 
 
@@ -272,7 +272,7 @@ def _come_or_go(world: _World) -> None:
 
 
 def _begin(world: _World) -> None:
-    """Blocks for ever where an end was lost."""
+    """Begin a read, which blocks for ever where an end was lost."""
     if world.intervals and not world.presser:
         world.steps.append(
             {"read-begin": world.pick(sorted(world.intervals)), "expect": {"result": 0}},
@@ -280,7 +280,7 @@ def _begin(world: _World) -> None:
 
 
 def _fork(world: _World) -> None:
-    """From then on a write by the user may copy what the device holds by get_user_pages."""
+    """After a fork, a write by the user may copy what the device holds by get_user_pages."""
     if world.child:
         world.steps.append({world.pick(("end", "kill", "mrelease")): "child"})
     else:
@@ -290,7 +290,7 @@ def _fork(world: _World) -> None:
     world.child = not world.child
 
 
-# The first one mostly does nothing: what is simplest to Hypothesis leaves a step out.
+# The first move mostly does nothing, so that the value that is simplest to Hypothesis leaves a step out.
 _MOVES: tuple[Callable[[_World], None], ...] = (
     _wait,
     _cold_and_press,

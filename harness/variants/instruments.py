@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What guests can carry. Nothing else in the harness names a module, or knows what a guest reaches it by."""
+"""What guests can carry. Nothing else in the harness names a module, or knows how a guest reaches it."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 """One file = one way to get the patch or the module wrong, or to write the patch otherwise.
 
 NAME.patch goes on top of the patch. NAME.yaml is a scenario in which the module
-does something wrong, for what no kernel does: its first step plants the fault.
+does something wrong, for faults that no kernel has: its first step plants the fault.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _OPTIONAL = ("Expected-oracle", "Also-oracles", "Scenarios", "Timeout", "Equival
 
 @dataclass(frozen=True)
 class Mutant:
-    """A fault, or no fault, with the oracle that must tell.
+    """A fault with the oracle that must find it, or a rewrite without a fault.
 
     expected: the oracle that must find it; empty for an equivalent rewrite,
     which none may find. also: oracles that may speak beside it. scenarios: those
-    that should see it; an equivalent rewrite names none where it is to be tried
-    with those of all others. kernels: the versions that
-    the file is written for; it serves each and later ones, up to the next port.
-    timeout_s: as of `harness run`, for what hangs; 0 leaves it to the scenarios.
+    that should see it; an equivalent rewrite that names none is tried with those
+    of all others. kernels: the versions that the file is written for; it serves
+    each of them and later ones, up to the next port. timeout_s: as in
+    `harness run --timeout`, for a mutant that hangs; 0 leaves it to the scenarios.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Mutant:
 
     @property
     def equivalent(self) -> bool:
-        """It is a right way to write the patch."""
+        """It is another right way to write the patch."""
         return not self.expected
 
     @property
     def in_module(self) -> bool:
-        """The module is at fault and not the kernel."""
+        """The module is at fault, not the kernel."""
         return self.path.suffix == ".yaml"
 
     @cached_property
@@ -61,7 +61,7 @@ class Mutant:
 
 
 def catalogue() -> dict[str, list[Mutant]]:
-    """Every mutant by name, each with its ports; a name is an equivalent's in all of them or in none."""
+    """Every mutant by name, each with its ports; they are all equivalent rewrites, or none of them is."""
     found: dict[str, list[Mutant]] = {}
     for path in sorted(path for path in data("mutants").rglob("*") if path.suffix in (".patch", ".yaml")):
         found.setdefault(path.stem, []).append(load(path))
@@ -69,7 +69,7 @@ def catalogue() -> dict[str, list[Mutant]]:
 
 
 def port(ports: Sequence[Mutant], version: str) -> Mutant | None:
-    """The file for a kernel: that for the newest version that is not newer than it. None: it has no port."""
+    """The file for a kernel: the one for the newest version that is not newer. None: there is no port to it."""
     fitting = [
         (series(kernel), number)
         for number, mutant in enumerate(ports)
@@ -84,7 +84,7 @@ def choose(names: Sequence[str], version: str) -> tuple[list[Mutant], list[str]]
 
     A name with a slash is a file of the user's own.
     Those that change a header come last: each recompiles much of a kernel, and
-    so does the one behind it.
+    so does the mutant after it.
     """
     known = catalogue()
     for name in names:

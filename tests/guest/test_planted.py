@@ -19,7 +19,9 @@ from harness.console import noise
 from harness.host.clock import scaled
 from harness.host.workspace import cache_dir, data
 from harness.kernel import modules, versions
+from harness.model.instrument import Instrument
 from harness.model.recording import Ended, Recording
+from harness.model.shape import MachineShape
 from harness.model.verdict import Outcome, ScenarioResult
 from harness.run import judging
 from harness.run.drive import Listener, drive
@@ -70,6 +72,9 @@ CHECKED = {
     "atomic": ("ATOMIC_SLEEP", "BUG: sleeping function called from invalid context in planted_atomic"),
     "nap": ("ATOMIC_SLEEP", "BUG: scheduling while atomic in planted_nap"),
 }
+# What shares a guest: of lockdep's and of KASAN's each at most one, and what switches lockdep off comes last.
+CROWDS = (("circle", "freed", "list", "page"), ("unread", "beyond", "atomic", "nap"))
+
 # Detectors that a test is not for are off, or told to wait: before the module, whose init makes RCU's clock run.
 _NO_LOCKUP = "  - {write: /proc/sys/kernel/watchdog, value: 0}\n"
 _NO_STALL = "  - {write: /sys/module/rcupdate/parameters/rcu_cpu_stall_timeout, value: 300}\n"
@@ -129,23 +134,53 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Plant:
     return planted  # type: ignore[return-value]
 
 
-def heard(recording: Recording, result: ScenarioResult, oracle: str, expected: tuple[str, str]) -> None:
+Crowd = Callable[[str, tuple[str, ...], tuple[str, ...]], tuple[bytes, ScenarioResult]]
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Crowd:
+    """A function that plants several faults in one guest, each in a process of its own; its console and its verdict."""
+
+    @functools.cache
+    def planted(source: str, configs: tuple[str, ...], faults: tuple[str, ...]) -> object:
+        instrument = Instrument(module=data("guest-modules") / MODULE)
+        folder = tmp_path_factory.mktemp("crowd")
+        made = Session(KernelRequest(source, configs=configs), instrument, "auto", out=folder)
+        # KASAN wants as much as debug-kernel.yaml has.
+        with made.watched("crowd", MachineShape(memory_mib=1024 if configs else 512)) as seen:
+            for fault in faults:
+                seen.machine.run("sh", "-c", f"echo {fault} > /dev/{MODULE}", timeout_s=60)
+        return (folder / "crowd" / "console.log").read_bytes(), seen.result
+
+    return planted  # type: ignore[return-value]
+
+
+def heard(said: bytes, result: ScenarioResult, oracle: str, expected: tuple[str, str]) -> None:
     """The report is there, whole, by type and title; the oracle made a finding of it; the scenario failed."""
-    reports = {(report.type, report.title): report for report in console.find(recording.console)}
+    reports = {(report.type, report.title): report for report in console.find(said)}
     assert expected in reports, list(reports)
     assert not reports[expected].torn
     assert (oracle, expected[1]) in [(finding.oracle, finding.summary) for finding in result.findings]
     assert result.outcome is Outcome.FAIL
 
 
+@pytest.mark.xdist_group("planted")
 @pytest.mark.parametrize("source", versions.sources())
 @pytest.mark.parametrize("fault", [*OOPSES, *REPORTS])
-def test_what_a_kernel_survives_is_a_finding(plant: Plant, fault: str, source: str) -> None:
-    """An oops kills the guest's driver: the kernel's fault, not the machine's."""
-    recording, result = plant(fault, source=source)
+def test_what_a_kernel_survives_is_a_finding(crowd: Crowd, fault: str, source: str) -> None:
+    """All of them in one guest, whose kernel goes on; each report is told from the others."""
+    said, result = crowd(source, (), (*OOPSES, *REPORTS))
 
-    heard(recording, result, "clean-log", {**OOPSES, **REPORTS}[fault])
-    assert recording.ended is (Ended.STEP_FAILED if fault in OOPSES else Ended.COMPLETE)
+    heard(said, result, "clean-log", {**OOPSES, **REPORTS}[fault])
+
+
+def test_an_oops_that_kills_the_driver_is_the_kernel_s_fault(plant: Plant) -> None:
+    """And not the machine's; a warning lets it go on."""
+    oops, result = plant("null")
+    warning, _ = plant("warning")
+
+    heard(oops.console, result, "clean-log", OOPSES["null"])
+    assert (oops.ended, warning.ended) == (Ended.STEP_FAILED, Ended.COMPLETE)
 
 
 @pytest.mark.parametrize("fault", PANICS)
@@ -153,7 +188,7 @@ def test_what_a_kernel_does_not_survive_is_a_finding(plant: Plant, fault: str) -
     """And its last state was read from outside."""
     recording, result = plant(fault)
 
-    heard(recording, result, "clean-log", PANICS[fault])
+    heard(recording.console, result, "clean-log", PANICS[fault])
     assert recording.ended is Ended.PANIC
     assert "    planted_" in recording.postmortem.cause
 
@@ -165,16 +200,23 @@ def test_what_does_not_go_on_is_told_by_the_detector_that_is_for_it(
     """The kernel's own report, and the cause as read from outside."""
     recording, result = plant(fault, before=before)
 
-    heard(recording, result, "no-hang", ("HANG", title))
+    heard(recording.console, result, "no-hang", ("HANG", title))
     assert f"    {where}+" in recording.postmortem.cause
 
 
+@pytest.mark.xdist_group("checked")
 @pytest.mark.parametrize("fault", CHECKED)
-def test_what_only_a_debugging_kernel_sees_is_a_finding(plant: Plant, fault: str) -> None:
-    """lockdep, kasan and debug-vm in one kernel."""
-    recording, result = plant(fault, *DEBUG)
+def test_what_only_a_debugging_kernel_sees_is_a_finding(crowd: Crowd, fault: str) -> None:
+    """lockdep, kasan and debug-vm in one kernel, in two guests: after its first report lockdep and KASAN are silent."""
+    (faults,) = [faults for faults in CROWDS if fault in faults]
 
-    heard(recording, result, "clean-log", CHECKED[fault])
+    said, result = crowd(versions.DEFAULT, DEBUG, faults)
+
+    heard(said, result, "clean-log", CHECKED[fault])
+
+
+def test_each_fault_that_a_debugging_kernel_sees_is_planted_once() -> None:
+    assert sorted(fault for faults in CROWDS for fault in faults) == sorted(CHECKED)
 
 
 def test_the_module_alone_is_not_heard(plant: Plant) -> None:

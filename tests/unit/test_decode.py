@@ -34,7 +34,7 @@ def test_each_place_stands_below_its_line_deeper():
 
 
 def test_a_folder_that_is_no_run_is_bad_input(tmp_path: Path):
-    with pytest.raises(UsageError, match="no run directory"):
+    with pytest.raises(UsageError, match="not a run directory"):
         decode.decode(tmp_path, "gcc", tmp_path, QUIET)
 
 

@@ -91,5 +91,5 @@ def test_gdb_is_let_into_one_scenario_at_a_time(run: Path, capsys: pytest.Captur
 
 
 def test_a_folder_that_is_no_run_is_bad_input(tmp_path: Path):
-    with pytest.raises(UsageError, match="no run directory"):
+    with pytest.raises(UsageError, match="not a run directory"):
         earlier.read(tmp_path)

@@ -37,6 +37,10 @@ def texts(source: str) -> Iterator[str]:
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
             if name in _SAYS:
                 yield from constants(node.args[1])
+        if isinstance(node, ast.For) and isinstance(node.iter, ast.Tuple):
+            for row in node.iter.elts:
+                if isinstance(row, ast.Tuple):
+                    yield from constants(row.elts[0])
         if isinstance(node, ast.Yield) and isinstance(node.value, ast.Tuple):
             yield from constants(node.value.elts[0])
 

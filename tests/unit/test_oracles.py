@@ -115,7 +115,7 @@ def test_gate_finds_an_answer_that_was_swallowed(fields, words) -> None:
 
 
 def test_gate_counts_complaints_exactly_in_a_scenario_that_ended() -> None:
-    """Two untolerated answers and one complaint: one in a thousand that is swallowed is seen too."""
+    """Two untolerated answers and one complaint: even one swallowed answer in a thousand is seen."""
     log = Log()
     for _ in range(2):
         log.start(**(MUNMAP | {"result": EAGAIN}))
@@ -156,10 +156,10 @@ OBSERVED_RECLAIM = {"context": OBSERVED | UNMAP_ONE | OWN_BUFFER | HAS_END}
 
 
 def test_gate_believes_probes_more_than_flags() -> None:
-    """What reclaims below try_to_unmap_one() is MAYFAIL; elsewhere nothing is, whatever the event."""
+    """Reclaim below try_to_unmap_one() has MAYFAIL; no range elsewhere has it, whatever the event."""
     log = Log()
     log.pair(**OBSERVED_RECLAIM)
-    log.pair(**OBSERVED_RECLAIM | {"pf_flags": 0})  # memory failure, which a patch may mark or not
+    log.pair(**OBSERVED_RECLAIM | {"pf_flags": 0})  # memory failure, which a patch may mark or not mark
     log.pair(**OBSERVED_RECLAIM | {"pf_flags": 0, "flags": BLOCKABLE})
     log.pair(**MUNMAP | {"context": OBSERVED | OWN_BUFFER | HAS_END})
     # Demotion moves pages within direct reclaim, through try_to_migrate_one().
@@ -173,7 +173,7 @@ def test_gate_believes_probes_more_than_flags() -> None:
 
 
 def test_gate_speaks_of_an_unmarked_page_out_that_only_probes_show() -> None:
-    """MADV_PAGEOUT on a kernel without the patch: no direct reclaim, and nobody answers −EAGAIN."""
+    """MADV_PAGEOUT on a kernel without the patch: no direct reclaim, and no subscriber answers −EAGAIN."""
     log = Log()
     log.pair(**OBSERVED_RECLAIM | {"flags": BLOCKABLE})
 
@@ -184,7 +184,7 @@ def test_gate_speaks_of_an_unmarked_page_out_that_only_probes_show() -> None:
 
 
 def test_gate_looks_at_the_ranges_of_intervals() -> None:
-    """They may be the only ones that are told."""
+    """Intervals may be the only subscribers that are told of a range."""
     log = Log()
     log.add(Kind.INVALIDATE)
     assert summaries(mayfail_gate.judge(recording(log))) == []
@@ -205,7 +205,7 @@ def test_gate_knows_nothing_of_a_huge_range_without_probes() -> None:
 
 
 def test_gate_lets_a_range_that_may_not_block_be_refused_in_silence() -> None:
-    """The OOM reaper takes −EAGAIN for an answer; another errno it does not."""
+    """The OOM reaper accepts −EAGAIN as an answer, but no other errno."""
     log = Log()
     log.start(**MUNMAP | {"flags": 0, "result": EAGAIN})
     assert summaries(mayfail_gate.judge(recording(log))) == []
@@ -217,12 +217,12 @@ def test_gate_lets_a_range_that_may_not_block_be_refused_in_silence() -> None:
 
 
 def test_gate_lets_a_huge_page_be_split_before_it_is_unmapped() -> None:
-    """Linux v6.1: a range without MAYFAIL, then the one with it; but not alone."""
+    """Linux v6.1: a range without MAYFAIL, then the range with it; the first alone is a finding."""
     huge = OBSERVED_RECLAIM | {"start": 0x200000, "end": 0x400000}
     log = Log()
     log.pair(**huge | {"flags": BLOCKABLE})
     log.pair(**huge)
-    # Of another one no more than a half is mapped.
+    # Of another huge page no more than half is mapped.
     log.pair(**huge | {"flags": BLOCKABLE})
     log.pair(**huge | {"start": 0x300000})
     assert summaries(mayfail_gate.judge(recording(log))) == []
@@ -233,7 +233,7 @@ def test_gate_lets_a_huge_page_be_split_before_it_is_unmapped() -> None:
 
 
 def test_gate_notices_direct_reclaim_that_the_task_s_flags_deny() -> None:
-    """What strict direct reclaim means is checked by probes, too."""
+    """The probes check the meaning of strict direct reclaim, too."""
     log = Log()
     log.pair(pf_flags=0, context=OBSERVED | UNMAP_ONE | DIRECT | OWN_BUFFER | HAS_END)
 
@@ -243,7 +243,7 @@ def test_gate_notices_direct_reclaim_that_the_task_s_flags_deny() -> None:
 
 
 def test_gate_knows_a_subscriber_that_breaks_its_own_policy() -> None:
-    """−EAGAIN to munmap, from one that is to look at the flag; not from one that is to refuse all."""
+    """−EAGAIN to munmap, from a subscriber that is to obey the flag; not from one that is to refuse every range."""
     console = complaint()
     quiet = Log()
     quiet.pair(**MUNMAP, result=EAGAIN, policy=Policy.EAGAIN_ALWAYS)
@@ -256,7 +256,7 @@ def test_gate_knows_a_subscriber_that_breaks_its_own_policy() -> None:
 
 
 def test_without_probes_nobody_outside_reclaim_may_say_mayfail() -> None:
-    """It may be memory failure, which may, but MADV_DONTNEED looks the same and may not."""
+    """It may be memory failure, which may fail, but MADV_DONTNEED looks the same and may not fail."""
     log = Log()
     log.pair(pf_flags=0, context=OWN_BUFFER | HAS_END)
     assert summaries(mayfail_gate.judge(recording(log))) == [
@@ -271,15 +271,15 @@ def test_without_probes_nobody_outside_reclaim_may_say_mayfail() -> None:
     ("fields", "found"),
     [
         ({}, []),
-        # Clearing soft-dirty bits, exit: not whole pages, but memory.
+        # Clearing soft-dirty bits, exit: the range is memory, though not whole pages.
         (MUNMAP | {"start": 0, "end": 2**64 - 1}, []),
         ({"end": 0x7F0000000000}, ["a range of no length"]),
         (MUNMAP | {"start": 0x2000, "end": 0x1000}, ["a range of no length"]),
-        ({"end": 0x7F0000000FFF}, ["a MAYFAIL range that is no whole pages"]),
+        ({"end": 0x7F0000000FFF}, ["a MAYFAIL range that does not cover whole pages"]),
         (OBSERVED_RECLAIM, []),
         (
             OBSERVED_RECLAIM | {"event": int(RangeEvent.UNMAP)},
-            ["try_to_unmap_one() announces something else than MMU_NOTIFY_CLEAR"],
+            ["try_to_unmap_one() announces something other than MMU_NOTIFY_CLEAR"],
         ),
     ],
 )
@@ -427,7 +427,7 @@ def test_pairing_speaks(build, summary) -> None:
     ],
 )
 def test_pairing_speaks_of_what_only_the_whole_log_shows(build, summary) -> None:
-    """Registrations, order of the list, returns, and that a kernel fails in one manner."""
+    """Registrations, order of the list, returns, and one manner of failing for each kernel."""
     log = Log()
     build(log)
 
@@ -442,7 +442,7 @@ def test_pairing_speaks_of_what_only_the_whole_log_shows(build, summary) -> None
             lambda log: (log.add(Kind.REGISTER), log.add(Kind.UNREGISTER), log.pair()),
             "subscriber #1 was called after it was unregistered",
         ),
-        # Between two registrations it is nobody's.
+        # Between two registrations nobody may be called.
         (
             lambda log: (log.add(Kind.REGISTER), log.add(Kind.UNREGISTER), log.pair(), log.add(Kind.REGISTER)),
             "subscriber #1 was called after it was unregistered",
@@ -450,7 +450,7 @@ def test_pairing_speaks_of_what_only_the_whole_log_shows(build, summary) -> None
     ],
 )
 def test_lifetimes_know_who_may_be_called(build, summary) -> None:
-    """Regular pairs that pairing has nothing to say of."""
+    """Regular pairs, about which pairing says nothing."""
     log = Log()
     build(log)
 
@@ -469,7 +469,7 @@ def test_lifetimes_are_silent_of_a_subscriber_that_is_called_while_it_is_registe
 
 
 def test_pairing_takes_what_the_module_counted_where_the_log_overflowed() -> None:
-    """By kind, because the records of it may be among the lost ones; without any there is nothing to say."""
+    """It counts by kind, because its records may be among the lost records; without violations it says nothing."""
     silent = recording(Log(), lost=3, module={"violations": 0})
     spoke = recording(Log(), lost=3, module={"violations": 5, "broken_1": 2, "broken_10": 3})
 
@@ -482,7 +482,7 @@ def test_pairing_takes_what_the_module_counted_where_the_log_overflowed() -> Non
 
 
 def test_pairing_takes_both_manners_of_failing_but_one_of_them_at_a_time() -> None:
-    """Before Linux commit c2655835fd8c one end, and none where the range may not block; since then one more."""
+    """Before Linux commit c2655835fd8c one end, and no end if the range may not block; since then one more end."""
     old, new = Log(), Log()
     for log in (old, new):
         log.start(**MUNMAP | {"result": EAGAIN})
@@ -497,7 +497,7 @@ def test_pairing_takes_both_manners_of_failing_but_one_of_them_at_a_time() -> No
 
 
 def test_pairing_asks_no_start_of_an_interval() -> None:
-    """It is called, too, but by mn_itree_invalidate(), and has no end."""
+    """An interval is called, too, but by mn_itree_invalidate(), and it has no end."""
     log = Log()
     log.add(Kind.REGISTER, subscriber=1)
     log.add(Kind.REGISTER, subscriber=2, flags=SUB_INTERVAL)
@@ -508,7 +508,7 @@ def test_pairing_asks_no_start_of_an_interval() -> None:
 
 
 def test_pairing_asks_for_the_invalidate_of_an_interval() -> None:
-    """It comes before the list's starts, once; of a range elsewhere, or before it was inserted, there is none."""
+    """It comes once, before the list's starts; a range elsewhere, or before the insertion, causes none."""
     log = Log()
     log.pair()
     log.add(Kind.REGISTER, subscriber=2, flags=SUB_INTERVAL)
@@ -531,7 +531,7 @@ def test_pairing_asks_for_the_invalidate_of_an_interval() -> None:
 
 
 def test_pairing_asks_for_an_intervals_first_invalidate_when_nothing_came_before() -> None:
-    """Another task may have been in the middle of its first range."""
+    """Another task may have been inside its first range."""
     log = Log()
     log.pair(task=TASK + 64, mm=MM + 64)
     log.add(Kind.REGISTER, subscriber=2, flags=SUB_INTERVAL)
@@ -569,7 +569,7 @@ def test_lifetimes_knows_when_an_interval_may_be_called() -> None:
 
 
 def test_lifetimes_keeps_an_interval_until_the_range_that_it_was_told_of_is_over() -> None:
-    """The list's starts of the same call run still; the range at that address before it is over."""
+    """The list's starts of the same call still run; an earlier range at that address is over."""
     log = Log()
     log.add(Kind.REGISTER, subscriber=1)
     log.add(Kind.REGISTER, **INTERVAL)
@@ -596,7 +596,7 @@ def test_lifetimes_keeps_an_interval_until_the_range_that_it_was_told_of_is_over
 
 @pytest.mark.parametrize("by", ["the list", "the mm's end", "both", "nobody"])
 def test_lifetimes_wants_everybody_released(by: str) -> None:
-    """By mmu_notifier_unregister(), by the end of the mm, or by both at once; mmu_notifier_put() does not."""
+    """By mmu_notifier_unregister(), by the end of the mm, or by both at once; mmu_notifier_put() does not release."""
     log = Log()
     for number, flags in ((1, 0), (2, SUB_GET), (3, SUB_INTERVAL)):
         log.add(Kind.REGISTER, subscriber=number, flags=flags)
@@ -616,7 +616,7 @@ def test_lifetimes_wants_everybody_released(by: str) -> None:
 
 @pytest.mark.parametrize("fields", [ELSEWHERE, {"mm": MM + 64}])
 def test_lifetimes_knows_which_ranges_an_interval_meets(fields: dict[str, int]) -> None:
-    """A range ends before its last byte: one that ends where the interval begins is none of its own."""
+    """A range does not include its end: a range that ends where the interval begins does not meet the interval."""
     log = Log()
     log.add(Kind.INVALIDATE, subscriber=2)
     log.add(Kind.REGISTER, **INTERVAL)
@@ -629,12 +629,12 @@ def test_lifetimes_knows_which_ranges_an_interval_meets(fields: dict[str, int]) 
 
 
 def test_lifetimes_wants_an_interval_told_of_the_end_of_its_mm() -> None:
-    """Before the list is; a release() from mmu_notifier_unregister() is no end."""
+    """The interval is told before the list; a release() from mmu_notifier_unregister() is not the end of the mm."""
     log = Log()
     log.add(Kind.REGISTER, subscriber=1)
     log.add(Kind.REGISTER, subscriber=3)
     log.add(Kind.REGISTER, **INTERVAL)
-    # One that could not be inserted has nothing to be told.
+    # An interval that could not be inserted is told nothing.
     log.add(Kind.REGISTER, **INTERVAL | {"subscriber": 4, "result": -errno.EINTR})
     log.add(Kind.UNREGISTER, subscriber=3)
     log.add(Kind.RELEASE, subscriber=3)
@@ -648,7 +648,7 @@ def test_lifetimes_wants_an_interval_told_of_the_end_of_its_mm() -> None:
 
 
 def test_lifetimes_wants_nobody_gone_before_the_callbacks_that_ran() -> None:
-    """Those that began before the subscriber began to leave, whoever's and of whatever mm."""
+    """Callbacks that began before the subscriber began to leave, of any subscriber and any mm."""
     log = Log()
     log.add(Kind.REGISTER, subscriber=1, mm=MM + 64)
     log.add(Kind.REGISTER, subscriber=2)
@@ -667,7 +667,7 @@ def test_lifetimes_wants_nobody_gone_before_the_callbacks_that_ran() -> None:
 
 
 def test_pairing_agrees_with_the_module() -> None:
-    """Both silent, or both speak; one without the other is a finding of its own."""
+    """Both are silent, or both speak; one without the other is itself a finding."""
     good, broken = Log(), Log()
     good.pair()
     broken.start()
@@ -702,7 +702,7 @@ def test_pairing_agrees_with_the_module() -> None:
     ],
 )
 def test_pairing_believes_the_probes_what_no_log_shows(broken: int, said: str) -> None:
-    """What was done to the page table beside a range is the module's to see, and no disagreement."""
+    """Only the module sees changes to the page table outside a range; they are no disagreement."""
     log = Log()
     log.pair()
     log.add(Kind.VIOLATION, result=broken)
@@ -714,7 +714,7 @@ def test_pairing_believes_the_probes_what_no_log_shows(broken: int, said: str) -
 
 
 def test_pairing_lets_an_unregistered_subscriber_lose_its_end() -> None:
-    """Unregistering between start and end is legal, for another task than the one in between."""
+    """Unregistering between start and end is legal for a task other than the task in between."""
     log = Log()
     log.add(Kind.REGISTER)
     log.start()
@@ -777,7 +777,7 @@ def test_no_hang_tells_a_wait_for_oneself_from_a_wait_for_another() -> None:
     ],
 )
 def test_no_hang_tells_where_and_for_what_a_callback_waited(fields, words) -> None:
-    """In kswapd it is everybody's hang."""
+    """A callback that waits in kswapd hangs everybody."""
     log = Log()
     log.add(Kind.WAIT, result=-errno.ETIMEDOUT, **fields)
 
@@ -786,7 +786,7 @@ def test_no_hang_tells_where_and_for_what_a_callback_waited(fields, words) -> No
 
 @pytest.mark.parametrize("ended", [Ended.NO_PROGRESS, Ended.SILENT, Ended.PANIC, Ended.RESET, Ended.NO_BOOT])
 def test_no_hang_turns_endings_into_findings(ended) -> None:
-    """A guest that does not answer is never just missing."""
+    """A guest that does not answer is always a finding."""
     assert len(list(no_hang.judge(recording(ended=ended)))) == 1
 
 
@@ -816,7 +816,7 @@ def test_no_hang_reads_the_kernel_s_own_reports() -> None:
 
 
 def test_references_balance() -> None:
-    """What was taken must be returned, no more and no less."""
+    """References that were taken must be returned, no more and no less."""
     log = Log()
     log.add(Kind.HOLD, result=4096)
     log.add(Kind.PUT, result=4095)
@@ -829,18 +829,18 @@ def test_references_balance() -> None:
 
 
 def test_references_ask_the_kernel_about_pins() -> None:
-    """A subscriber that only says that it let go."""
+    """The subscriber only claims that it released its pages."""
     before = {"nr_foll_pin_acquired": 10, "nr_foll_pin_released": 10}
     kept = {"nr_foll_pin_acquired": 20, "nr_foll_pin_released": 18}
 
     assert summaries(references.judge(recording(before=before, after=before))) == []
     assert summaries(references.judge(recording(before=before, after=kept))) == [
-        "the kernel counted other pins taken than released"
+        "the kernel counted different numbers of pins taken and released"
     ]
 
 
 def test_references_want_every_subscriber_gone() -> None:
-    """One that is still registered at the end can be called after its memory is gone."""
+    """A subscriber that is still registered at the end can be called after its memory is gone."""
     log = Log()
     log.add(Kind.REGISTER)
 
@@ -851,7 +851,7 @@ def test_references_want_every_subscriber_gone() -> None:
 
 @pytest.mark.parametrize("leaving", [0, 1])
 def test_references_want_what_was_put_to_be_freed(leaving: int) -> None:
-    """By the module's own count, which has waited for it; the log may be read a moment before."""
+    """The module's own count decides, which waited for it; the log may be read a moment before."""
     log = Log()
     log.add(Kind.REGISTER)
     log.add(Kind.UNREGISTER, seq_exit=0)
@@ -881,7 +881,7 @@ def answer(expect, **reply) -> Answer:
     ],
 )
 def test_integrity_holds_replies_against_expectations(expect, reply, count) -> None:
-    """Wrong content, and any reply that is not what the scenario says, is a finding."""
+    """Wrong content is a finding, and so is any reply that differs from the scenario's."""
     found = list(integrity.judge(recording(answers=[answer(expect, **reply)])))
 
     assert len(found) == count
@@ -903,7 +903,7 @@ def test_exercised_says_what_is_short_and_what_was_lost() -> None:
     found = summaries(exercised.judge(recording(Log(), plan=plan, lost=3, module={"saturated": 2})))
 
     assert found == [
-        "too little callbacks to judge",
+        "not enough callbacks to judge",
         "the event log overflowed",
         "the module had no room to follow the pairing of every callback",
     ]
@@ -926,7 +926,7 @@ def test_clean_log_leaves_complaints_about_callbacks_to_the_gate() -> None:
 
 
 def test_clean_log_wants_the_mark_at_the_end_back() -> None:
-    """What was printed before a mark that came back is there, too."""
+    """If the mark is there, so are all lines that were printed before it."""
     deaf = recording()
     object.__setattr__(deaf, "console", deaf.console.replace(b"end:sample", b""))
 
@@ -934,7 +934,7 @@ def test_clean_log_wants_the_mark_at_the_end_back() -> None:
 
 
 def test_a_complaint_is_the_gate_s_in_whatever_function_the_patch_writes_it() -> None:
-    """A rewrite that complains in a function of its own, which is not inlined, is no news; another file is."""
+    """A rewrite may complain in its own function, which is not inlined; another file is a finding."""
     helper = recording(console=complaint(function="mn_complain.isra.0"))
     other = recording(console=complaint(site="mm/rmap.c:1700", function="try_to_unmap_one"))
 
@@ -952,7 +952,7 @@ def test_a_warn_without_a_complaint_is_not_the_gate_s() -> None:
 
 
 def test_two_tasks_complain_in_each_others_midst():
-    """Found by explore: the line of one, line and WARN of the other, then the WARN of the first."""
+    """`harness explore` found this: the line of one task, line and WARN of the other, then the WARN of the first."""
     other = [line.replace("T100", "T101").replace("PID: 100", "PID: 101") for line in complaint()]
     console = [other[0], *complaint(), *other[1:]]
     assert list(clean_log.judge(recording(console=console))) == []
@@ -1000,7 +1000,7 @@ def test_latency_speaks_of_a_callback_that_slept() -> None:
 
 
 def test_latency_leaves_waits_for_an_object_to_no_hang() -> None:
-    """They have a bound of their own."""
+    """Such waits have their own bound."""
     log = Log()
     log.start(duration_ns=3_000_000_000)
     log.add(Kind.WAIT, duration_ns=2_500_000_000)
@@ -1025,7 +1025,7 @@ def test_latency_is_measured_in_percentiles() -> None:
 
 
 def test_lockdep_that_went_off_without_a_word_is_a_finding() -> None:
-    """-1 is a kernel without lockdep; a report on the console is for the clean log."""
+    """-1 is a kernel without lockdep; a report on the console belongs to the clean log."""
     splat = [
         "[    2.1][  T100] BUG: MAX_LOCKDEP_ENTRIES too low!",
         "[    2.1][  T100] turning off the locking validator.",
@@ -1045,7 +1045,7 @@ def test_lockdep_that_went_off_without_a_word_is_a_finding() -> None:
 
 
 def test_a_taint_without_a_report_is_a_finding() -> None:
-    """The kernel warned, and the console does not show it; a module from outside the tree is no fault."""
+    """The kernel warned, but the console does not show it; an out-of-tree module is no fault."""
     outside, warned = 1 << 12, 1 << 9
     assert summaries(end_state.judge(recording(before={"taint": warned}, after={"taint": warned | outside}))) == []
     before, after = {"taint": outside}, {"taint": outside | warned}
@@ -1074,7 +1074,7 @@ def test_a_finding_outweighs_missing_evidence() -> None:
 
 
 def test_an_expected_finding_is_set_off_and_its_absence_is_inconclusive() -> None:
-    """A control passes when the fault that it provokes is found, and only then."""
+    """A control scenario passes if and only if the fault that it provokes is found."""
     plan = scenario({"self_waits": 1}, [("no-hang", "its own task holds")])
     log = Log()
     log.add(Kind.WAIT, result=-errno.ETIMEDOUT, context=OWNER_IS_CURRENT | HAS_END, duration_ns=1)
@@ -1092,7 +1092,7 @@ def test_a_step_that_could_not_be_done_is_inconclusive() -> None:
 
 
 def test_a_failure_says_which_step_was_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the oracles found can be due to it; a failure in which all was done has nothing to say."""
+    """The findings can be due to that step; a failure in which every step was done has nothing to say."""
     monkeypatch.setattr("harness.oracles.judge", lambda *_: [Finding("no-hang", "waited until its bound", "")])
     stopped = dataclasses.replace(recording(Log(), ended=Ended.STEP_FAILED), detail="step 9: ended")
 

@@ -95,7 +95,7 @@ def test_a_verdict_of_an_earlier_version_lacks_what_was_not_there() -> None:
 def test_what_is_no_verdict_is_said_to_be_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "verdict.json").write_text(text)
 
-    with pytest.raises(UsageError, match="no run directory"):
+    with pytest.raises(UsageError, match="not a run directory"):
         document.read(tmp_path)
 
 

@@ -166,10 +166,10 @@ def test_vary_makes_one_scenario_a_word(tmp_path: Path) -> None:
         ("policy: accept", "policy: acept", r"sample.yaml:7: unknown policy 'acept'.*did you mean 'accept'"),
         ("summary:", "sumary:", r"sample.yaml:2: unknown key 'sumary' in a scenario.*did you mean 'summary'"),
         ("buffer: held", "buffer: hold", r"sample.yaml:7: unknown buffer 'hold'.*did you mean 'held'"),
-        ("size: 16M", "size: 16MB", r"sample.yaml:5: '16MB' is no size"),
-        ("size: 16M", "size: 5000", r"sample.yaml:5: 5000 bytes are no whole pages of 4096"),
+        ("size: 16M", "size: 16MB", r"sample.yaml:5: '16MB' is not a size"),
+        ("size: 16M", "size: 5000", r"sample.yaml:5: 5000 bytes are not whole pages of 4096"),
         ("seed: 1}", "seed: 1, expect: {minflt: '>= x'}}", r":9: minflt cannot be '>= x'"),
-        ("touch: held", "tuch: held", r":9: a step begins with its verb, and 'tuch' is none.*did you mean 'touch'"),
+        ("touch: held", "tuch: held", r":9: a step begins with its verb, and 'tuch' is not a verb.*mean 'touch'"),
         ("seed: 1", "sead: 1", r"sample.yaml:9: unknown key 'sead' in step 'touch'.*did you mean 'seed'"),
         ("pressure: memcg-charge", "pressure: memcg", r"sample.yaml:10: unknown pressure 'memcg'"),
         (", size: 96M", "", r"sample.yaml:10: pressure 'memcg-charge' lacks the key 'size'"),
@@ -184,8 +184,8 @@ def test_vary_makes_one_scenario_a_word(tmp_path: Path) -> None:
         ("summary: x", "summary: [", r"sample.yaml:\d+: not YAML"),
         ("steps:", "timeout: -1\nsteps:", r"timeout is -1, not a whole number from 1 to 86400"),
         ("steps:", "never: [mayfal]\nsteps:", r":8: unknown counter 'mayfal'.*did you mean 'mayfail'"),
-        ("steps:", "needs: {options: [CONFIG-X]}\nsteps:", r":8: options are names like KSM"),
-        ("steps:", "needs: {version: 6.10}\nsteps:", r":8: 6.1 is no version.*quote it"),
+        ("steps:", "needs: {options: [CONFIG-X]}\nsteps:", r":8: options must be names like KSM"),
+        ("steps:", "needs: {version: 6.10}\nsteps:", r":8: 6.1 is not a version.*quote it"),
         ("seed: 1}", "seed: 1, in: kid}", r":9: unknown process 'kid'"),
         ("{touch: held, seed: 1}", "{wait: busy}", r":9: unknown thread 'busy'"),
         ("{touch: held, seed: 1}", "{advise: held, advice: colder}", r":9: unknown advice 'colder'.*mean 'cold'"),
@@ -212,7 +212,7 @@ def test_a_missing_file_and_an_unknown_name_are_usage_errors(tmp_path: Path) -> 
 @pytest.mark.parametrize("offset", ["16M", "100", "4K100"])
 def test_a_subscribers_offset_lies_in_its_buffer(tmp_path: Path, offset: str) -> None:
     """A driver's refusal would come after a boot."""
-    with pytest.raises(UsageError, match=r"sample\.yaml:.*(not one of whole pages|is no size)"):
+    with pytest.raises(UsageError, match=r"sample\.yaml:.*(not in whole pages|is not a size)"):
         load(tmp_path, GOOD.replace("policy: accept", f"policy: accept, offset: {offset}"))
 
 

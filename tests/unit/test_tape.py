@@ -68,7 +68,7 @@ def test_a_tape_is_read_as_it_was_written(place: Path):
 def test_what_was_not_recorded_is_told(place: Path, tmp_path: Path):
     with pytest.raises(UsageError, match=r"no recording of 'other'.*there is scenario"):
         replay.choose(place.parent, ["other"])
-    with pytest.raises(UsageError, match="no run directory"):
+    with pytest.raises(UsageError, match="not a run directory"):
         replay.choose(tmp_path, [])
     (place / tapes.TAPE).unlink()
     with pytest.raises(UsageError, match=r"tape\.gz: is missing"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The tables of what opens a report, in the order in which they are asked: the first that matches names it."""
+"""The tables of the lines that open a report, in the order in which they are tried: the first match names it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEEDLES = tuple(dict.fromkeys(needle for pattern in PATTERNS for needle in patte
 
 
 def match(text: str) -> tuple[Pattern, int] | None:
-    """The pattern by which a record begins a report, and where in its text it does; None for all other records."""
+    """The pattern with which a record begins a report, and where in its text; None for all other records."""
     text = text[:LIMIT]
     present = {needle for needle in NEEDLES if needle in text}
     if not present:
@@ -38,6 +38,6 @@ def match(text: str) -> tuple[Pattern, int] | None:
 
 
 def _begins(text: str, start: int) -> bool:
-    """A word begins there, or what was torn off before it looks different: "DEBUG: …" and "no_BUG: …" are no BUG."""
+    """A word begins there, or the torn text before it looks different: "DEBUG: …" and "no_BUG: …" are not a BUG."""
     before, letter = text[start - 1], text[start]
     return before not in "_=-\"'`" and not (before.isupper() and letter.isupper())

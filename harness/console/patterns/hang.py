@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel noticed that something does not go on.
+"""The kernel noticed that something makes no progress.
 
 Formats: kernel/watchdog.c, kernel/hung_task.c, kernel/rcu/tree_stall.h, kernel/rcu/tasks.h,
 kernel/workqueue.c, arch/powerpc/kernel/watchdog.c, net/core/dev.c.
@@ -80,7 +80,7 @@ PATTERNS = (
         near_miss="INFO: task khugepaged:33 is blocked on a mutex likely owned by task drive:12.",
     ),
     Pattern(
-        # The task's name had a line end in it.
+        # The task's name had a newline in it.
         name="hung-task-tail",
         type="HANG",
         needles=(" blocked ",),

@@ -11,11 +11,11 @@ from harness.console.pattern import Frame, Pattern, Role
 
 _ACCESS = r"(?P<access>Read|Write) (?:of size \d|at addr)"
 _AT_LEAST_READ = {"access": "", "ACCESS": "READ"}
-# What is read before it was written is often a packet or a key; those who pass it on or use it up are not to blame.
+# What is read before it was written is often a packet or a key; functions that pass it on or use it are not to blame.
 _KMSAN = "*alloc_skb* netlink_ack *netlink_rcv_skb* *_encrypt crypto_* cipher_* drbg_* rng_*"
-# Who leaked is whoever asked, not the many that allocate for him.
+# The function that asked for the memory leaked it, not the many that allocate on its behalf.
 _LEAK = "*kmemleak* *mmap* *kmem* *slab* *alloc* *create_object* *idr_get* *list_lru_init* *asprintf* *dup pcpu_create*"
-# Nor is it whoever took the page from the allocator, or gave it back.
+# Nor is it the function that took the page from the allocator, or gave it back.
 _PAGE = (
     "*free_page* *put_page* *get_page* *update_page* *release_page* *free_unref* folio* *page_frag_free* "
     "*alloc* *vmap* *page_owner* bad_page"

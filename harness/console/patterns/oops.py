@@ -54,7 +54,7 @@ PATTERNS = (
         near_miss="Unable to handle kernel paging request at virtual address 0000000020000040",
     ),
     Pattern(
-        # The rest of the line came in a second printk(), and somebody else's between.
+        # The rest of the line came in a second printk(), with somebody else's in between.
         name="bad-address-torn",
         type="MEMORY_SAFETY_BUG",
         needles=("nable to handle ",),
@@ -231,7 +231,7 @@ PATTERNS = (
         near_miss="Oops: something went wrong, try again",
     ),
     Pattern(
-        # What die() was told, on any architecture: it counts its calls.
+        # The text that die() was given, on any architecture: die() counts its calls.
         name="die",
         type="DoS",
         needles=("[#",),

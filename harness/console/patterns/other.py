@@ -104,7 +104,7 @@ PATTERNS = (
         near_miss="WARNING: CPU: 1 PID: 12 at fs/proc/generic.c:715 remove_proc_entry+0x2a4/0x370",
     ),
     Pattern(
-        # The USB core complains of what a driver submits.
+        # The USB core complains about what a driver submits.
         name="warn-urb",
         type="WARNING",
         needles=("WARNING: ",),

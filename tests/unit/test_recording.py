@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A recording is written and read again, of this version and of earlier ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.model import recording as recordings
+from harness.model.postmortem import PostMortem
+from harness.model.recording import Answer, Recording
+from harness.oracles import integrity
+from tests.unit.recordings import recording, scenario
+
+ANSWERS = (
+    Answer(0, "subscribe", "device", "", "subscribe name=device buffer=held", {"ok": True, "subscriber": 4}, {}, 0.1),
+    Answer(2, "user-check", "held", "kid", "@kid user-check name=held seed=1", {"ok": True, "bad": 3}, {}, 0.1),
+    Answer(3, "wait", "presser", "", "wait name=presser", {"ok": True}, {}, 0.1),
+)
+
+
+@pytest.fixture
+def kept() -> Recording:
+    """A recording of three commands, in a guest that deadlocked."""
+    found = PostMortem("two tasks", [["pid 7 drive", "pid 9 kswapd0"]])
+    return dataclasses.replace(recording(answers=ANSWERS), postmortem=found)
+
+
+def written(one: Recording, folder: Path) -> Path:
+    """The folder of a scenario."""
+    place = folder / one.scenario.name
+    place.mkdir()
+    (place / "record.json").write_text(recordings.document(one))
+    (place / "console.log").write_bytes(one.console)
+    return place
+
+
+def test_what_is_written_is_read_again(kept: Recording, tmp_path: Path) -> None:
+    again = recordings.read(written(kept, tmp_path), scenario())
+
+    assert list(again.answers) == list(ANSWERS)
+    assert again.postmortem == kept.postmortem
+    assert (again.ended, again.console) == (kept.ended, kept.console)
+
+
+def test_an_earlier_recording_has_only_the_lines_and_they_tell_the_rest(kept: Recording, tmp_path: Path) -> None:
+    place = written(kept, tmp_path)
+    document = json.loads((place / "record.json").read_text())
+    for entry in document["answers"]:
+        for name in ("verb", "target", "process"):
+            del entry[name]
+    del document["circles"]
+    (place / "record.json").write_text(json.dumps(document))
+
+    again = recordings.read(place, scenario())
+
+    assert list(again.answers) == list(ANSWERS)
+    assert again.postmortem == PostMortem("two tasks")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("@kid &busy + charge size=1M", ("charge", "", "kid")),
+        ("&busy advise name=held advice=cold", ("advise", "held", "")),
+        ("vmstat", ("vmstat", "", "")),
+        ("", ("", "", "")),
+    ],
+)
+def test_a_line_names_who_does_what_to_what(line: str, told: tuple[str, str, str]) -> None:
+    entry = {"step": 1, "command": line, "reply": {}, "expect": {}, "seconds": 0.0}
+
+    answer = Answer.restore(entry)
+
+    assert (answer.verb, answer.target, answer.process) == told
+
+
+def test_a_subscriber_is_called_as_in_its_scenario(kept: Recording) -> None:
+    assert kept.subscriber(4) == "device"
+    assert kept.subscriber(5) == "#5"
+
+
+def test_a_finding_says_what_was_done_to_what_and_in_which_process(kept: Recording) -> None:
+    """A prefix of the driver's line is no verb."""
+    (finding,) = integrity.judge(kept)
+
+    assert finding.summary == "user-check held in kid: pages with the wrong content"
