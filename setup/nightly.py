@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What is long and repeats, and so is no part of `make check`; closes with one line: `nightly: 5 of 5 passed`.
 
-Every scenario and every mutant on each kernel that is served, and an hour of
-generated scenarios. `run`, `mutants` and `explore` as arguments name some of
-it, and --source one kernel.
+The tests that are marked nightly; every scenario and every mutant on each
+kernel that is served, and an hour of generated scenarios. `suite`, `run`,
+`mutants` and `explore` as arguments name some of it, and --source one kernel.
 """
 
 from __future__ import annotations
@@ -18,21 +18,24 @@ from pathlib import Path
 from harness.kernel import versions
 
 ROOT = Path(__file__).resolve().parents[1]
-KINDS = ("run", "mutants", "explore")
+KINDS = ("suite", "run", "mutants", "explore")
 EXPLORE_S = 3600
 
 
 def commands(kinds: Sequence[str], sources: Sequence[str], accel: str, out: Path) -> Iterator[list[str]]:
-    """The harness's command lines, in the order in which they are run."""
+    """The command lines, in the order in which they are run."""
+    if "suite" in kinds:
+        yield [sys.executable, "-m", "pytest", "-m", "nightly", "tests/guest"]
+    harness = [sys.executable, "-m", "harness.cli"]
     for source in sources:
         place = source.replace(":", "-")
         where = ["--source", source, "--accel", accel]
         if "run" in kinds:
-            yield ["run", "all", *where, "--out", str(out / f"run-{place}")]
+            yield [*harness, "run", "all", *where, "--out", str(out / f"run-{place}")]
         if "mutants" in kinds:
-            yield ["mutants", *where, "--out", str(out / f"mutants-{place}")]
+            yield [*harness, "mutants", *where, "--out", str(out / f"mutants-{place}")]
         if "explore" in kinds:
-            yield ["explore", *where, "--seconds", str(EXPLORE_S), "--out", str(out / f"explore-{place}")]
+            yield [*harness, "explore", *where, "--seconds", str(EXPLORE_S), "--out", str(out / f"explore-{place}")]
 
 
 def main(words: Sequence[str]) -> int:
@@ -49,14 +52,15 @@ def main(words: Sequence[str]) -> int:
     ended = []
     for command in commands(asked.kinds or KINDS, sources, asked.accel, asked.out):
         began = time.monotonic()
-        print(f"nightly: harness {' '.join(command)}", flush=True)
+        name = " ".join(command[2:])
+        print(f"nightly: {name}", flush=True)
         try:
-            status = subprocess.run([sys.executable, "-m", "harness.cli", *command], cwd=ROOT, check=False).returncode
+            status = subprocess.run(command, cwd=ROOT, check=False).returncode
         except KeyboardInterrupt:
             print("nightly: interrupted", flush=True)
             return 130
         ended.append(status)
-        print(f"nightly: {command[0]} ended with {status} after {time.monotonic() - began:.0f} s", flush=True)
+        print(f"nightly: {name} ended with {status} after {time.monotonic() - began:.0f} s", flush=True)
     print(f"nightly: {ended.count(0)} of {len(ended)} passed; {asked.out}", flush=True)
     return int(any(ended))
 

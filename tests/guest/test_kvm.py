@@ -14,7 +14,6 @@ from tests.guest.outer import kernel, packages
 from tests.guest.outer.machine import Outer, outer
 
 pytestmark = [
-    pytest.mark.xdist_group("kvm"),
     pytest.mark.guest,
     pytest.mark.kernel_build,
     pytest.mark.skipif(

@@ -164,7 +164,6 @@ def heard(said: bytes, result: ScenarioResult, oracle: str, expected: tuple[str,
     assert result.outcome is Outcome.FAIL
 
 
-@pytest.mark.xdist_group("planted")
 @pytest.mark.parametrize("source", versions.sources())
 @pytest.mark.parametrize("fault", [*OOPSES, *REPORTS])
 def test_what_a_kernel_survives_is_a_finding(crowd: Crowd, fault: str, source: str) -> None:
@@ -204,7 +203,6 @@ def test_what_does_not_go_on_is_told_by_the_detector_that_is_for_it(
     assert f"    {where}+" in recording.postmortem.cause
 
 
-@pytest.mark.xdist_group("checked")
 @pytest.mark.parametrize("fault", CHECKED)
 def test_what_only_a_debugging_kernel_sees_is_a_finding(crowd: Crowd, fault: str) -> None:
     """lockdep, kasan and debug-vm in one kernel, in two guests: after its first report lockdep and KASAN are silent."""

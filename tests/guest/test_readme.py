@@ -16,7 +16,7 @@ from harness.model.errors import UsageError
 from harness.variants import catalogue
 from tests.guest.command import LIMIT_S, ROOT
 
-pytestmark = [pytest.mark.guest, pytest.mark.kernel_build, pytest.mark.xdist_group("readme")]
+pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 HARNESS = ".venv/bin/harness"

@@ -15,7 +15,7 @@ import pytest
 from harness.guest import tape as tapes
 from tests.guest.command import LIMIT_S, ROOT, Ended, argv, environment, harness
 
-pytestmark = [pytest.mark.guest, pytest.mark.kernel_build, pytest.mark.xdist_group("replay")]
+pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
 FIRST, SECOND = "memcg-eagain.1", "memcg-eagain.2"
 

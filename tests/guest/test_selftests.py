@@ -13,7 +13,7 @@ from harness.model.event import Kind
 from harness.model.ktap import Results
 from tests.guest.command import PATCHES, SCENARIOS, Ended, harness
 
-pytestmark = [pytest.mark.guest, pytest.mark.kernel_build, pytest.mark.xdist_group("selftests")]
+pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
 TRIAL = SCENARIOS / "selftest-trial.yaml"
 
@@ -81,7 +81,11 @@ def test_a_selftest_that_cannot_be_had_is_skipped_with_the_reason(trial: Ended, 
     assert said in skipped[f"selftest-trial-{way}"].replace("\u2018", "'").replace("\u2019", "'")
 
 
-@pytest.mark.parametrize("source", versions.sources())
+@pytest.mark.parametrize(
+    "source",
+    # A kernel more is built for each.
+    [pytest.param(name, marks=pytest.mark.nightly if name != versions.DEFAULT else ()) for name in versions.sources()],
+)
 def test_the_kernels_own_tests_pass_beside_a_watcher(source: str) -> None:
     """Where the tree has them; what they make the kernel do breaks no rule of notifiers."""
     ended = harness(

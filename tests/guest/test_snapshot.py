@@ -24,7 +24,7 @@ from harness.model.errors import MachineError
 from harness.model.shape import MachineShape
 from tests.guest.conftest import fine_timers
 
-pytestmark = [pytest.mark.guest, pytest.mark.xdist_group("snapshot")]
+pytestmark = pytest.mark.guest
 
 LIMIT_S = 120.0
 SHAPE = MachineShape(memory_mib=256)
