@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# The commands of a checkout. Each does all the set-up that it needs, and nothing twice.
+# The commands of a checkout. Each does all the set-up that it needs, and repeats none.
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run check nightly bench lock
 
-# A kernel build below us must not take part in this make's job server.
+# A kernel build that we start must not use this make's job server.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
 help:
-	@echo 'make run     set up what is missing, then patch, build, boot, press and judge the default kernel'
+	@echo 'make run     set up what is missing, then patch, build, boot, stress and judge the default kernel'
 	@echo 'make check   set up what is missing, then the whole test suite: lint, types, unit, guest'
-	@echo 'make nightly what takes hours: every scenario and mutant on each kernel, an hour of generated scenarios'
-	@echo 'make bench   measure every figure of benchmarks/ with its peer, and write benchmarks/RESULTS.md'
-	@echo 'make setup   Debian packages and .venv only; afterwards .venv/bin/harness --help'
-	@echo 'make lock    write requirements.lock anew from pyproject.toml'
+	@echo 'make nightly the tests that take hours: every scenario and mutant on each kernel, an hour of generated scenarios'
+	@echo 'make bench   measure every figure of benchmarks/ and its peer, and write benchmarks/RESULTS.md'
+	@echo 'make setup   only install Debian packages and .venv; afterwards try .venv/bin/harness --help'
+	@echo 'make lock    write a new requirements.lock from pyproject.toml'
 	@echo
 	@echo 'ARGS="…" is passed on: make run ARGS="--source debian:6.1", make check ARGS="lint unit"'
 

@@ -27,7 +27,7 @@ _TABLE = _HERE / "RESULTS.md"
 
 
 def main() -> int:
-    """0: all that was asked for is measured, whatever came out; 1: something could not be; 130: interrupted."""
+    """0: everything that was asked for is measured, whatever the result; 1: a figure failed; 130: interrupted."""
     figures = catalogue()
     parser = argparse.ArgumentParser(prog="make bench", description="Measure what the project claims about speed.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {', '.join(figures)} (default: all)")
@@ -57,12 +57,12 @@ def _measure_all(figures: list[Figure], rounds: int | None, accel: str) -> int:
     cache = cache_dir()
     place = cache / "benchmarks"
     failed = False
-    # Two at once would measure each other. The lock dies with its holder, whose scratch folder may be left.
+    # Two runs at once would measure each other. The lock dies with its holder, whose scratch folder may remain.
     with Terminal() as terminal, workspace.lock(place / "bench.lock", terminal, "make bench"):
         for stale in place.glob("run.*"):
             shutil.rmtree(stale)
         with tempfile.TemporaryDirectory(dir=place, prefix="run.") as scratch:
-            # What we and our children leave behind in a temporary folder is then seen, and gone afterwards.
+            # Files that we and our children leave in a temporary folder are then seen, and deleted afterwards.
             os.environ["TMPDIR"] = tempfile.tempdir = scratch
             bench = Bench(cache, Path(scratch), accelerator.choose(accel, cache, terminal).used, terminal)
             facts = environment.facts(bench)
@@ -90,7 +90,7 @@ def _write_table() -> None:
 
 
 def measure(figure: Figure, bench: Bench, rounds: int, place: dict[str, str]) -> Result:
-    """Every side of a figure once a round; odd rounds backwards, so that no side always comes behind another."""
+    """Every side of a figure once a round; odd rounds backwards, so that no side always follows another."""
     bench.progress.say(f"{figure.name}: {figure.summary}")
     samples: dict[str, list[float]] = {}
     with figure.measuring(bench) as sides:

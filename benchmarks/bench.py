@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a figure is measured with: kernels, machines, the harness as a process, a scratch folder."""
+"""The means to measure a figure: kernels, machines, the harness as a process, a scratch folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from harness.variants import instruments
 
 # The guest of every comparison: 512 MiB, two CPUs.
 SHAPE = MachineShape()
-# The kernel that virtme-ng and we both boot: the default one, and what virtme-ng needs. From the top of the checkout,
+# The kernel that virtme-ng and we both boot: the default, and what virtme-ng needs. From the top of the checkout,
 # because an object tree is found again by the path as it was given.
 VIRTME_CONFIG = "benchmarks/virtme.config"
 # The default kernel, and what the microvm board needs.
@@ -36,7 +36,7 @@ _RUN_LIMIT_S = 3 * 3600
 
 @dataclass(frozen=True)
 class Run:
-    """One `harness run` as a whole process: its cost, verdict.json, and what its run directory holds in MiB."""
+    """One `harness run` as a whole process: its cost, verdict.json, and the size of its run directory in MiB."""
 
     cost: Cost
     verdict: dict[str, Any]
@@ -44,7 +44,7 @@ class Run:
 
 
 class Bench:
-    """One call of `make bench`. cache: the harness's; scratch: a folder that is gone afterwards."""
+    """One call of `make bench`. cache: the harness's; scratch: a folder that is deleted afterwards."""
 
     def __init__(self, cache: Path, scratch: Path, accel: str, progress: Progress) -> None:
         self.cache = cache
@@ -56,11 +56,11 @@ class Bench:
 
     @cached_property
     def virtme(self) -> Virtme:
-        """The peer, installed when it is not there."""
+        """The peer, which is installed when it is missing."""
         return Virtme.installed(self.cache / "benchmarks", self.accel, self.progress)
 
     def lab(self, *configs: str) -> Lab:
-        """Machines of the default kernel with some more fragments; built when it is not there."""
+        """Machines of the default kernel with some more fragments; the kernel is built when it is missing."""
         if configs not in self._labs:
             request = KernelRequest(configs=configs)
             session = Session(request, instruments.NOTIFIER_HOLD, self.accel, self.progress, self.folder())
@@ -80,7 +80,7 @@ class Bench:
         return meter.metered(argv, timeout_s=_RUN_LIMIT_S, cwd=workspace.ROOT, env=env)
 
     def run(self, *arguments: str, cache: Path | None = None) -> Run:
-        """`harness run`, which must pass: what did not do its work is not measured."""
+        """`harness run`, which must pass: a run that did not do its work is not measured."""
         folder = self.folder()
         cost = self.harness("run", "--json", "--out", str(folder), "--accel", self.accel, *arguments, cache=cache)
         if cost.status:
@@ -90,12 +90,12 @@ class Bench:
 
 
 def phases(verdict: dict[str, Any], prefix: str = "phase") -> dict[str, float]:
-    """The seconds of each phase of a run, as quantities. What several guests spent side by side is added up."""
+    """The seconds of each phase of a run, as quantities. The times of guests that ran side by side are added up."""
     return {f"{prefix}_{name}_s": seconds for name, seconds in verdict["seconds"].items()}
 
 
 def passed(verdict: dict[str, Any], names: Sequence[str] = ()) -> None:
-    """Raise MachineError unless a run judged something, and what is named."""
+    """Raise MachineError unless a run judged something, including the named scenarios."""
     judged = {entry["name"] for entry in verdict["scenarios"] if entry["verdict"] == "pass"}
     missing = sorted(set(names) - judged)
     if not judged or missing:

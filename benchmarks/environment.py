@@ -15,12 +15,12 @@ from harness.guest import qemu
 from harness.host import process, workspace
 from harness.kernel import source, toolchain
 
-# They change with every measurement and are no part of what is measured.
+# These files change with every measurement and are not part of what is measured.
 _OWN = (":!benchmarks/RESULTS.md", ":!benchmarks/results.json")
 
 
 def facts(bench: Bench) -> dict[str, str]:
-    """What a reader must know to compare, by name."""
+    """What a reader must know to compare figures, by name."""
     memory = re.search(r"^MemTotal: +(\d+)", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
     assert memory is not None
     return {

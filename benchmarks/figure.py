@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One file of figures/ = one figure; the folder lists itself.
 
-Each file has `ROWS`, what the table shows of it, and `measuring(bench)`, a
-context in which its sides can be measured. `ROUNDS` is how often, if not 5.
+Each file has `ROWS`, the rows of the table, and `measuring(bench)`, a
+context in which its sides can be measured. `ROUNDS` is the number of rounds, if not 5.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Faster:
-    """The peer takes at least so many times as long as we do."""
+    """The peer takes at least this many times as long as we do."""
 
     times: float
 
@@ -57,7 +57,7 @@ class AtLeast:
 
 @dataclass(frozen=True)
 class AtMostTimes:
-    """Ours is at most so many times the peer's."""
+    """Ours is at most this many times the peer's."""
 
     factor: float
 
@@ -85,7 +85,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: its name, what it says of itself, its rows, and how it is measured."""
+    """One figure: its name, its summary, its rows, and how it is measured."""
 
     name: str
     summary: str

@@ -16,8 +16,8 @@ from harness.model.errors import LaunchError
 
 _MIB = 1 << 20
 
-# Starts a command, waits, and writes what it and its children used. A process of its own and a small one: Linux counts
-# as a child's peak what its parent had in memory when it was made, which for us is hundreds of MiB after some figures.
+# Starts a command, waits, and writes what it and its children used. A separate, small process: Linux counts the memory
+# of the parent at the fork as a child's peak, and after some figures this process has hundreds of MiB.
 _LAUNCHER = """
 import json, os, sys, time
 began = time.monotonic()
@@ -32,7 +32,7 @@ sys.exit(max(os.waitstatus_to_exitcode(status), -1) % 256)
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command and all that it waited for took, and what it said.
+    """What a command and all processes that it waited for took, and its output.
 
     peak_rss_mib: of the largest single process. written_mib: pages that were
     dirtied on behalf of a disk (ru_oublock).
@@ -63,7 +63,7 @@ def metered(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Cost:
-    """Run a command to its end, whatever its status. Raises LaunchError when it does not end in time."""
+    """Run a command to its end, whatever its status. Raises LaunchError when the command does not end in time."""
     with tempfile.NamedTemporaryFile(prefix="cost.") as report:
         launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, report.name, *argv]
         done = process.run(launcher, timeout_s=timeout_s, cwd=cwd, env=env)
@@ -75,12 +75,12 @@ def metered(
 
 
 def pss_mib(pid: int) -> float:
-    """A process's share of the memory that it uses: shared pages count in parts."""
+    """A process's share of the memory that it uses: shared pages count in part."""
     return _field(Path(f"/proc/{pid}/smaps_rollup"), "Pss:") / 1024
 
 
 def rss_mib(pid: int, peak: bool = False) -> float:
-    """What a process has in memory now, or at most had."""
+    """The memory that a process has now, or its peak."""
     return _field(Path(f"/proc/{pid}/status"), "VmHWM:" if peak else "VmRSS:") / 1024
 
 
@@ -94,7 +94,7 @@ def disk_mib(path: Path) -> float:
 
 
 def children(pid: int) -> list[int]:
-    """Every process below one, at any depth."""
+    """Every descendant of a process, at any depth."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:

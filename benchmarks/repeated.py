@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A long event log from a real one: its longest stretch of callbacks happens again and again."""
+"""A long event log from a real log: its longest stretch of callbacks is repeated again and again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.model.event import HEADER, RECORD, Event, Kind
 def repeated(content: bytes, count: int) -> bytes:
     """A log of at least `count` records: all that `content` holds, and its longest stretch again as often as needed.
 
-    Numbers and times go on without a gap, so that it is a log which a guest could have written.
+    Numbers and times continue without a gap, so a guest could have written the log.
     """
     log = event.parse(content)
     entries = sorted(log, key=lambda entry: entry.seq)
@@ -41,7 +41,7 @@ def _pack(entry: Event, seqs: int, times_ns: int) -> bytes:
 
 
 def _stretch(entries: list[Event]) -> tuple[int, int]:
-    """Where the most starts and ends stand with nothing else between them."""
+    """The bounds of the longest run of starts and ends with nothing else between them."""
     best = (0, 0)
     begin = 0
     for index in range(len(entries) + 1):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What was measured, raw, in results.json: a figure that is measured again replaces its own entry only."""
+"""The raw results, in results.json: a figure that is measured again replaces only its own entry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.host import workspace
 
 @dataclass(frozen=True)
 class Spread:
-    """The middle and the ends of some samples."""
+    """The median, the least and the most of some samples."""
 
     median: float
     least: float
@@ -29,7 +29,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Result:
-    """One figure as it was measured last: its samples by quantity, where and when, or why it could not be."""
+    """One figure as it was measured last: its samples by quantity, where and when, or the reason why there are none."""
 
     samples: Mapping[str, Sequence[float]]
     rounds: int
@@ -50,7 +50,7 @@ def read(path: Path) -> dict[str, Result]:
 
 
 def write(path: Path, results: Mapping[str, Result]) -> None:
-    """Keep them, samples to four digits behind the point."""
+    """Write the results, with samples to four digits after the point."""
     document = {
         name: dataclasses.asdict(result)
         | {"samples": {quantity: [round(value, 4) for value in values] for quantity, values in result.samples.items()}}

@@ -78,13 +78,13 @@ def _wanted(target: Target | None, unit: str) -> str:
 
 
 def _ratio(target: Target | None, ours: float, peer: float) -> float:
-    """How many times faster we are; where the target is a share of the peer's, that share."""
+    """How many times faster we are; if the target is a share of the peer's value, that share."""
     above, below = (ours, peer) if isinstance(target, AtMostTimes) else (peer, ours)
     return above / below if below else float("inf")
 
 
 def _costs(figure: Figure, result: Result) -> Iterator[str]:
-    """Everything that was measured and stands in no row."""
+    """Everything that was measured and is in no row."""
     shown = {quantity for row in figure.rows for quantity in (row.ours, row.peer)}
     for quantity in result.samples:
         found = result.spread(quantity)
@@ -118,7 +118,7 @@ def _spread(spread: Spread) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits that count, without an exponent."""
+    """Three significant digits, without an exponent."""
     if value == 0 or abs(value) >= 100:
         return f"{value:.0f}"
     return f"{value:.3g}" if abs(value) >= 0.001 else f"{value:.4f}"

@@ -26,7 +26,7 @@ class Tree:
 
     @classmethod
     def copied(cls, cache: Path, progress: Progress) -> Tree:
-        """The copy of this kernel, made once, as it was."""
+        """The copy of this kernel, made once, in its original state."""
         found = source.fetch("debian:6.12", cache, progress)
         origin = found.origin.linkable
         if origin is None:
@@ -38,7 +38,7 @@ class Tree:
                 done = process.run(["cp", "-a", "--reflink=auto", f"{origin}/.", fresh], timeout_s=600)
                 if done.status:
                     raise MachineError(f"{done.command}: {done.stderr.strip()}")
-        # harness gc removes what was used longest ago, and cp -a kept the source's own time.
+        # harness gc removes what was not used for longest, and cp -a kept the source's own time.
         os.utime(path)
         tree = cls(path, origin)
         for name in (RMAP, HEADER):
@@ -46,11 +46,11 @@ class Tree:
         return tree
 
     def add_line(self, name: str, line: str) -> None:
-        """Make a file what it was, and one line at its end."""
+        """Restore a file, and add one line at its end."""
         workspace.write_atomic(self.path / name, (self.origin / name).read_bytes() + f"{line}\n".encode())
 
     def restore(self, name: str) -> None:
-        """Make a file what it was; its time too, so that nobody takes it for new."""
+        """Restore a file and its time, so that nothing takes it for new."""
         if (self.path / name).read_bytes() != (self.origin / name).read_bytes():
             (self.path / name).unlink()
             shutil.copy2(self.origin / name, self.path / name)

@@ -39,7 +39,7 @@ class Virtme:
 
     @classmethod
     def installed(cls, folder: Path, accel: str, progress: Progress) -> Virtme:
-        """Install it with all its dependencies, checked by hash, unless it is there."""
+        """Install it with all its dependencies, checked by hash, unless it is installed."""
         place = folder / f"virtme-ng-{workspace.digest_file(_REQUIREMENTS)}"
         if not (place / "ready").exists():
             progress.say(f"installing virtme-ng {version()}")
@@ -53,12 +53,12 @@ class Virtme:
                 if done.status:
                     raise LaunchError(f"{done.command}: status {done.status}: {done.stderr.strip()[-300:]}")
             (place / "ready").touch()
-        # harness gc removes what was used longest ago.
+        # harness gc removes what was not used for longest.
         os.utime(place)
         return cls(place / "bin", accel)
 
     def run(self, kernel: Path, shape: MachineShape, command: str, folder: Path) -> tuple[Cost, str]:
-        """A fresh guest on a vmlinux or an object tree runs a command of the shell; returns what it wrote as well.
+        """Run a shell command in a fresh guest on a vmlinux or an object tree; returns its output, too.
 
         The output goes through a folder of the host that the guest writes to:
         virtme-ng's own way, virtio ports by name, wants udev on the host, and

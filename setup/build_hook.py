@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Puts the folders of variants into the wheel, so that an installed harness finds them without a checkout.
 
-A hook rather than hatchling's static `force-include`, because that one would
-also copy them for an editable install, where harness.host.workspace.data()
-must see the files of the checkout and not a copy of them that grows old.
+A hook rather than hatchling's static `force-include`, which would
+also copy the folders for an editable install, where harness.host.workspace.data()
+must see the files of the checkout and not an outdated copy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDERS = ("guest-modules", "kernel-configs", "mutants", "patches", "scenarios")
 
-# What a compiler leaves behind when a module is built by hand in its folder.
+# Files that a compiler leaves behind when a module is built by hand in its folder.
 LEFTOVERS = (".ko", ".o", ".mod", ".mod.c", ".cmd", ".order", ".symvers", ".pyc")
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs the test suite through tox and closes with one line that counts it: `check: 120 passed, 0 failed`.
+"""Runs the test suite through tox and ends with one line that counts the tests: `check: 120 passed, 0 failed`.
 
 Arguments are names of tox environments; none means all. A job that is no
-pytest run (lint, types) counts as one test. Before that line comes what the
-time went into: the slowest tests, and each kernel that was built.
+pytest run (lint, types) counts as one test. Before that line come the costs:
+the slowest tests, and each kernel that was built.
 """
 
 from __future__ import annotations

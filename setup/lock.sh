@@ -13,7 +13,7 @@ trap 'rm -rf "$uv"' EXIT
 
 cp requirements.lock "$uv/lock"
 [ $# -gt 0 ] || set -- --upgrade
-# --universal: one file with markers serves every Python and platform. No address of an index gets in.
+# --universal: one file with markers serves every Python and platform. The file gets no address of an index.
 "$uv/venv/bin/uv" pip compile pyproject.toml --group dev \
     --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
     --quiet --output-file "$uv/lock" "$@"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is long and repeats, and so is no part of `make check`; closes with one line: `nightly: 5 of 5 passed`.
+"""Runs what takes too long for `make check`; ends with one line: `nightly: 5 of 5 passed`.
 
 The tests that are marked nightly; every scenario and every mutant on each
-kernel that is served, and an hour of generated scenarios. `suite`, `run`,
-`mutants` and `explore` as arguments name some of it, and --source one kernel.
+supported kernel, and an hour of generated scenarios. The arguments `suite`, `run`,
+`mutants` and `explore` choose a part, and --source chooses one kernel.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def commands(kinds: Sequence[str], sources: Sequence[str], accel: str, out: Path
 
 
 def main(words: Sequence[str]) -> int:
-    """Run all of it, whatever fails; 0 when everything passed, else 1."""
+    """Run everything, whatever fails; 0 when everything passed, else 1."""
     parser = argparse.ArgumentParser(prog="make nightly", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"some of {', '.join(KINDS)} (default: all)")
     parser.add_argument("--source", choices=versions.sources(), help="one kernel (default: each)")

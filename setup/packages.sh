@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
-# The system's packages: what is missing, by which name, and on Debian how it is installed.
+# The system's packages: which are missing, under which names, and how Debian installs them.
 
 packages=setup/packages.tsv
 os_release=${HARNESS_OS_RELEASE:-/etc/os-release}
 
-# rows COLUMN: "need probe name" of each package that a system has, the system given by its column in the table.
+# rows COLUMN: "need probe name" of each package that a system has; COLUMN is the system's column in the table.
 rows() {
     awk -F '\t' -v column="$1" '!/^#/ && $column != "-" { print $1, $3, $column }' "$packages"
 }
@@ -68,10 +68,10 @@ check_foreign_packages() { # COLUMN INSTALLER…
     say "this is not Debian: there is no linux-source package, give a kernel with --source DIR, TARBALL or git:PATH@REV"
 }
 
-# missing_debian [ABSENT…]: "need name" of each package that is not installed, less the ones known to be in no source.
+# missing_debian [ABSENT…]: "need name" of each package that is not installed, less those known to be in no source.
 missing_debian() {
-    # One call of dpkg-query; it exits 1 when it has never heard of one, and still tells the others.
-    # shellcheck disable=SC2046 # One word a name is meant.
+    # One call of dpkg-query; it exits 1 when it does not know a package, and still reports the others.
+    # shellcheck disable=SC2046 # One word for each name is meant.
     installed=" $(dpkg-query --show --showformat '${Package} ${db:Status-Status}\n' $(rows 4 | cut -d ' ' -f 3) \
         2>/dev/null | sed -n 's/ installed$//p' | tr '\n' ' ') $* "
     rows 4 | while read -r need _ name; do
@@ -87,7 +87,7 @@ as_root() {
     fi
 }
 
-# become_root: ask for the password now, where a person sees it; without a terminal nobody could answer.
+# become_root: ask for the password now, when a person sees the prompt; without a terminal nobody could answer.
 become_root() {
     [ "$(id -u)" -ne 0 ] || return 0
     command -v sudo >/dev/null || return 1
@@ -99,12 +99,12 @@ become_root() {
 }
 
 apt_get() {
-    # Another apt-get may be at work (a fresh cloud machine updates itself): wait for it, at most ten minutes.
+    # Another apt-get may be running (a fresh cloud machine updates itself): wait for it, at most ten minutes.
     logged as_root env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 \
         apt-get -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 "$@"
 }
 
-# without_candidate NAME…: those that no package source has.
+# without_candidate NAME…: prints the names that no package source has.
 without_candidate() {
     known=" $(LC_ALL=C apt-cache policy "$@" 2>/dev/null |
         awk '/^[^ ].*:$/ { name = substr($0, 1, length($0) - 1) } $1 == "Candidate:" && $2 != "(none)" { print name }' |
@@ -130,8 +130,8 @@ install_debian_packages() { # NEED-AND-NAME-LINES
         fail "packages are missing, nothing was changed"
     fi
     updated=
-    # The lists are a day old at most, or they name versions that the mirror no longer has.
-    # shellcheck disable=SC2086 # One word a name is meant, here and below.
+    # The lists must be a day old at most, or they name versions that the mirror no longer has.
+    # shellcheck disable=SC2086 # One word for each name is meant, here and below.
     if [ -z "$(find /var/lib/apt/lists /var/lib/apt/lists/partial -maxdepth 0 -mtime -1 2>/dev/null)" ] ||
         [ -n "$(without_candidate $names)" ]; then
         update_lists
@@ -156,7 +156,7 @@ install_debian_packages() { # NEED-AND-NAME-LINES
     say "apt-get: installing" $names
     # shellcheck disable=SC2086
     if ! apt_get install --yes --no-install-recommends $names; then
-        # An apt-get that was killed leaves packages half configured, and lists can be old within a day.
+        # A killed apt-get leaves packages half configured, and lists can be outdated within a day.
         say "apt-get: failed, trying once more"
         logged as_root dpkg --configure -a || :
         [ -n "$updated" ] || update_lists

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=sh
-# How set-up talks: progress lines, a log of what the tools said, and exactly one closing line whatever happens.
+# How set-up reports: progress lines, a log of the tools' output, and exactly one closing line whatever happens.
 
 began=$(date +%s)
 closing="FAILED: stopped by an error in the script itself"
-# In the checkout and under one name, so that a set-up that was killed leaves no heap of them.
+# In the checkout and under one name, so that killed set-ups do not leave many logs.
 log=.set-up.log
 logging=
 
@@ -41,7 +41,7 @@ trap 'closing=interrupted; exit 130' INT
 trap 'closing=terminated; exit 143' TERM HUP
 
 # logged COMMAND…: run it, keep its output in the log, and show it as counted steps. Returns its status.
-# To be called under the lock that setup.sh takes: the log is one file.
+# Call it under the lock that setup.sh takes: the log is one file.
 logged() {
     [ -n "$logging" ] || : >"$log"
     logging=yes
@@ -51,7 +51,7 @@ logged() {
     return "$(cat "$log.status")"
 }
 
-# Turns the output of apt-get and pip into one counter that moves on a terminal, or a line for every 20th step elsewhere.
+# Turns the output of apt-get and pip into one moving counter on a terminal, or a line for every 20th step elsewhere.
 steps() {
     total=${steps_total:-0}
     fetched=0
@@ -82,7 +82,7 @@ steps() {
     [ ! -t 1 ] || printf '\r\033[K'
 }
 
-# step WHAT NUMBER TOTAL: 0 is a total that nobody knows.
+# step WHAT NUMBER TOTAL: a TOTAL of 0 is unknown.
 step() {
     counted=$2
     [ "$3" -eq 0 ] || counted="$2 of $3"

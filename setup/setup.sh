@@ -11,12 +11,12 @@ cd "$(dirname "$0")/.."
 . setup/packages.sh
 . setup/venv.sh
 
-# Prints what has to be done; empty when nothing has.
+# Finds out what has to be done: missing is empty, and ready is not, when there is nothing to do.
 look() {
     known_absent=$(sed -n 2p "$stamp" 2>/dev/null || true)
     key=$(set_up_key)
     missing=
-    # shellcheck disable=SC2086 # One word a name is meant.
+    # shellcheck disable=SC2086 # One word for each name is meant.
     [ "$installer" != debian ] || missing=$(missing_debian $known_absent)
     ready=yes
     venv_ready "$key" || ready=
@@ -34,7 +34,7 @@ if [ -z "$missing" ] && [ -n "$ready" ]; then
     exit 0
 fi
 
-# Two at the same time in one checkout would make .venv under each other's feet. The lock dies with its holder.
+# Two set-ups at the same time in one checkout would overwrite each other's .venv. The lock dies with its holder.
 exec 9>.set-up.lock
 if ! flock --nonblock 9; then
     say "another set-up is at work in this checkout, waiting for it"

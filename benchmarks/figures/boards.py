@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A plain boot to PID 1's first word on each board, so that the choice of one stays honest."""
+"""A plain boot to PID 1's first word on each board, so that the choice of a board stays honest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROWS = tuple(
 
 @contextmanager
 def measuring(bench: Bench) -> Iterator[Sequence[Side]]:
-    """One kernel that knows every board, one image; only the board differs."""
+    """One kernel that supports every board, and one image; only the board differs."""
     lab = bench.lab(MICROVM_CONFIG)
 
     def side(board: Board) -> Mapping[str, float]:

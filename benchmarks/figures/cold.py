@@ -28,7 +28,7 @@ _SCENARIO = "memcg-eagain"
 
 @contextmanager
 def measuring(bench: Bench) -> Iterator[Sequence[Side]]:
-    """Each from nothing, every round; about 4 and 11 minutes on two cores."""
+    """Each side starts from nothing in every round; about 4 and 11 minutes on two cores."""
     tree = Tree.copied(bench.cache, bench.progress)
     peer = bench.virtme
 

@@ -15,7 +15,7 @@ from harness.model.errors import MachineError
 from harness.model.verdict import Outcome
 
 MUTANTS_FOLDER = workspace.data("mutants")
-# One of each kind: the flag, the tolerance, the ends, what the refused page keeps, and rare ones.
+# One of each kind: the flag, the tolerance, the ends, the state of the refused page, and rare faults.
 MUTANTS = (
     "unmarked",
     "marks-munmap",
@@ -28,7 +28,7 @@ MUTANTS = (
     "rare-end-skipped",
     "rare-unmarked",
 )
-# Each search, for a mutant and for the good patch.
+# The time of each search, for a mutant and for the good patch.
 SECONDS = 90
 SEED = 1
 # A round is eleven searches of a minute and a half.
@@ -42,7 +42,7 @@ ROWS = (
 
 @contextmanager
 def measuring(bench: Bench) -> Iterator[Sequence[Side]]:
-    """Nothing to prepare: what has to be built is not measured."""
+    """Nothing to prepare: builds are not measured."""
 
     def side() -> Mapping[str, float]:
         good = _explored(bench)
@@ -62,7 +62,7 @@ def measuring(bench: Bench) -> Iterator[Sequence[Side]]:
 
 
 def _explored(bench: Bench, *patches: str) -> dict[str, Any]:
-    """What a search on the patch, and more patches, came to."""
+    """The result of a search on the patch, and on more patches."""
     asked = ("--seconds", str(SECONDS), "--seed", str(SEED), "--accel", bench.accel, "--out", str(bench.folder()))
     cost = bench.harness("explore", "--json", "--patch", "mayfail", *patches, *asked)
     if not cost.stdout:

@@ -30,7 +30,7 @@ def measuring(bench: Bench) -> Iterator[Sequence[Side]]:
     lab = bench.lab(VIRTME_CONFIG)
     release = lab.kernel.release
     peer = bench.virtme
-    # The snapshot is taken once a kernel, as the kernel is built once.
+    # The snapshot is taken once for each kernel, just as the kernel is built once.
     with lab.machine(SHAPE, bench.folder()):
         pass
     if lab.refused:

@@ -2,7 +2,7 @@
 """One line changed in include/linux/mmu_notifier.h, the variant seen before → verdict of the default set.
 
 A variant that was seen as a whole is in the store and costs no call of make.
-What the target is held against is harder: the header was seen, and a line of
+The target is for a harder case: the header was seen, and a line of
 mm/rmap.c never was, so that everything that includes the header comes from
 ccache and the kernel is linked anew.
 """
@@ -28,7 +28,7 @@ ROWS = (
 
 @contextmanager
 def measuring(bench: Bench) -> Iterator[Sequence[Side]]:
-    """A developer's directory, built before with a line more in the header and without."""
+    """A developer's directory, built before with and without one more line in the header."""
     names = [scenario.name for scenario in catalogue.choose([])]
     tree = Tree.copied(bench.cache, bench.progress)
     added = itertools.cycle([True, False])

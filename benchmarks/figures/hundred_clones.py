@@ -17,7 +17,7 @@ from benchmarks.figure import AtMost, Row, Side
 from harness.model.errors import MachineError
 
 _CLONES = 100
-# The first ones import modules and fill caches.
+# The first clones import modules and fill caches.
 _WARM_UP = 10
 
 ROWS = (
@@ -25,7 +25,7 @@ ROWS = (
     Row("100 clones: more threads", "thread_growth", AtMost(0)),
     Row("100 clones: more descriptors", "descriptor_growth", AtMost(0)),
     Row("100 clones: more files", "file_growth", AtMost(0)),
-    # The heap of CPython is not returned to the byte; a leaked machine holds more than this.
+    # CPython does not return its heap to the byte; a leaked machine holds more than this.
     Row("100 clones: more memory", "memory_growth_mib", AtMost(1)),
     Row("100 clones: all of them", "clones_s"),
 )
@@ -33,7 +33,7 @@ ROWS = (
 
 @contextmanager
 def measuring(bench: Bench) -> Iterator[Sequence[Side]]:
-    """What this process and the cache hold, before and after."""
+    """The contents of this process and of the cache, before and after."""
     lab = bench.lab()
 
     def one() -> None:

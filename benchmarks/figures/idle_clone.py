@@ -18,15 +18,15 @@ ROWS = (
     Row("extra memory (PSS) of one more idle clone of a 512 MiB guest", "clone_pss_mib", AtMost(64), "boot_pss_mib"),
 )
 
-# Shared pages cost the first guest and not the fourth; the mean of the later ones is what one more costs.
+# The first guest pays for shared pages, the fourth does not; the mean of the later guests is what one more costs.
 _GUESTS = 4
-# What a guest does after its start, timers and kernel threads, is over by then.
+# The work of a guest after its start (timers, kernel threads) is over by then.
 _IDLE_S = 3.0
 
 
 @contextmanager
 def measuring(bench: Bench) -> Iterator[Sequence[Side]]:
-    """The sum over all guests, with four and with one, of the part of memory that is theirs."""
+    """The memory of the guests, as the sum of their shares, with four guests and with one."""
     lab = bench.lab()
 
     def side(name: str, fresh: Callable[[], AbstractContextManager[Machine]]) -> Mapping[str, float]:

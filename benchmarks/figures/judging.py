@@ -29,7 +29,7 @@ ROWS = (
     Row("harness judge of 10⁶ events, as a whole process, reports written", "command_s"),
 )  # fmt: skip
 
-# What the pipeline does with a recording, timed without the start of Python.
+# The pipeline's work on a recording, timed without the start of Python.
 _PROGRAM = """
 import json, resource, sys, time
 from pathlib import Path
@@ -61,7 +61,7 @@ def measuring(bench: Bench) -> Iterator[Sequence[Side]]:
         if cost.status:
             raise MachineError(f"judging {count} events: {cost.stderr.strip()[-300:]}")
         spent_s, peak_mib, outcome, callbacks = json.loads(cost.stdout)
-        # A fifth are starts for the subscriber's own buffer; the others are ends, or for pages that press.
+        # A fifth are starts for the subscriber's own buffer; the others are ends, or for the pages that make pressure.
         if outcome != "pass" or callbacks < count // 10:
             raise MachineError(f"{count} events were judged as {outcome} with {callbacks} callbacks")
         held = len(event.read(runs[count] / "events" / f"{_SCENARIO}.bin"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Recorded against unrecorded callbacks, the scenario's own time: what its commands took in the guest."""
+"""Recorded against unrecorded callbacks, by the scenario's own time: the time of its commands in the guest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROWS = (
     Row("recorded against unrecorded callbacks, the scenario's own time", "recorded_s", AtMostTimes(1.05),
         "unrecorded_s"),
 )  # fmt: skip
-# A scenario's time varies by more than what is looked for.
+# A scenario's time varies by more than the difference that is measured.
 ROUNDS = 11
 
 _SCENARIO = "memcg-eagain"
@@ -27,7 +27,7 @@ _RECORD = "/sys/module/notifier_hold/parameters/record"
 
 @contextmanager
 def measuring(bench: Bench) -> Iterator[Sequence[Side]]:
-    """The same scenario, every callback in it recorded, or none."""
+    """The same scenario, with every callback recorded or with none."""
     lab = bench.lab()
     scenario = catalogue.choose([_SCENARIO])[0]
 

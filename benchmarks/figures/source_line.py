@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One line changed in mm/rmap.c, as nobody had it before → verdict of the default set."""
+"""One line changed in mm/rmap.c, new to every cache → verdict of the default set."""
 
 from __future__ import annotations
 

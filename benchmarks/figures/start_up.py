@@ -18,7 +18,7 @@ ROWS = (
 
 @contextmanager
 def measuring(bench: Bench) -> Iterator[Sequence[Side]]:
-    """Each must say something."""
+    """Each command must print something."""
 
     def side(name: str, *arguments: str) -> Mapping[str, float]:
         cost = bench.harness(*arguments)

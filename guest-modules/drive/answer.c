@@ -25,14 +25,14 @@ void answer_text(const char *format, ...)
 		command->answer_length = sizeof(command->answer) - 1;
 }
 
-/* The beginning of an answer to the command in work, which went well. */
+/* Begin the answer to the current command, which succeeded. */
 void begin_answer(const char *verb)
 {
 	command->answer_length = 0;
 	answer_text("{\"step\": %lu, \"verb\": \"%s\", \"ok\": true", command->step, verb);
 }
 
-/* Answer with what another task answered, under our number and the other's name. */
+/* Answer with another task's answer, under our step number and the other's name. */
 void relay(const char *kind, const char *name, const char *text)
 {
 	const char *tail = strchr(text, ',');

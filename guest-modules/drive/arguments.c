@@ -88,7 +88,7 @@ long choice_argument(const char *key, const struct name_value *choices, const ch
 	fail(EINVAL, "%s=%s is not one of%s", key, text, known);
 }
 
-/* A name from the table, which stands for -errno, or a number as the kernel is to see it. */
+/* A name from the table, which means -errno, or a number that the kernel gets as it is. */
 int errno_argument(const char *key)
 {
 	const char *text = find_argument(key);
@@ -110,7 +110,7 @@ size_t size_argument(const char *key)
 	uint64_t size = number_argument(key, 0, PAGE_BYTES, NH_BUFFER_MAX);
 
 	if (size % PAGE_BYTES)
-		fail(EINVAL, "%s is a multiple of %lu", key, PAGE_BYTES);
+		fail(EINVAL, "%s must be a multiple of %lu", key, PAGE_BYTES);
 	return size;
 }
 
@@ -142,7 +142,7 @@ char *next_word(char **rest)
 	return word;
 }
 
-/* Find `word` of `length` among the verb's keys; returns the key as kept for good, or NULL. */
+/* Find `word` of `length` among the verb's keys; returns the permanent copy, or NULL. */
 static const char *find_key(char keys[][NAME_BYTES], size_t count, const char *word, size_t length)
 {
 	size_t i;

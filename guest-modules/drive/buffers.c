@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Buffers: memory of the driver by name. */
+/* Buffers: named memory of the driver. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -58,7 +58,7 @@ struct buffer part_argument(const struct buffer *buffer)
 	range.size = buffer->size - offset;
 	range.size = number_argument("size", range.size, PAGE_BYTES, range.size);
 	if ((offset | range.size) % PAGE_BYTES)
-		fail(EINVAL, "offset and size are multiples of %lu", PAGE_BYTES);
+		fail(EINVAL, "offset and size must be multiples of %lu", PAGE_BYTES);
 	return range;
 }
 
@@ -67,17 +67,17 @@ struct buffer range_argument(void)
 	return part_argument(buffer_argument("name"));
 }
 
-/* In pages: every page, or one of so many bytes. */
+/* In pages: every page, or one page in each stride of bytes. */
 size_t stride_argument(void)
 {
 	uint64_t stride = number_argument("stride", PAGE_BYTES, PAGE_BYTES, NH_BUFFER_MAX);
 
 	if (stride % PAGE_BYTES)
-		fail(EINVAL, "stride is a multiple of %lu", PAGE_BYTES);
+		fail(EINVAL, "stride must be a multiple of %lu", PAGE_BYTES);
 	return stride / PAGE_BYTES;
 }
 
-/* Of the calling thread. */
+/* The faults of the calling thread. */
 struct faults read_faults(void)
 {
 	struct rusage usage;
@@ -94,7 +94,7 @@ void reply_faults(struct faults before)
 	reply("majflt", (uint64_t)(after.major - before.major));
 }
 
-/* Addresses for `size` bytes, with page tables in which there is nothing else. */
+/* Addresses for `size` bytes, with page tables that hold nothing else. */
 void *reserve(size_t size)
 {
 	size_t span = (size + TABLE_BYTES - 1) / TABLE_BYTES * TABLE_BYTES;
@@ -109,7 +109,7 @@ void *reserve(size_t size)
 /*
  * Map at the start of a page table of its own, with nothing else in its last one:
  * the kernel widens some ranges to whole page tables (Linux 6.1, __split_huge_pmd,
- * when a VMA beside ours changes), and it would merge neighbours into one VMA.
+ * when a neighbouring VMA changes), and it would merge neighbours into one VMA.
  */
 void *map_apart(size_t size, int prot, int flags, int fd)
 {
@@ -155,7 +155,7 @@ struct buffer *new_buffer(const char *name, void *addr, size_t size)
 	return &buffers[i];
 }
 
-/* kind=code is what a uprobe can be put into: private, executable, never writable. */
+/* kind=code can take a uprobe: private, executable, never writable. */
 static void run_map(void)
 {
 	const char *name = new_name();
@@ -177,7 +177,7 @@ static void run_map(void)
 				 MAP_ANONYMOUS |
 				 (kind == KIND_ANON ? MAP_PRIVATE : MAP_SHARED), -1);
 	buffer = new_buffer(name, addr, size);
-	/* Reclaim does not unmap a huge page with an extra reference. */
+	/* Reclaim does not unmap a huge page that has an extra reference. */
 	madvise(buffer->addr, size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	reply("addr", (uintptr_t)buffer->addr);
 	reply("pages", size / PAGE_BYTES);

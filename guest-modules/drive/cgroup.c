@@ -18,7 +18,7 @@ static const char *cgroup_path(const char *key, const char *file)
 	const char *name = find_argument(key);
 
 	if (!*name || strchr(name, '/') || name[0] == '.')
-		fail(EINVAL, "\"%s\" is no name of a cgroup", name);
+		fail(EINVAL, "\"%s\" is not the name of a cgroup", name);
 	snprintf(path, sizeof(path), "%s/%s%s%s", CGROUP_ROOT, name, *file ? "/" : "", file);
 	return path;
 }
@@ -58,7 +58,7 @@ static void run_cgroup_set(void)
 	uint64_t size;
 
 	if (strchr(key, '/'))
-		fail(EINVAL, "\"%s\" is no name of a cgroup file", key);
+		fail(EINVAL, "\"%s\" is not the name of a cgroup file", key);
 	if (parse_size(value, &size)) {
 		snprintf(number, sizeof(number), "%llu", (unsigned long long)size);
 		value = number;
@@ -94,7 +94,7 @@ static void run_cgroup_stat(void)
 	}
 }
 
-/* EAGAIN: the kernel could not reclaim as much, which is an answer and not an error. */
+/* EAGAIN: the kernel could not reclaim that much, which is an answer and not an error. */
 static void run_reclaim(void)
 {
 	unsigned long long bytes = number_argument("bytes", 0, PAGE_BYTES, UINT64_MAX);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What user space writes into a buffer, and finds there. */
+/* User space writes to a buffer, and checks its content. */
 #define _GNU_SOURCE
 #include <errno.h>
 

@@ -49,7 +49,7 @@ static void run_device_check(void)
 	reply("bad", argument.bad);
 }
 
-/* Of a buffer what the page table says, of a subscriber also what struct page says. */
+/* For a buffer the page table's view, for a subscriber also struct page's view. */
 static void run_pages(void)
 {
 	const struct buffer *buffer = find_buffer(find_argument("name"));
@@ -113,7 +113,7 @@ static const struct name_value counters[] = {
 	{ NULL, 0 }
 };
 
-/* Wait until one of its counters is at least `min`, by whichever task. */
+/* Wait until a counter of the subscriber is at least `min`, whichever task counts. */
 static void run_until(void)
 {
 	const struct subscriber *subscriber = subscriber_argument();
@@ -138,8 +138,8 @@ static void run_until(void)
 }
 
 /*
- * Would a driver that builds on an interval get on?  -ETIMEDOUT: an end was lost.
- * With locked=1 it holds its object's mutex meanwhile, as no driver may.
+ * Would a driver that relies on an interval make progress?  -ETIMEDOUT: an end was
+ * lost.  With locked=1 it holds its object's mutex meanwhile, which no driver may do.
  */
 static void run_read_begin(void)
 {
@@ -154,7 +154,7 @@ static void run_read_begin(void)
 	reply("sequence", argument.sequence);
 }
 
-/* closed: callbacks of policy=wait wait from now on; open: no more.  Also for mayfail-fence. */
+/* closed: callbacks with policy=wait wait from now on; open: they stop.  Also mayfail-fence. */
 static void run_fence(void)
 {
 	static const struct name_value states[] = { { "closed", 0 }, { "open", 1 }, { NULL, 0 } };

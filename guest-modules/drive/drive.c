@@ -9,14 +9,14 @@
  * A value without a key belongs to the verb's next key in the order of the tables
  * of verbs, where a key with '!' must be given.  Sizes take K, M or G, double
  * quotes keep spaces together, '#' starts a comment.  "&name" runs the command in
- * the background (see threads.c), there with "+" again and again until it is waited
- * for, and "@name" in a child process (see processes.c).
+ * the background (see threads.c), with "+" again and again until it is waited for;
+ * "@name" runs the command in a child process (see processes.c).
  * Each command is answered by one line of JSON, in order:
  *
  *	{"step": 1, "verb": "touch", "ok": true, "pages": 4096, "minflt": 4096, ..., "ms": 9}
  *	{"step": 2, "verb": "hold", "ok": false, "errno": 2, "error": "no subscriber is ..."}
  *
- * Before the answer of a long command, at most once a second:
+ * Before the answer to a long command, at most once a second:
  *
  *	{"progress": {"step": 3, "done": 1200, "total": 24576}}
  *
@@ -64,14 +64,14 @@ static const struct verb *find_verb(const char *name)
 	fail(EINVAL, "no verb \"%s\"; the verbs:%s", name, known);
 }
 
-/* Until it fails, or is not wanted any more; the answer is that of the last time. */
+/* Repeat until it fails or is not wanted any more; the last repetition gives the answer. */
 static void run_again(char *rest)
 {
 	const char *word = next_word(&rest);
 	uint64_t times = 0;
 
 	if (!word || !command->quiet)
-		fail(EINVAL, "a verb in the background, as in \"&busy + charge size=1M\"");
+		fail(EINVAL, "give a verb in the background, as in \"&busy + charge size=1M\"");
 	command->verb = find_verb(word);
 	parse_arguments(rest);
 	do {
@@ -87,7 +87,7 @@ static void run(char *rest)
 	const char *word = next_word(&rest);
 
 	if (!word)
-		fail(EINVAL, "a command has a verb");
+		fail(EINVAL, "a command needs a verb");
 	if (*word == '@') {
 		run_in_process(word + 1, rest);
 	} else if (*word == '&') {
@@ -102,7 +102,7 @@ static void run(char *rest)
 	}
 }
 
-/* Run one line; its answer is in one->answer then.  one->step and one->quiet are the caller's. */
+/* Run one line, and leave its answer in one->answer.  The caller sets one->step, one->quiet. */
 void obey(struct command *one, const char *line)
 {
 	static const struct verb unknown = { "?", run_quit, "" };
@@ -123,7 +123,7 @@ void obey(struct command *one, const char *line)
 		answer_string(one->failed_text);
 	} else {
 		if (strlen(line) >= sizeof(one->line))
-			fail(E2BIG, "a line has less than %zu characters", sizeof(one->line));
+			fail(E2BIG, "a line has fewer than %zu characters", sizeof(one->line));
 		strcpy(one->line, line);
 		run(one->line);
 		if (one->signals)
@@ -188,15 +188,16 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	/*
-	 * What there is of us now stays in memory: a page of ours that was swapped out
-	 * is charged to the cgroup that it came from, and who faults on it reclaims
-	 * there, wherever it moved, and meets callbacks that wait for its next step.
+	 * The driver's present memory is locked: a page of the driver that was swapped out
+	 * is charged to the cgroup that it came from.  A task that faults on the page
+	 * reclaims there, wherever the task has moved, and meets callbacks that wait for
+	 * its next step.
 	 */
 	if (mlockall(MCL_CURRENT)) {
 		fprintf(stderr, "drive: mlockall: %s\n", strerror(errno));
 		return 2;
 	}
-	/* A child process that ended is an answer and not a death. */
+	/* A write to a child process that ended must give an answer, not kill the driver. */
 	signal(SIGPIPE, SIG_IGN);
 	expect_interruptions();
 	return serve(stdin);

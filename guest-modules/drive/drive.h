@@ -24,12 +24,12 @@
 #define TASKS_MAX 32		/* threads, and child processes */
 #define AWAIT_LIMIT_MS 60000
 #define AWAIT_PAUSE_NS 5000000
-#define FILE_BYTES 16384	/* of /proc, /sys and cgroupfs that are read whole */
+#define FILE_BYTES 16384	/* files of /proc, /sys and cgroupfs that are read whole */
 
 struct verb {
 	const char *name;
 	void (*run)(void);
-	const char *keys;	/* in the order of values that come without one; '!': needed */
+	const char *keys;	/* in the order of values without a key; '!': needed */
 };
 
 struct argument {
@@ -37,7 +37,7 @@ struct argument {
 	const char *value;
 };
 
-/* A command in work, and its answer as far as it has come. */
+/* A command that runs, and its answer so far. */
 struct command {
 	unsigned long step;
 	const struct verb *verb;
@@ -51,9 +51,9 @@ struct command {
 	char answer[16384];
 	size_t answer_length;
 	bool quiet;		/* it runs in the background: no progress is printed */
-	bool relayed;		/* the answer is another task's */
-	bool enough;		/* what is done again and again is done the last time */
-	volatile sig_atomic_t signals;	/* that interrupted it */
+	bool relayed;		/* the answer comes from another task */
+	bool enough;		/* a repeated command stops after this repetition */
+	volatile sig_atomic_t signals;	/* number of interruptions */
 	double start_s;
 	double last_output_s;
 };
@@ -92,7 +92,7 @@ long choice_argument(const char *key, const struct name_value *choices, const ch
 int errno_argument(const char *key);
 size_t size_argument(const char *key);
 
-/* The end of what the linker put in memory, end(3). */
+/* The end of the program's data in memory, end(3). */
 extern char end[];
 
 /* files.c */

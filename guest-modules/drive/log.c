@@ -11,11 +11,11 @@
 
 /* More than the largest record of /dev/kmsg (CONSOLE_EXT_LOG_MAX). */
 #define KMSG_BYTES 8192
-/* What a scenario may log and still be counted; a flood ends it long before. */
+/* Records that are counted at most; a flood ends a scenario long before. */
 #define KMSG_RECORDS 200000
 
 static int log_fd = -1;
-/* At the record behind the last that was counted. */
+/* Positioned at the record after the last one that was counted. */
 static int kmsg_fd = -1;
 
 static void open_log(void)
@@ -35,7 +35,7 @@ static void open_kmsg(void)
 		fail_errno("/dev/kmsg");
 }
 
-/* Records since the first mark that are gone: gaps in the numbers, the first of unknown size. */
+/* Lost records since the first mark: gaps in the numbers; the size of a first gap is unknown. */
 static uint64_t count_lost_records(void)
 {
 	char text[KMSG_BYTES];
@@ -46,7 +46,7 @@ static uint64_t count_lost_records(void)
 		ssize_t got = read(kmsg_fd, text, sizeof(text) - 1);
 		unsigned long long number;
 
-		/* EPIPE: the next record is gone, and this reader stands at the oldest again. */
+		/* EPIPE: the next record is gone, and this reader is now at the oldest record. */
 		if (got < 0 && errno == EPIPE) {
 			lost += !next;
 			continue;
@@ -92,7 +92,7 @@ static void run_log(void)
 	reply("kmsg_lost", count_lost_records());
 }
 
-/* The same place in the event log, by the number of this step, and in the kernel log. */
+/* Mark the same point in the event log, by the number of this step, and in the kernel log. */
 static void run_mark(void)
 {
 	uint64_t number = command->step;

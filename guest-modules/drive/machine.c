@@ -17,7 +17,7 @@
 
 #include "drive.h"
 
-/* 0: lockdep switched itself off at its first report; -1: there is none. */
+/* 0: lockdep switched itself off at its first report; -1: the kernel has no lockdep. */
 static int read_debug_locks(void)
 {
 	char text[FILE_BYTES];
@@ -40,7 +40,7 @@ static void run_vmstat(void)
 	char text[FILE_BYTES];
 	size_t i;
 
-	/* Else what CPUs have counted for themselves is missing, up to 125 each. */
+	/* Without this the per-CPU counts are missing, up to 125 on each CPU. */
 	write_file("/proc/sys/vm/stat_refresh", "1");
 	if (!read_file("/proc/vmstat", text, sizeof(text)))
 		fail_errno("/proc/vmstat");
@@ -49,7 +49,7 @@ static void run_vmstat(void)
 		reply(counters[i], sum_lines(text, counters[i], true));
 	if (read_file("/sys/kernel/warn_count", text, sizeof(text)))
 		reply("warn_count", strtoull(text, NULL, 10));
-	/* What the kernel thinks of itself: -1 is a kernel without lockdep. */
+	/* The kernel's own state: -1 is a kernel without lockdep. */
 	if (read_file("/proc/sys/kernel/tainted", text, sizeof(text)))
 		reply("taint", strtoull(text, NULL, 10));
 	reply_signed("debug_locks", read_debug_locks());
@@ -78,10 +78,10 @@ static pid_t find_process(const char *name)
 }
 
 /*
- * Let kswapd run only on this CPU and give way there.  It is woken by allocations
- * that are not ours (those of the swap device's driver), and otherwise takes half
- * of the pages before direct reclaim gets to them.  Not SCHED_IDLE: it may hold
- * what the others wait for.
+ * Let kswapd run only on this CPU, with low priority.  Allocations that are not ours
+ * (those of the swap device's driver) wake it, and otherwise it takes half of the
+ * pages before direct reclaim gets to them.  Not SCHED_IDLE: kswapd may hold what
+ * other tasks wait for.
  */
 static void run_kswapd(void)
 {
@@ -104,7 +104,7 @@ static void run_write(void)
 	must_write(find_argument("path"), find_argument("value"));
 }
 
-/* Until the number in a file, or behind a key in it, is at least `min`. */
+/* Wait until the number in a file, or after a key in the file, is at least `min`. */
 static void run_await(void)
 {
 	const char *path = find_argument("path");
@@ -129,7 +129,7 @@ static void run_await(void)
 	reply("value", value);
 }
 
-/* Standard output is for our answers alone. */
+/* The program must not write to standard output, which carries only our answers. */
 static void run_program(char *const argv[])
 {
 	posix_spawn_file_actions_t actions;

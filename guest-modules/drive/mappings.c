@@ -11,7 +11,7 @@
 
 #include "drive.h"
 
-/* linux/mman.h, newer than some C libraries. */
+/* From linux/mman.h; some C libraries are older. */
 #ifndef MADV_COLD
 #define MADV_COLD 20
 #define MADV_PAGEOUT 21
@@ -63,9 +63,9 @@ static void survive(int signal)
 }
 
 /*
- * Of the range, or of single pages in it with a stride.  mm/memory-failure.c tells
- * the owner of a poisoned page by a SIGBUS that cannot be ignored.  A page that
- * could not be put out of use, because somebody pins it, is counted as busy.
+ * Advise on the range, or, with a stride, on single pages of it.  mm/memory-failure.c
+ * informs the owner of a poisoned page by a SIGBUS that cannot be ignored.  A page
+ * that could not be taken out of use, because it is pinned, is counted as busy.
  */
 static void run_advise(void)
 {
@@ -106,7 +106,7 @@ static void run_protect(void)
 		fail_errno("mprotect");
 }
 
-/* To `shift` bytes beyond the start of a page table; at 0 whole page tables move. */
+/* Move to `shift` bytes after the start of a page table; at 0 whole page tables move. */
 static void run_move(void)
 {
 	struct buffer *buffer = buffer_argument("name");
@@ -114,7 +114,7 @@ static void run_move(void)
 	char *to;
 
 	if (shift % PAGE_BYTES)
-		fail(EINVAL, "shift is a multiple of %lu", PAGE_BYTES);
+		fail(EINVAL, "shift must be a multiple of %lu", PAGE_BYTES);
 	to = reserve(buffer->size + shift);
 	if (to == MAP_FAILED)
 		fail_errno("mmap");
@@ -126,7 +126,7 @@ static void run_move(void)
 	reply("addr", (uintptr_t)to);
 }
 
-/* Map fresh anonymous memory over it. */
+/* Map fresh anonymous memory over the range. */
 static void run_replace(void)
 {
 	struct buffer range = range_argument();
@@ -152,7 +152,7 @@ static void run_unlock(void)
 		fail_errno("munlock");
 }
 
-/* Write what is dirty to the file system, and make the page tables read-only for it. */
+/* Write dirty pages to the file system, which makes their page table entries read-only. */
 static void run_sync(void)
 {
 	struct buffer range = range_argument();
@@ -161,7 +161,7 @@ static void run_sync(void)
 		fail_errno("msync");
 }
 
-/* To another node, page by page; `moved` are those that are there then. */
+/* Migrate to another node, page by page; `moved` counts the pages that are there afterwards. */
 static void run_migrate(void)
 {
 	struct buffer range = range_argument();

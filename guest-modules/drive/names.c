@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The names that buffers, subscribers, threads and processes are known by. */
+/* The names of buffers, subscribers, threads and processes. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
 
 #include "drive.h"
 
-/* The name of the command, if nothing has it yet. */
+/* The name= of the command, which nothing may have yet. */
 const char *new_name(void)
 {
 	const char *name = find_argument("name");

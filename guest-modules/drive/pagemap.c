@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What the page table says of a range. */
+/* The state of a range in the page table. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

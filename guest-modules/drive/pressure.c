@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Memory that is asked for, so that reclaim comes. */
+/* Allocates memory, so that the kernel reclaims. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
@@ -47,8 +47,8 @@ static size_t free_beyond(uint64_t leave)
 }
 
 /*
- * Touch memory of our own, one word a page; kept only under a name.  Either `size`
- * of it, or what is free but for `leave`.  With lock=1 reclaim cannot take it.
+ * Touch new memory, one word a page; it is kept only if it gets a name.  Its size is
+ * `size`, or the free memory less `leave`.  With lock=1 reclaim cannot take it.
  */
 static void run_charge(void)
 {

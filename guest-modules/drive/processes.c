@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Child processes, each a driver with a copy of our memory and an mm of its own:
- * "fork NAME" makes one, "@NAME verb ..." has it run a command, and it ends by
+ * "fork NAME" makes a process, "@NAME verb ..." has it run a command.  It ends by
  * itself ("end NAME"), killed ("kill NAME"), or with its memory reaped ("mrelease NAME").
  */
 #define _GNU_SOURCE
@@ -22,7 +22,7 @@
 
 #include "drive.h"
 
-/* asm-generic/unistd.h, newer than some C libraries: v5.3 and v5.15. */
+/* From asm-generic/unistd.h of v5.3 and v5.15; some C libraries are older. */
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
@@ -60,10 +60,10 @@ static void drop(struct process *process)
 }
 
 /*
- * fork() leaves us nothing that we may write without a fault, and a fault waits for the
- * mmap_lock, which a command in the background can hold for as long as a callback waits:
- * we would not see it sleep.  So what the driver itself uses is written here.  When the
- * buffers are copied is for the scenario to say.
+ * After fork() every first write to a page faults, and a fault waits for the mmap_lock,
+ * which a command in the background can hold for as long as a callback waits: the driver
+ * would not see that command sleep.  So the driver's own memory is written here.  The
+ * scenario decides when the buffers are copied.
  */
 static void own_memory(void)
 {
@@ -133,7 +133,7 @@ static void run_fork(void)
 	if (i == TASKS_MAX) {
 		close(to[1]);
 		close(from[0]);
-		fail(pid < 0 ? EAGAIN : ENOSPC, "fork: no process more");
+		fail(pid < 0 ? EAGAIN : ENOSPC, "fork: no more processes");
 	}
 	process = &processes[i];
 	process->pid = pid;
@@ -145,7 +145,7 @@ static void run_fork(void)
 	reply("pid", (uint64_t)pid);
 }
 
-/* Pass a line on, and its answer back, whatever of the two the process lives to see. */
+/* Pass on a line, and return the answer, if the process lives that long. */
 void run_in_process(const char *name, const char *line)
 {
 	struct process *process = find_process(name);
@@ -154,7 +154,7 @@ void run_in_process(const char *name, const char *line)
 
 	line += strspn(line, " \t");
 	if (!*line || *line == '#')
-		fail(EINVAL, "a command has a verb");	/* it would not be answered */
+		fail(EINVAL, "a command needs a verb");	/* it would not be answered */
 	pthread_mutex_lock(&process->talk);
 	fprintf(process->to, "%s\n", line);
 	if (!fflush(process->to)) {
@@ -203,7 +203,7 @@ static void run_kill(void)
 /*
  * Kill it and reap its memory before it can exit, as an OOM handler in user space
  * does: mm/oom_kill.c invalidates without permission to sleep.  The process runs on
- * our CPU only, where it does not get its turn before a SCHED_FIFO task is done.
+ * our CPU only, where it does not run before a SCHED_FIFO task is done.
  */
 static void run_mrelease(void)
 {

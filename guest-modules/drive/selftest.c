@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The kernel's own tests as load: a program of theirs runs to its end, with a subscriber
+ * The kernel's own tests as load: a test program runs to its end, with a subscriber
  * on the mm of each of its processes.
  *
- * ptrace stops a process behind its exec, and a child before its first instruction, so
- * that nothing of what happens to their memory goes unseen.  Threads are not traced: of
- * their processes the mm is known already.  What a thread forks is therefore not watched.
+ * ptrace stops a process after its exec, and a child before its first instruction, so
+ * that nothing that happens to their memory goes unseen.  Threads are not traced: the mm
+ * of their process is watched already.  A process that a thread forks is therefore not
+ * watched.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -35,7 +36,7 @@ static __thread struct {
 	struct nh_watch as;	/* all but the pid */
 	struct watch watches[WATCHED_MAX];
 	uint64_t processes;	/* seen so far */
-	uint64_t unwatched;	/* of those: without a subscriber, and not because they were gone */
+	uint64_t unwatched;	/* of those: had no subscriber, though they were not gone */
 } tracing;
 
 static struct watch *find_watch(pid_t pid)
@@ -49,7 +50,7 @@ static struct watch *find_watch(pid_t pid)
 	return NULL;
 }
 
-/* A process is there: stopped, and on the mm that it will run with. */
+/* Watch a new process, which is stopped and has the mm that it will run with. */
 static void watch(pid_t pid)
 {
 	struct watch *place = find_watch(0);
@@ -64,7 +65,7 @@ static void watch(pid_t pid)
 		place->fd = fd;
 		return;
 	}
-	if (fd < 0 || errno != ESRCH)	/* killed where it stopped: it has no mm any more */
+	if (fd < 0 || errno != ESRCH)	/* ESRCH: killed while stopped, so its mm is gone */
 		tracing.unwatched++;
 	if (fd >= 0)
 		close(fd);
@@ -85,7 +86,7 @@ static bool is_group_stop(int signal)
 	return signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
 }
 
-/* What a process stopped for, and that it goes on as if nobody were here. */
+/* Handle a process's stop, and let it go on as if it were not traced. */
 static void attend(pid_t pid, int status)
 {
 	int signal = WSTOPSIG(status), event = status >> 16;
@@ -102,7 +103,7 @@ static void attend(pid_t pid, int status)
 	ptrace(PTRACE_CONT, pid, NULL, event ? 0L : (long)signal);
 }
 
-/* Attend to every process until the first has ended; its wait status. */
+/* Attend to every process until the first has ended; returns the first one's wait status. */
 static int trace(pid_t first)
 {
 	int status = 0;
@@ -122,7 +123,7 @@ static int trace(pid_t first)
 	return status;
 }
 
-/* What the first process left behind. */
+/* End the processes that the first process left behind. */
 static void end_the_rest(void)
 {
 	size_t i;
@@ -155,7 +156,7 @@ static void be_program(char *const argv[], const char *output, int go)
 	dup2(in, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
 	dup2(out, STDERR_FILENO);
-	/* Until it is traced. */
+	/* Wait until this process is traced. */
 	if (read(go, &byte, 1))
 		_exit(126);
 	execv(argv[0], argv);
@@ -196,8 +197,8 @@ static pid_t start(char *const argv[], const char *output)
 }
 
 /*
- * Run FOLDER/NAME with words as its arguments; what it prints is in FOLDER/NAME.out.  The
- * policy is that of each subscriber.  That the program fails is no error of the command.
+ * Run FOLDER/NAME with words as its arguments; its output is in FOLDER/NAME.out.  Each
+ * subscriber has the policy.  A program that fails is no error of the command.
  */
 static void run_selftest(void)
 {

@@ -68,7 +68,7 @@ void must_ioctl(const struct subscriber *subscriber, unsigned long request, void
 		fail_errno(command->verb->name);
 }
 
-/* Of the keys policy, errno, when and wait_ms. */
+/* From the keys policy, errno, when and wait_ms. */
 struct nh_set_policy policy_argument(void)
 {
 	return (struct nh_set_policy){
@@ -79,7 +79,7 @@ struct nh_set_policy policy_argument(void)
 	};
 }
 
-/* NH_SUB_*, of the keys interface and end. */
+/* NH_SUB_*, from the keys interface and end. */
 uint32_t interface_argument(void)
 {
 	uint32_t flags = (uint32_t)choice_argument("interface", interfaces, "register");
@@ -87,7 +87,7 @@ uint32_t interface_argument(void)
 	return flags | (number_argument("end", 1, 0, 1) ? NH_SUB_END : 0);
 }
 
-/* A signal interrupts mmu_notifier_register() (mm_take_all_locks()): then once more. */
+/* A signal interrupts mmu_notifier_register() (mm_take_all_locks()): try again then. */
 static void run_subscribe(void)
 {
 	const char *name = new_name();
@@ -146,7 +146,7 @@ static void run_unsubscribe(void)
 	subscriber->name[0] = '\0';
 }
 
-/* In a child process: they are its parent's, and must not outlive the parent's files. */
+/* In a child process: they belong to its parent, and must not outlive the parent's files. */
 void forget_subscribers(void)
 {
 	size_t i;

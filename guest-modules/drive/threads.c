@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Commands in the background: "&NAME verb ..." runs in a thread of its own and is
- * answered at once, "wait NAME" answers with what it said at its end.  In between
- * one can see that it sleeps ("asleep NAME"), and interrupt it ("interrupt NAME").
+ * answered at once; "wait NAME" answers with the command's own answer.  In between,
+ * "asleep NAME" waits until the thread sleeps, and "interrupt NAME" interrupts it.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -38,7 +38,7 @@ static struct thread *find_thread(const char *name)
 	return NULL;
 }
 
-/* On any CPU, whatever the main thread is bound to. */
+/* Runs on any CPU, whatever the main thread is bound to. */
 static void *run_thread(void *argument)
 {
 	struct thread *thread = argument;
@@ -102,8 +102,8 @@ static struct thread *thread_argument(void)
 }
 
 /*
- * R, S, D, ... of /proc/TID/stat; 0 before it has begun, and when it is gone.  On
- * little stack: it may hold the mmap_lock that a page fault of ours would need.
+ * R, S, D, ... from /proc/TID/stat; 0 before the thread has begun, and when it is gone.
+ * This uses little stack: the thread may hold the mmap_lock that our page fault would need.
  */
 static char thread_state(struct thread *thread)
 {
@@ -118,7 +118,7 @@ static char thread_state(struct thread *thread)
 	return found && found[1] ? found[2] : 0;
 }
 
-/* Wait until it waits for something itself. */
+/* Wait until the thread itself waits for something. */
 static void run_asleep(void)
 {
 	struct thread *thread = thread_argument();
@@ -145,7 +145,7 @@ static void notice(int number)
 		command->signals++;
 }
 
-/* Without SA_RESTART.  Early, since its code may not be there when all else waits. */
+/* Without SA_RESTART.  Called early, since its code may not be in memory when all else waits. */
 void expect_interruptions(void)
 {
 	struct sigaction action = { .sa_handler = notice };
@@ -154,8 +154,8 @@ void expect_interruptions(void)
 }
 
 /*
- * By a signal that is handled: system calls that can be interrupted are.  With
- * `noticed` again and again, until the thread has handled so many.
+ * Send a signal that is handled: it interrupts system calls that can be interrupted.
+ * With `noticed`, repeat until the thread has handled that many signals.
  */
 static void run_interrupt(void)
 {
@@ -178,7 +178,7 @@ static void run_interrupt(void)
 	}
 }
 
-/* Its command's own answer, good or bad. */
+/* Answer with the thread's own answer, good or bad. */
 static void run_wait(void)
 {
 	struct thread *thread = thread_argument();
@@ -192,7 +192,7 @@ static void run_wait(void)
 	drop(thread);
 }
 
-/* In a child process, where they do not exist. */
+/* In a child process, where the threads do not exist. */
 void forget_threads(void)
 {
 	memset(threads, 0, sizeof(threads));

@@ -62,7 +62,7 @@ static void write_protect(struct buffer range, uint64_t mode)
 		fail_errno("UFFDIO_WRITEPROTECT");
 }
 
-/* A write to a protected page waits until it is unprotected. */
+/* A write to a protected page waits until the page is unprotected. */
 static void run_write_protect(void)
 {
 	struct buffer range = range_argument();
@@ -76,7 +76,7 @@ static void run_write_unprotect(void)
 	write_protect(range_argument(), 0);
 }
 
-/* Move the pages of one buffer to the addresses of another, which must have none. */
+/* Move the pages of one buffer to the addresses of another, which must have no pages. */
 static void run_move_pages(void)
 {
 	struct buffer *from = buffer_argument("name");

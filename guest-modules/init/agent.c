@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The binary channel: frames from the host become jobs (job.c) or are answered at
- * once, what the jobs say becomes frames to the host (ring.c).
+ * once; the output of the jobs becomes frames to the host (ring.c).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -16,11 +16,11 @@
 #include "agent.h"
 
 static struct port port = { .name = "harness.agent", .fd = -1 };
-/* One whole frame, and a NUL behind its payload. */
+/* One whole frame, and a NUL after its payload. */
 static uint8_t inbox[sizeof(struct frame) + PAYLOAD_MAX + 1];
 static size_t inbox_len;
 
-/* Steps the clock and says what it shows then. */
+/* Steps the clock and answers with the time that it shows then. */
 static int set_clock(uint32_t id, const uint8_t *payload, size_t len)
 {
 	struct timespec now;
@@ -108,7 +108,7 @@ static void handle(const struct frame *head, uint8_t *payload)
 	}
 }
 
-/* Takes whole frames out of the inbox, while there is room to answer them. */
+/* Takes whole frames out of the inbox, while there is room for the answers. */
 static void handle_inbox(void)
 {
 	struct frame head;
@@ -126,7 +126,7 @@ static void handle_inbox(void)
 		}
 		if (inbox_len - used < sizeof(head) + head.len)
 			break;
-		/* Handlers may end the payload with a NUL: keep the byte that it falls on. */
+		/* Handlers may end the payload with a NUL: keep the byte that it overwrites. */
 		after = at[sizeof(head) + head.len];
 		handle(&head, at + sizeof(head));
 		at[sizeof(head) + head.len] = after;
@@ -157,7 +157,7 @@ void agent_beat(void)
 		send_frame(0, BEAT, &now, sizeof(now));
 }
 
-/* A host that comes starts afresh: no half frame of an earlier one, and HELLO first. */
+/* A new host starts afresh: no half frame of an earlier host, and HELLO first. */
 static void look_for_host(void)
 {
 	static char hello[1024];

@@ -6,8 +6,8 @@
  * A session begins when the host connects and ends with dropbear or with the
  * host leaving. The port is closed and opened again in between: that drops
  * what was queued for the old session, and QEMU tells the host with the event
- * VSERPORT_CHANGE. A host that left and came back within one turn of the loop
- * was not seen to leave; it gets no greeting, and tries again.
+ * VSERPORT_CHANGE. If a host leaves and comes back within one turn of the loop,
+ * its leaving is not seen; the host gets no greeting, and tries again.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -52,7 +52,7 @@ static bool start_session(void)
 	if (!server_pid) {
 		dup2(pair[1], 0);
 		dup2(pair[1], 1);
-		/* What it complains of must not get into the kernel's console log. */
+		/* dropbear's complaints must not get into the kernel's console log. */
 		log = open("/run/dropbear.log", O_WRONLY | O_CREAT | O_APPEND, 0600);
 		if (log >= 0)
 			dup2(log, 2);
@@ -69,7 +69,7 @@ static bool start_session(void)
 	return server >= 0;
 }
 
-/* One step from one end to the other; false when `from` came to its end. */
+/* Moves bytes once from one end to the other; false when `from` has ended. */
 static bool move(int from, int to, struct buffer *buffer, bool readable)
 {
 	ssize_t n;
@@ -95,7 +95,7 @@ bool bridge_reaped(pid_t pid)
 {
 	if (pid != server_pid)
 		return false;
-	/* What it said last is still in the socket: the session ends when that was read. */
+	/* Its last output is still in the socket: the session ends when that is read. */
 	server_pid = -1;
 	return true;
 }

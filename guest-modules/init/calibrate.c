@@ -2,12 +2,12 @@
 /*
  * Two measurements, each printed as one number.
  *
- * "calibrate", in a guest: nanoseconds that it takes for what the scenarios
- * do, page faults, system calls and a little arithmetic. The host divides by
- * the time that an ordinary machine takes for the same.
+ * "calibrate", in a guest: nanoseconds that the guest takes for the work of the
+ * scenarios: page faults, system calls and a little arithmetic. The host divides by
+ * the time that an ordinary machine takes for the same work.
  *
- * "tsc", on the host: kHz of its time stamp counter. TCG hands that counter
- * to the guest, where the kernel fails to measure it against an emulated PIT
+ * "tsc", on the host: kHz of its time stamp counter. TCG gives that counter
+ * to the guest, whose kernel fails to measure it against an emulated PIT
  * and falls back to a clock of 4 ms.
  */
 #define _GNU_SOURCE
@@ -29,7 +29,7 @@ struct moment {
 	uint64_t ticks, ns;
 };
 
-/* Both clocks at the same time: of several looks the one that nothing came between. */
+/* Reads both clocks at the same time: of several readings the one that was not interrupted. */
 static struct moment look(void)
 {
 	struct moment best = { 0 };
@@ -80,5 +80,5 @@ int calibrate(void)
 			sum += (uint64_t)getppid();
 	}
 	printf("%llu\n", (unsigned long long)(clock_ns(CLOCK_MONOTONIC) - began));
-	return sum == 1;	/* never: keeps the arithmetic */
+	return sum == 1;	/* never true: keeps the arithmetic */
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Processes that do what may block. */
+/* Processes for work that may block. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <unistd.h>
@@ -9,7 +9,7 @@
 /*
  * fork(2) for work on the host's behalf: the child is an ordinary process
  * again, killable and with the signals of a fresh program.
- * SCHED_RESET_ON_FORK undoes the priority, fork(2) itself the locked memory.
+ * SCHED_RESET_ON_FORK resets the priority, and fork(2) itself unlocks the memory.
  */
 pid_t fork_child(void)
 {

@@ -25,7 +25,7 @@
 #include "init.h"
 
 #define BEAT_NS NSEC_PER_SEC
-/* How long a port that the host left is not looked at; SIGIO usually comes first. */
+/* How long PID 1 ignores a port that the host left; SIGIO usually comes first. */
 #define RETRY_MS 50
 
 static pid_t shell_pid = -1;
@@ -97,7 +97,7 @@ static void serve(void)
 		uint64_t now = clock_ns(CLOCK_BOOTTIME);
 
 		if (now >= next_beat) {
-			/* After a snapshot the clock has jumped: one beat, not the missed ones. */
+			/* After a snapshot the clock has jumped: one beat, not all missed beats. */
 			next_beat = now + BEAT_NS;
 			agent_beat();
 			watchdog_feed();
@@ -118,9 +118,9 @@ static void serve(void)
 }
 
 /*
- * Keeps the only CPU of a guest that is recorded from going to sleep: QEMU 7.2
- * tells a sleeping one of a finished disk request when its next timer is due.
- * Whoever has something to do preempts it.
+ * Keeps the only CPU of a recorded guest from going to sleep: QEMU 7.2 reports a
+ * finished disk request to a sleeping CPU only when the CPU's next timer is due.
+ * Any task that has something to do preempts this one.
  */
 static int spin(void)
 {

@@ -11,7 +11,7 @@
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
-/* Everything one turn of the main loop waits for. */
+/* Everything that one turn of the main loop waits for. */
 struct pollset {
 	struct pollfd fds[128];
 	nfds_t count;
@@ -40,7 +40,7 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* child.c */
 pid_t fork_child(void);
 
-/* setup.c: everything that happens once, before the host is spoken to. */
+/* setup.c: everything that happens once, before PID 1 serves the host. */
 void setup_mounts(void);
 void setup_self(void);
 void setup_swap(void);

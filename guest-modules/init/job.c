@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Jobs: what the host asks for that can block, each in a child.
+ * Jobs: requests of the host that can block, each in a child.
  *
  * The host sends the next STDIN of a job only after DONE for the one before, so
- * one frame of buffer a job is enough; output is read from a job only while there
- * is room for it in the ring, so a host that does not read stalls the jobs, not
- * PID 1.
+ * one frame of buffer for each job is enough; output is read from a job only while
+ * the ring has room for it, so a host that does not read stalls the jobs, not PID 1.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -125,7 +124,7 @@ static void feed(struct job *job)
 
 		if (put < 0 && errno == EAGAIN)
 			return;
-		if (put <= 0) {		/* nobody reads it any more */
+		if (put <= 0) {		/* the job does not read it any more */
 			job->in_close = true;
 			break;
 		}
@@ -167,12 +166,12 @@ void job_signal(const struct frame *head, const uint8_t *payload)
 	if (!job || job->ended || head->len != sizeof(number))
 		return;
 	memcpy(&number, payload, sizeof(number));
-	/* The group is there once the child called setsid(2). */
+	/* The process group exists once the child has called setsid(2). */
 	if (kill(-job->pid, (int)number) < 0)
 		kill(job->pid, (int)number);
 }
 
-/* What a job said goes into the ring. After its end only what was in the pipe then counts. */
+/* Moves a job's output to the ring. After its end, only what was in the pipe then counts. */
 static void pump(struct job *job, enum stream stream)
 {
 	static uint8_t data[CHUNK];
@@ -222,7 +221,7 @@ void job_reaped(pid_t pid, int status)
 			continue;
 		job->ended = true;
 		job->status = status;
-		/* A grandchild may hold the pipes for ever; what the job said is in them now. */
+		/* A grandchild may hold the pipes for ever; all of the job's output is in them. */
 		for (int s = 0; s < STREAMS; s++) {
 			int bytes = 0;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Files that PID 1 opened in good time: a write needs no new process, and next to no memory. */
+/* Files that PID 1 opened in advance: a write needs no new process, and almost no memory. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

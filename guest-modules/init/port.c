@@ -13,10 +13,10 @@
 #define PORTS "/sys/class/virtio-ports"
 #define PORTS_MAX 4
 
-/* Those that were ever opened. */
+/* All ports that were ever opened. */
 static struct port *known[PORTS_MAX];
 
-/* The device node of the port with this name; false while the kernel has not met it yet. */
+/* The device node of the port with this name; false until the kernel has found the port. */
 static bool find(const char *name, char *path, size_t size)
 {
 	DIR *folder = opendir(PORTS);
@@ -78,7 +78,7 @@ bool port_open(struct port *port)
 	return true;
 }
 
-/* Closing throws away what is still queued in both directions, and tells QEMU. */
+/* Closing discards the data that is queued in both directions, and informs QEMU. */
 void port_close(struct port *port)
 {
 	if (port->fd >= 0)
@@ -98,7 +98,7 @@ bool port_host_present(const struct port *port)
 	return !(look.revents & POLLHUP);
 }
 
-/* In a child: whoever holds a port keeps it from being opened again. */
+/* In a child: a process that holds a port keeps it from being opened again. */
 void ports_forget(void)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(known) && known[i]; i++) {

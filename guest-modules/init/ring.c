@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Frames on their way to the host: a ring, so that nobody who sends has to wait. */
+/* Frames for the host, in a ring, so that no sender has to wait. */
 #define _GNU_SOURCE
 #include <string.h>
 #include <unistd.h>
@@ -46,7 +46,7 @@ void send_frame(uint32_t id, enum frame_type type, const void *data, uint32_t le
 	struct frame head = { .magic = MAGIC, .id = id, .type = type, .len = len };
 
 	if (ring_room() < sizeof(head) + len)
-		return;		/* callers look first; only a beat gets here without */
+		return;		/* callers check for room first; only a beat does not */
 	ring_put(&head, sizeof(head));
 	ring_put(data, len);
 }

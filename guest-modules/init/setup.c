@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What happens once, before the host is spoken to. A step that fails is told and skipped. */
+/* What happens once, before PID 1 serves the host. A step that fails is reported and skipped. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -59,7 +59,7 @@ void setup_mounts(void)
 		if (mount(m->type, m->path, m->type, flags, m->options) < 0 && m->needed)
 			say("mount %s: %s", m->path, strerror(errno));
 	}
-	/* The archive's root is a tmpfs that everybody may write; nobody expects that of a root. */
+	/* The archive's root is a tmpfs that everybody may write to, which no program expects. */
 	if (chmod("/", 0755) < 0)
 		say("chmod /: %s", strerror(errno));
 	/* The kernel gave us /dev/console from the archive, or nothing when there is no console. */
@@ -78,7 +78,7 @@ void setup_self(void)
 {
 	struct sched_param first = { .sched_priority = 1 };
 
-	/* The boot was quiet to be fast; from here KERN_INFO counts, KERN_DEBUG does not. */
+	/* The boot was quiet to be fast; from here on KERN_INFO is printed, KERN_DEBUG is not. */
 	klogctl(8 /* SYSLOG_ACTION_CONSOLE_LEVEL */, NULL, 7);
 	setenv("PATH", "/bin:/sbin:/usr/bin:/usr/sbin", 1);
 	setenv("HOME", "/root", 1);
@@ -135,7 +135,7 @@ void setup_modules(void)
 
 /*
  * Whether the kernel gave up its local APIC timer, because the host did not let
- * it count evenly at boot: harness/guest/boot.py does not use such a guest.
+ * the timer count evenly at boot: harness/guest/boot.py does not use such a guest.
  */
 static bool timer_given_up(void)
 {
@@ -153,7 +153,7 @@ static bool timer_given_up(void)
 	return found;
 }
 
-/* The payload of HELLO; no boot_id: reading it makes it, and all clones would share it. */
+/* The payload of HELLO; no boot_id: reading it creates it, and all clones would share it. */
 size_t setup_hello(char *text, size_t size)
 {
 	struct utsname uts;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * QEMU's ib700 watchdog, fed through its port: that PID 1 stands still is told
- * to the host by QEMU itself, over nothing that the harness or the guest's
- * virtio drivers could have broken.
+ * QEMU's ib700 watchdog, fed through its port: when PID 1 stands still, QEMU itself
+ * tells the host, through nothing that the harness or the guest's virtio drivers
+ * could have broken.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -10,9 +10,9 @@
 
 #include "init.h"
 
-/* Writing starts to count anew; the value says from where (QEMU, hw/watchdog/wdt_ib700.c). */
+/* A write restarts the count; the value says from where (QEMU, hw/watchdog/wdt_ib700.c). */
 #define WDT_ENABLE 0x443
-/* From 30 s down in steps of 2: harness/guest/machine.py knows it as WATCHDOG_S. */
+/* From 30 s down in steps of 2: WATCHDOG_S in harness/guest/machine.py. */
 #define FROM_10_S 10
 
 static int ports = -1;

@@ -61,7 +61,7 @@ static void child_read(const char *path)
 	_exit(0);
 }
 
-/* The payload goes out in one write(2): that is how files in /proc, /sys and cgroups want it. */
+/* The payload goes out in one write(2), as files in /proc, /sys and cgroups require. */
 static void child_write(const char *path, const uint8_t *data, size_t len)
 {
 	struct stat info;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the kernel is at, whatever its flags and the callback say.
+ * What the kernel is doing, whatever its flags and the callback say.
  *
- * A task is below a function between the probe on its entry and the one on its
- * return.  Only the task itself looks and writes there, so a slot that it claims
- * by one compare-and-exchange needs no lock.
+ * A task is below a function between the probe on the function's entry and the
+ * probe on its return.  Only the task itself reads and writes its slot, so a slot
+ * that is claimed by one compare-and-exchange needs no lock.
  */
 #include "below.h"
 
@@ -15,11 +15,11 @@
 
 #define NH_BELOW_WINDOW 8U
 
-/* Tasks that are below something now; the window after a task's hash is where it may be. */
+/* Tasks that are below a probed function now; a task's slot is in the window after its hash. */
 static struct nh_below nh_below[NH_BELOW_SIZE];
 
 static atomic_long_t nh_crowded;	/* calls for which the window was full */
-static unsigned long nh_forgiven;	/* what nh_missed() was when the probes came */
+static unsigned long nh_forgiven;	/* nh_missed() when the probes were registered */
 static bool nh_observing;
 
 struct kretprobe nh_probes[NH_PLACES];
@@ -38,13 +38,13 @@ static struct nh_below *nh_below_find(const struct task_struct *task)
 	return NULL;
 }
 
-/* The slot of the current task; NULL if it is below nothing. */
+/* The slot of the current task; NULL if the task is below no probed function. */
 struct nh_below *nh_below_mine(void)
 {
 	return nh_below_find(current);
 }
 
-/* The same, or a free one; without one the call is counted as missed. */
+/* The same slot, or a free slot; without a free slot the call is counted as missed. */
 struct nh_below *nh_below_claim(void)
 {
 	struct nh_below *below = nh_below_find(current);
@@ -75,19 +75,19 @@ static unsigned long nh_missed(void)
 	return missed;
 }
 
-/* Calls that the probes missed since they are there. */
+/* Calls that the probes have missed since they were registered. */
 unsigned long nh_below_missed(void)
 {
 	return nh_missed() - READ_ONCE(nh_forgiven);
 }
 
-/* No probe is there: who was below something when the last ones went is so no more. */
+/* No probe is registered: a task that was below a function would stay so for ever. */
 void nh_below_clear(void)
 {
 	memset(nh_below, 0, sizeof(nh_below));
 }
 
-/* The probes are there. */
+/* The probes are registered. */
 void nh_below_start(void)
 {
 	WRITE_ONCE(nh_forgiven, nh_missed());
@@ -123,7 +123,7 @@ u8 nh_observe(void)
 	return context;
 }
 
-/* What the current task is in the middle of; NULL if it is not below try_to_unmap_one(). */
+/* The unmapping that the current task does; NULL if it is not below try_to_unmap_one(). */
 struct nh_unmapping *nh_observed_unmapping(void)
 {
 	struct nh_below *below = nh_below_is_kept() ? nh_below_mine() : NULL;

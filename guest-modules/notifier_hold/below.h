@@ -20,7 +20,7 @@ enum nh_place {
 #define NH_BELOW_BITS 8
 #define NH_BELOW_SIZE BIT(NH_BELOW_BITS)
 
-/* Only the task itself looks and writes here, from its claim to its release. */
+/* Only the task itself reads and writes its slot, from its claim to its release. */
 struct nh_below {
 	struct task_struct *task;
 	u8 depth[NH_PLACES];

@@ -93,8 +93,8 @@ void nh_range_end(struct mmu_notifier *notifier, const struct mmu_notifier_range
 }
 
 /*
- * Held pages outlive this: a device may still be at them.  They are dropped when
- * the file is closed, which in a dying process comes after its mm is gone.
+ * Held pages outlive release(): a device may still use them.  They are dropped when
+ * the file is closed, which in a dying process happens after its mm is gone.
  */
 void nh_release(struct mmu_notifier *notifier, struct mm_struct *mm)
 {
@@ -102,7 +102,7 @@ void nh_release(struct mmu_notifier *notifier, struct mm_struct *mm)
 	struct nh_subscriber *sub = container_of(notifier, struct nh_subscriber, notifier);
 	struct nh_event scratch;
 
-	/* Off the list next, whoever is between a start and an end. */
+	/* It leaves the list next, even if a task is between a start and an end. */
 	nh_pairing_leaving(sub);
 	nh_log_close(nh_log_open(&scratch, seq, NH_RELEASE, sub, READ_ONCE(sub->policy), NULL), 0);
 }
@@ -121,9 +121,9 @@ static bool nh_fence_is_done(struct nh_subscriber *sub)
 }
 
 /*
- * Wait as a driver would that cannot do without, but not for ever: when the time
- * is over, go on as if it had come.  After NH_TIMEOUTS_MAX of them the point is
- * made, and each further wait would only cost time.
+ * Wait as a driver that cannot do without the object would, but not for ever: when
+ * the time is over, go on as if the object were ready.  After NH_TIMEOUTS_MAX
+ * timeouts the point is made, and each further wait would only cost time.
  */
 static int nh_wait_bounded(struct nh_subscriber *sub, const struct mmu_notifier_range *range,
 			   struct nh_event *start, bool (*ready)(struct nh_subscriber *sub))
@@ -209,7 +209,7 @@ static int nh_decide_wait_fence(struct nh_subscriber *sub, const struct mmu_noti
 static int nh_decide_wait_mutex(struct nh_subscriber *sub, const struct mmu_notifier_range *range,
 				struct nh_event *start)
 {
-	/* A trylock is nothing to lockdep; the driver that we model would block. */
+	/* lockdep does not see a trylock; the modelled driver would block. */
 	if (mmu_notifier_range_blockable(range))
 		might_lock(&sub->object);
 	return nh_wait_bounded(sub, range, start, nh_object_is_free);
@@ -277,7 +277,7 @@ static int (*const nh_callbacks[NH_POLICIES])(struct mmu_notifier *notifier,
 	[NH_BLOCK_MUTEX] = nh_block_mutex,
 };
 
-/* The same for intervals, of which the kernel names none. */
+/* The same for intervals, whose callbacks the kernel does not name. */
 static const nh_decision nh_decisions[NH_POLICIES] = {
 	[NH_ACCEPT] = nh_decide_accept,
 	[NH_EAGAIN_MAYFAIL] = nh_decide_eagain_mayfail,
@@ -292,8 +292,8 @@ static const nh_decision nh_decisions[NH_POLICIES] = {
 };
 
 /*
- * False is what a start's errno is: only a range that is not blockable may get
- * it, and MAYFAIL changes nothing about that.  The end of the mm asks nobody.
+ * False corresponds to a start's errno: only a range that is not blockable may get
+ * it, and MAYFAIL does not change that.  The end of the mm applies no policy.
  */
 static bool nh_invalidate(struct mmu_interval_notifier *interval,
 			  const struct mmu_notifier_range *range, unsigned long sequence)
@@ -337,8 +337,8 @@ int nh_set_policy(struct nh_subscriber *sub, const struct nh_set_policy *arg)
 	WRITE_ONCE(sub->policy, arg->policy);
 	/*
 	 * The kernel calls through our own copy of the ops, and every callback
-	 * suits every subscriber: a call that races with this gets the old or
-	 * the new one.
+	 * suits every subscriber: a call that races with this runs the old or
+	 * the new callback.
 	 */
 	WRITE_ONCE(sub->ops.invalidate_range_start, nh_callbacks[arg->policy]);
 	return 0;

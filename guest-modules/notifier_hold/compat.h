@@ -2,7 +2,7 @@
 /*
  * All differences between kernels, v5.10 to mainline, each with its commit.
  *
- * What is newer than the kernel gets its name here; the rest of the module is
+ * A name that is newer than the kernel is defined here; the rest of the module is
  * written for mainline.
  */
 #ifndef _NOTIFIER_HOLD_COMPAT_H
@@ -21,7 +21,7 @@
  * MMU_NOTIFIER_RANGE_MAYFAIL is not in any release: it comes with the patch
  * "mm/mmu_notifier: Mark up direct reclaim paths with MAYFAIL" (Chris Wilson,
  * 2020, 20200624080248.3701-1-chris@chris-wilson.co.uk).  Without the patch no
- * range may fail, and every policy stays what it says.  The Makefile looks for
+ * range may fail, and every policy keeps its meaning.  The Makefile looks for
  * the names.
  */
 #ifdef NH_HAVE_MAYFAIL
@@ -36,7 +36,7 @@
 #define NH_MAYFAIL_BIT NH_RANGE_MAYFAIL
 #endif
 
-/* By the flag, not by the helper, which a driver asks and a patch can get wrong. */
+/* By the flag, not by the helper, which drivers call and a patch can get wrong. */
 static inline u32 nh_range_flags(const struct mmu_notifier_range *range)
 {
 	u32 flags = range->flags & ~(NH_MAYFAIL_BIT | NH_RANGE_MAYFAIL);

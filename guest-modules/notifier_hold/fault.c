@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Faults of the module itself: what proves that an oracle would see one. */
+/* Faults of the module itself: they prove that an oracle would see such a fault. */
 #include "notifier_hold.h"
 
 #include <linux/moduleparam.h>
@@ -49,9 +49,9 @@ MODULE_PARM_DESC(fault, "what the module does wrong: none, drop-end, blind-end, 
 
 static unsigned int fault_every = 1;
 module_param(fault_every, uint, 0644);
-MODULE_PARM_DESC(fault_every, "at each so many-th chance, default 1: at all of them");
+MODULE_PARM_DESC(fault_every, "the fault happens at every Nth chance; default 1: at every chance");
 
-/* Is this the chance to do it wrong? */
+/* Does the fault happen at this chance? */
 bool nh_fault(enum nh_fault kind)
 {
 	if (likely(READ_ONCE(nh_planted) != kind))
@@ -59,7 +59,7 @@ bool nh_fault(enum nh_fault kind)
 	return !((unsigned int)atomic_inc_return(&nh_chances) % max(1U, READ_ONCE(fault_every)));
 }
 
-/* The same, for what start and end must agree on: each value that is a multiple. */
+/* The same where start and end must agree: at each value that is a multiple. */
 bool nh_fault_at(enum nh_fault kind, unsigned long value)
 {
 	return READ_ONCE(nh_planted) == kind && !(value % max(1U, READ_ONCE(fault_every)));

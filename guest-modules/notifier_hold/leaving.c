@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* A subscriber leaves: which ends may it lose, and what is open must forget it. */
+/* A subscriber leaves: which ends may it lose?  The open groups must forget it. */
 #include "pairing.h"
 
 #include <linux/bitops.h>
@@ -54,7 +54,7 @@ static void nh_forget(struct nh_group *group, unsigned int member)
 	}
 }
 
-/* It left: it is not called any more, and its number among the members is free. */
+/* The subscriber left: it is not called any more, and its number becomes free. */
 void nh_pairing_left(struct nh_subscriber *sub)
 {
 	unsigned int bucket, i, depth;

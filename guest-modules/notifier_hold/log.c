@@ -6,7 +6,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-/* A reader sees the log as it was when it read from the beginning. */
+/* A reader sees the log as it was when the reader began at its start. */
 static int nh_log_file_open(struct inode *inode, struct file *file)
 {
 	struct nh_log_header *header = kzalloc(sizeof(*header), GFP_KERNEL);

@@ -15,29 +15,29 @@
  *	record.c	a record of every callback
  *	log.c		/dev/notifier_hold_log, from which the records are read
  *	pairing.c	does each start have its end? checked while it runs
- *	member.c	which subscribers that is about, and what was found
- *	leaving.c	what a subscriber loses that leaves meanwhile
- *	below.c		what the kernel is at, whatever the callback says
- *	observer.c	the probes that tell
+ *	member.c	which subscribers the check follows, and what it found
+ *	leaving.c	what a subscriber loses when it leaves meanwhile
+ *	below.c		what the kernel is doing, whatever the callback says
+ *	observer.c	the probes that tell below.c
  *	unmapping.c	is a page unmapped between start and end, and not beside it?
  *	reader.c	does mmu_interval_read_begin() return?
- *	fault.c		faults of the module itself, planted to see that they are noticed
+ *	fault.c		faults of the module itself, planted to prove that they are noticed
  *	compat.h	all differences between kernels
  *
- * A file calls those below it only: subscriber → callback → pairing → member →
- * record → below → fault, and whatever is beside them.
+ * A file calls only the files below it: subscriber → callback → pairing → member →
+ * record → below → fault, and the files beside them.
  *
- * Everything that a callback needs is allocated when the module loads: on its
- * way nothing allocates and no lock is taken that is held while anything does,
- * or sleeps.  The layout of records and requests is in notifier_hold_uapi.h.
+ * Everything that a callback needs is allocated when the module loads: a callback
+ * does not allocate, and takes no lock whose holder may allocate or sleep.  The
+ * layout of records and requests is in notifier_hold_uapi.h.
  *
- * Waits in a callback are bounded, on purpose: a driver that deadlocks is to be
+ * Waits in a callback are bounded on purpose: the deadlock of a driver is to be
  * reported, not reproduced to the letter.
  *
  * Locks, outermost first:
  *   subscriber.lock	what the subscriber holds; never taken in a callback
  *   nh_get_lock	nh_candidate, around mmu_notifier_get()
- *   nh_log_lock	what only changes without a subscriber; never in a callback
+ *   nh_log_lock	what changes only while there is no subscriber; never in a callback
  *   nh_members_lock	which subscriber has which bit in the pairing's masks
  *   subscriber.object	the mutex of the modelled driver; guards nothing of ours
  *   nh_bucket.lock	the open ranges of the tasks that hash there; innermost, in callbacks

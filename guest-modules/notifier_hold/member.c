@@ -11,13 +11,13 @@
 #include <linux/bitops.h>
 #include <linux/moduleparam.h>
 
-/* Guards the next two, but for an entry that becomes free. */
+/* Guards the next two, except for an entry that becomes free. */
 static DEFINE_MUTEX(nh_members_lock);
 static struct nh_subscriber *nh_members[NH_MEMBERS];
 static struct {
 	const struct mm_struct *mm;
 	u32 number;
-} nh_member_names[NH_MEMBERS];	/* for those who may not look at a member: it may be freed */
+} nh_member_names[NH_MEMBERS];	/* for readers that may not look at a member: it may be freed */
 static unsigned int nh_member_last;
 
 atomic64_t nh_present;
@@ -31,9 +31,9 @@ static atomic64_t nh_broken[NH_BROKENS];	/* the same, by kind */
 
 static bool pairing = true;
 module_param(pairing, bool, 0644);
-MODULE_PARM_DESC(pairing, "check pairing while it runs, for subscribers to come, default 1");
+MODULE_PARM_DESC(pairing, "check pairing while it runs, for new subscribers, default 1");
 
-/* Which of them are of an mm?  With a bucket's lock: nh_pairing_left() takes each of them. */
+/* Members of an mm.  Call with a bucket's lock held: nh_pairing_left() takes each of them. */
 u64 nh_members_of(u64 members, const struct mm_struct *mm)
 {
 	u64 found = 0;
@@ -46,9 +46,9 @@ u64 nh_members_of(u64 members, const struct mm_struct *mm)
 }
 
 /*
- * Can a subscriber that is on its way in be behind all of these on the list,
- * though they were registered before it?  Where they were on their way at once:
- * the first of the list is who took the lock last, not who came back last.
+ * Can a subscriber that is registering be behind all of these on the list, though
+ * they were registered before it?  It can if they registered at the same time: the
+ * first of the list is the one that took the lock last, not the one that returned last.
  */
 bool nh_may_follow(const struct nh_subscriber *sub, u64 members)
 {
@@ -90,7 +90,7 @@ void nh_violation(struct nh_subscriber *sub, const struct mmu_notifier_range *ra
 	nh_log_close(event, broken);
 }
 
-/* The same, of a page and not of a callback; from any context. */
+/* The same, for a page and not for a callback; from any context. */
 void nh_violation_at(u32 subscriber, const struct mm_struct *mm, unsigned long address,
 		     enum nh_broken broken)
 {
@@ -105,7 +105,7 @@ void nh_violation_at(u32 subscriber, const struct mm_struct *mm, unsigned long a
 	nh_log_close(event, broken);
 }
 
-/* The same, for members and a start that was before, maybe of another task. */
+/* The same, for members and an earlier start, maybe of another task. */
 void nh_violations_of(u64 members, const struct nh_task *task, const struct nh_group *group,
 		      enum nh_broken broken)
 {
@@ -135,7 +135,7 @@ void nh_pairing_join(struct nh_subscriber *sub)
 	mutex_lock(&nh_members_lock);
 	for (i = 0; i < NH_MEMBERS; i++) {
 		nh_member_last = (nh_member_last + 1) % NH_MEMBERS;
-		/* Pairs with whoever left, and is done with the entry. */
+		/* Pairs with nh_member_free() of the subscriber that had the entry. */
 		if (!smp_load_acquire(&nh_members[nh_member_last]))
 			break;
 	}
@@ -152,7 +152,7 @@ void nh_pairing_join(struct nh_subscriber *sub)
 	mutex_unlock(&nh_members_lock);
 }
 
-/* It was: each start of its mm is for it, too. */
+/* The subscriber is registered: each start of its mm is for it, too. */
 void nh_pairing_joined(struct nh_subscriber *sub)
 {
 	if (sub->member < 0)
@@ -161,10 +161,10 @@ void nh_pairing_joined(struct nh_subscriber *sub)
 	atomic64_or(BIT_ULL(sub->member), &nh_registered);
 }
 
-/* It left: its number among the members is free. */
+/* The subscriber left: its number among the members becomes free. */
 void nh_member_free(struct nh_subscriber *sub)
 {
-	/* Not by the mutex: mmu_notifier_put() ends in an SRCU callback, which may not sleep. */
+	/* Without the mutex: mmu_notifier_put() ends in an SRCU callback, which may not sleep. */
 	smp_store_release(&nh_members[sub->member], NULL);
 	sub->member = -1;
 }

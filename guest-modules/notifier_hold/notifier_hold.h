@@ -19,13 +19,13 @@
 struct nh_group;
 struct pt_regs;
 
-/* Life: from open() to the close of the file, or until free_notifier if it was got. */
+/* Lives from open() to the close of the file, or until free_notifier if it was got. */
 struct nh_subscriber {
 	struct mmu_notifier notifier;
 	struct mmu_notifier_ops ops;	/* own copy: mmu_notifier_get() tells subscribers by it */
 	struct mmu_interval_notifier interval;
 	u32 number;
-	int member;			/* of the pairing; -1: is not followed */
+	int member;			/* of the pairing; -1: not followed */
 	u64 asked;			/* nh_moves when it began to register */
 	u64 joined;			/* and when it was registered */
 
@@ -144,12 +144,12 @@ void nh_observer_count(struct nh_counters *counters);
 void nh_observer_init(void);
 void nh_observer_exit(void);
 
-/* unmapping.c: zeroed while its task is in no try_to_unmap_one(). */
+/* unmapping.c: zeroed while its task is not in try_to_unmap_one(). */
 struct nh_unmapping {
 	struct mm_struct *mm;
-	struct folio *folio;	/* NULL: is not watched */
+	struct folio *folio;	/* NULL: not watched */
 	unsigned long address;
-	bool started;		/* in a range that it lies in */
+	bool started;		/* for a range that contains the address */
 	bool mapped_at_end;
 };
 
@@ -162,20 +162,20 @@ void nh_unmapping_leave(struct nh_unmapping *unmapping);
 int nh_read_begin(struct nh_subscriber *sub, struct file *file, struct nh_read_begin *arg,
 		  bool locked);
 
-/* fault.c: each is what an oracle must see, planted in the module. */
+/* fault.c: each is a fault in the module that an oracle must see. */
 enum nh_fault {
 	NH_FAULT_NONE,
 	NH_FAULT_DROP_END,	/* an end is not recorded */
 	NH_FAULT_BLIND_END,	/* the pairing is not told of an end */
 	NH_FAULT_LEAK_REF,	/* a page's reference is not put */
-	NH_FAULT_WRONG_PAGE,	/* the device writes the page beside the one that it should */
+	NH_FAULT_WRONG_PAGE,	/* the device writes the page beside the right page */
 	NH_FAULT_EAGAIN,	/* -EAGAIN to a range that may not fail */
 	NH_FAULT_CLAIM_MAYFAIL,	/* the records of any range say that it may fail */
 	NH_FAULT_REFUSE,	/* -EAGAIN to a range that may fail, whatever the policy */
-	NH_FAULT_DEAF,		/* a range that meets the buffer is taken for another one */
-	NH_FAULT_LATE,		/* a callback takes an hour more by its record */
+	NH_FAULT_DEAF,		/* a range that meets the buffer is taken for one that does not */
+	NH_FAULT_LATE,		/* by its record a callback takes one hour more */
 	NH_FAULT_COMPLAIN,	/* a WARN in a callback */
-	NH_FAULT_TAINT,		/* the kernel becomes tainted without a word */
+	NH_FAULT_TAINT,		/* the kernel becomes tainted without a message */
 };
 
 bool nh_fault(enum nh_fault kind);

@@ -2,14 +2,14 @@
 /*
  * What the notifier_hold module and user space tell each other.
  *
- * /dev/notifier_hold      each open file is one subscriber, its life ends with the file.
+ * /dev/notifier_hold      each open file is one subscriber, which ends with the file.
  * /dev/notifier_hold_log  read: struct nh_log_header, then its count of struct nh_event.
  *
  * The log outlives the module: a change of the records' layout or meaning raises
  * NH_LOG_FORMAT, and harness/model/event.py reads the formats that it knows.  The
- * requests have no version: the module and who asks it are built from one tree, and
+ * requests have no version: the module and its users are built from one tree, and
  * the size of a request is part of its number.  All integers are in the byte order
- * of the machine, which is little endian wherever we run.
+ * of the machine, which is always little endian here.
  */
 #ifndef _NOTIFIER_HOLD_UAPI_H
 #define _NOTIFIER_HOLD_UAPI_H
@@ -21,38 +21,38 @@
 #define NH_LOG_FORMAT		3
 #define NH_BUFFER_MAX		0x40000000ULL	/* bytes a subscriber may cover: 1 GiB */
 #define NH_WAIT_MS_MAX		10000		/* longest wait in a callback */
-#define NH_TIMEOUTS_MAX		3		/* timed-out waits after which it waits no more */
+#define NH_TIMEOUTS_MAX		3		/* timeouts after which a callback waits no more */
 
-/* What a record tells of; 0 is reserved to catch a record that was never written. */
+/* What a record is about; 0 is reserved to catch a record that was never written. */
 enum nh_kind {
 	NH_START = 1,		/* invalidate_range_start, from entry to return */
 	NH_END,			/* invalidate_range_end */
 	NH_RELEASE,		/* the mm goes away */
-	NH_REGISTER,		/* result is what it returned; flags are NH_SUB_* */
+	NH_REGISTER,		/* result is the return value; flags are NH_SUB_* */
 	NH_UNREGISTER,		/* mmu_notifier_unregister, or from _put to free_notifier */
-	NH_WAIT,		/* inside a START: it had to wait; result 0 or -ETIMEDOUT */
-	NH_MARK,		/* user space put a mark; start is its number */
+	NH_WAIT,		/* inside a START: the callback waited; result 0 or -ETIMEDOUT */
+	NH_MARK,		/* a mark of user space; start is its number */
 	NH_HOLD,		/* references taken; result is pages, or -errno if none */
 	NH_PUT,			/* references dropped; result is pages */
 	NH_VIOLATION,		/* the module's own pairing broke: result is enum nh_broken */
-	NH_INVALIDATE,		/* an interval's invalidate(): result 0 is true, all else false */
+	NH_INVALIDATE,		/* an interval's invalidate(): result 0 is true, any other false */
 };
 
 /*
- * What the pairing of starts and ends did not keep, as the module sees it while
- * it runs.  The record is that of the callback where it showed, but for
- * NH_BROKEN_LOST_END, _NESTING and _MISSING_START: those tell of the start.
+ * How the pairing of starts and ends broke, as the module sees it at run time.  The
+ * record describes the callback that showed it, except for NH_BROKEN_LOST_END,
+ * _NESTING and _MISSING_START: those describe the start.
  */
 enum nh_broken {
-	NH_BROKEN_LOST_END = 1,	/* a start, and the task went on without the end */
+	NH_BROKEN_LOST_END = 1,	/* the task went on after a start without its end */
 	NH_BROKEN_ORPHAN_END,	/* an end without a start */
 	NH_BROKEN_EXTRA_END,	/* one end too many */
-	NH_BROKEN_RANGE,	/* its fields are not those of the start */
-	NH_BROKEN_NESTING,	/* an outer range ended before this one, which lies within */
-	NH_BROKEN_ORDER,	/* ends came in another order than starts */
-	NH_BROKEN_MISSING_START, /* others had theirs, this subscriber did not */
+	NH_BROKEN_RANGE,	/* the fields of an end are not those of the start */
+	NH_BROKEN_NESTING,	/* an outer range ended before this inner range */
+	NH_BROKEN_ORDER,	/* the ends came in another order than the starts */
+	NH_BROKEN_MISSING_START, /* others had their start, this subscriber did not */
 	NH_BROKEN_REENTERED,	/* a start within the callback of another */
-	/* By probes: what try_to_unmap_one() did to the page table, and when. */
+	/* From the probes: what try_to_unmap_one() did to the page table, and when. */
 	NH_BROKEN_EARLY,	/* a page was unmapped before the start */
 	NH_BROKEN_LATE,		/* a page was unmapped after the end */
 	NH_BROKEN_UNTOLD,	/* a page was unmapped, and there was no start for it */
@@ -86,23 +86,23 @@ enum nh_when {
 /* Bits of nh_event.context. */
 #define NH_CTX_RECLAIM_STATE	0x01	/* current->reclaim_state was set */
 #define NH_CTX_OWN_BUFFER	0x02	/* the range meets the subscriber's buffer */
-#define NH_CTX_OWNER_IS_CURRENT	0x04	/* it would wait for what this very task holds */
+#define NH_CTX_OWNER_IS_CURRENT	0x04	/* it would wait for what this task itself holds */
 #define NH_CTX_HAS_END		0x08	/* registered with invalidate_range_end */
 #define NH_CTX_QUENCHED		0x10	/* the quench flag was set: accepted at once */
-/* What probes in the kernel say, not the subscriber; without OBSERVED they say nothing. */
+/* From the probes in the kernel, not the subscriber; without OBSERVED they say nothing. */
 #define NH_CTX_OBSERVED		0x20	/* the probes are there and missed nothing so far */
 #define NH_CTX_UNMAP_ONE	0x40	/* below try_to_unmap_one() */
 #define NH_CTX_DIRECT		0x80	/* below try_to_free_pages() or _mem_cgroup_pages() */
 
-/* MAYFAIL in nh_event.flags: whatever bit a patch gave it, and of no kernel without. */
+/* MAYFAIL in nh_event.flags, whatever bit the patch uses; never set without the patch. */
 #define NH_RANGE_MAYFAIL	0x02
 
 /*
  * One record.  It is reserved on entry and finished on return: seq_exit == 0
- * is a call that has not returned, seq == 0 a record that is being written.
+ * means that the call has not returned, seq == 0 that the record is being written.
  */
 struct nh_event {
-	__u64 seq;		/* global order, stamped first thing on entry; from 1 */
+	__u64 seq;		/* global order, stamped first on entry; from 1 */
 	__u64 seq_exit;		/* the same order, stamped on return */
 	__u64 time_ns;		/* CLOCK_MONOTONIC on entry */
 	__u64 duration_ns;
@@ -152,11 +152,11 @@ struct nh_subscribe {
 };
 
 /*
- * Become a subscriber to all of another process's address space, to hear of it;
- * pages are not for it to hold.  Once per open file, like NH_SUBSCRIBE.
+ * Become a subscriber to the whole address space of another process, as an observer
+ * that cannot hold pages.  Once per open file, like NH_SUBSCRIBE.
  */
 struct nh_watch {
-	__u32 pid;		/* (in) of its main thread; -ESRCH when it has no mm any more */
+	__u32 pid;		/* (in) of the main thread; -ESRCH when it has no mm any more */
 	__u32 flags;		/* (in) NH_SUB_* */
 	__u32 policy;		/* (in) the same as in struct nh_subscribe, up to wait_ms */
 	__s32 error;		/* (in) */
@@ -194,14 +194,14 @@ struct nh_device {
 	__u64 bad;		/* (out) pages that differ in at least one word */
 };
 
-/* What struct page says of the held pages; all but the refs are numbers of pages. */
+/* The state of the held pages in struct page; all but the refs are numbers of pages. */
 struct nh_pages {
 	__u64 held;		/* (out) */
 	__u64 mapped;		/* (out) in at least one page table */
 	__u64 swapcache;	/* (out) */
 	__u64 dirty;		/* (out) */
 	__u64 writeback;	/* (out) */
-	__u64 pinned;		/* (out) may be pinned for DMA, as the kernel sees it */
+	__u64 pinned;		/* (out) maybe pinned for DMA, in the kernel's view */
 	__u64 lru;		/* (out) */
 	__u64 active;		/* (out) */
 	__u64 buddy;		/* (out) free, which a held page never is */
@@ -209,7 +209,7 @@ struct nh_pages {
 	__u32 refs_max;		/* (out) */
 };
 
-/* Are the held pages those that the addresses map now? */
+/* Does the buffer still map the held pages? */
 struct nh_same {
 	__u64 same;		/* (out) */
 	__u64 differ;		/* (out) another page is mapped */
@@ -226,25 +226,25 @@ enum nh_gfp {
 struct nh_kalloc {
 	__u32 gfp;		/* (in) enum nh_gfp; always __GFP_NORETRY: no OOM kill */
 	__u32 limit_ms;		/* (in) */
-	__u64 pages;		/* (in) stop after so many */
-	__u64 stop_allocstall;	/* (in) until allocstall has moved by so much; 0: any */
-	__u64 stop_callbacks;	/* (in) until so many callbacks in direct reclaim; 0: any */
+	__u64 pages;		/* (in) stop after this many */
+	__u64 stop_allocstall;	/* (in) until allocstall has grown by this; 0: any */
+	__u64 stop_callbacks;	/* (in) until this many callbacks in direct reclaim; 0: any */
 	__u64 allocated;	/* (out) pages */
 	__u64 failed;		/* (out) allocations that failed */
-	__u64 allocstall;	/* (out) by how much it moved */
+	__u64 allocstall;	/* (out) its growth */
 	__u64 callbacks;	/* (out) of this subscriber in direct reclaim, by any task */
 };
 
 /*
  * Build the object page by page under its own mutex and before its fence is
  * signalled: take a reference on a page of the buffer, allocate charged kernel
- * pages.  With the memcg full, reclaim runs in this very task and picks the
+ * pages.  When the memcg is full, reclaim runs in this very task and picks the
  * pages that the object already holds.
  */
 struct nh_build {
 	__u32 how;		/* (in) enum nh_how */
 	__u32 alloc;		/* (in) kernel pages to allocate for each page */
-	__u32 together;		/* (in) begin when so many builders hold their mutexes */
+	__u32 together;		/* (in) begin when this many builders hold their mutexes */
 	__u32 timeouts;		/* (out) waits that timed out; at NH_TIMEOUTS_MAX the build stops */
 	__u64 pages;		/* (out) pages taken; they stay held */
 	__u64 allocated;	/* (out) kernel pages, freed again */
@@ -258,18 +258,18 @@ struct nh_build {
 struct nh_stats {
 	__u64 starts;		/* (out) */
 	__u64 ends;		/* (out) */
-	__u64 own;		/* (out) starts that meet the buffer; all below count only those */
+	__u64 own;		/* (out) starts that meet the buffer; the rest counts only those */
 	__u64 mayfail;		/* (out) */
 	__u64 direct;		/* (out) in direct reclaim */
-	__u64 refused;		/* (out) returned other than 0 */
+	__u64 refused;		/* (out) a value other than 0 was returned */
 	__u64 waits;		/* (out) */
 	__u64 timeouts;		/* (out) */
 };
 
 /*
- * mmu_interval_read_begin() of an interval subscriber, in a kernel thread: where
- * an end was lost it never returns.  -EBUSY while one does not; that thread
- * keeps the subscriber for good, so that closing the file does not hang, too.
+ * mmu_interval_read_begin() of an interval subscriber, in a kernel thread: after a
+ * lost end it never returns.  -EBUSY while an earlier call has not returned; its
+ * thread keeps the subscriber for good, so that closing the file does not hang, too.
  */
 struct nh_read_begin {
 	__u32 limit_ms;		/* (in) at most NH_WAIT_MS_MAX */
@@ -282,9 +282,9 @@ struct nh_counters {
 	__u64 violations;	/* (out) NH_VIOLATION, recorded or not */
 	__u64 saturated;	/* (out) callbacks that the pairing had no room to follow */
 	__u64 aborted;		/* (out) ends that a leaving subscriber lost, legally */
-	__u64 missed;		/* (out) calls that the probes missed; from then on not OBSERVED */
-	__u32 observing;	/* (out) 1: the probes are there */
-	__u32 leaving;		/* (out) put, and not freed after many grace periods */
+	__u64 missed;		/* (out) calls that the probes missed; after one, no OBSERVED */
+	__u32 observing;	/* (out) 1: the probes are registered */
+	__u32 leaving;		/* (out) put, but not freed after many grace periods */
 	__u64 broken[NH_BROKENS];	/* (out) the violations by enum nh_broken */
 };
 
@@ -301,14 +301,14 @@ struct nh_counters {
 #define NH_GET_STATS		_IOR('N', 0x4a, struct nh_stats)
 #define NH_READ_BEGIN		_IOWR('N', 0x4b, struct nh_read_begin)
 /*
- * 0: NH_WAIT_FENCE and NH_MAYFAIL_FENCE find it not done from now on; 1: done, as
- * at the beginning.  While a start waits (the stats tell: waits moved), others
- * register, leave or are put.
+ * 0: from now on NH_WAIT_FENCE and NH_MAYFAIL_FENCE find the fence not done; 1: done,
+ * as at the beginning.  While a start waits (nh_stats.waits has grown), others can
+ * register, leave or be put.
  */
 #define NH_SET_FENCE		_IOW('N', 0x4c, __u32)
 /*
  * The same with the object's mutex held, which the driver's invalidate() waits
- * for: a mistake that lockdep knows of (mm/mmu_notifier.c takes a map for it).
+ * for: a mistake that lockdep reports (mm/mmu_notifier.c has a lockdep map for it).
  */
 #define NH_READ_BEGIN_LOCKED	_IOWR('N', 0x4d, struct nh_read_begin)
 #define NH_WATCH		_IOWR('N', 0x4e, struct nh_watch)
@@ -317,7 +317,7 @@ struct nh_counters {
 #define NH_LOG_MARK		_IOW('N', 0x62, __u64)
 #define NH_LOG_COUNTERS		_IOR('N', 0x63, struct nh_counters)
 
-/* The word that user space or the device writes with `seed` at word `word` of page `page`. */
+/* What user space or the device writes with `seed` to word `word` of page `page`. */
 static inline __u64 nh_pattern(__u64 seed, __u64 page, __u64 word)
 {
 	return (seed + 1) * 0x9e3779b97f4a7c15ULL + (page << 9 | word);

@@ -78,7 +78,7 @@ int nh_hold_pages(struct nh_subscriber *sub, struct nh_hold *arg)
 	} while (ret > 0 && sub->held < sub->capacity && !fatal_signal_pending(current));
 	if (ret > 0 && sub->held < sub->capacity)
 		ret = -EINTR;
-	/* Those that were taken before it failed, too: they are put below. */
+	/* After a failure, too, count the pages that were taken: they are put below. */
 	nh_log_close(event, sub->held ?: ret);
 	if (ret < 0) {
 		nh_put_pages(sub);
@@ -99,7 +99,7 @@ int nh_device_write(struct nh_subscriber *sub, struct nh_device *arg)
 		for (word = 0; word < PAGE_SIZE / sizeof(*words); word++)
 			WRITE_ONCE(words[word], nh_pattern(arg->seed, i, word));
 		kunmap_local(words);
-		/* Here, not in a callback: reclaim holds the page lock there. */
+		/* Here, not in a callback, where reclaim holds the page lock. */
 		set_page_dirty_lock(sub->pages[target]);
 		cond_resched();
 	}
@@ -161,7 +161,7 @@ int nh_get_same(struct nh_subscriber *sub, struct nh_same *arg)
 	for (i = 0; i < sub->held; i++) {
 		struct page *page;
 
-		/* "fast only" looks and never faults, so that looking changes nothing. */
+		/* "fast only" never faults, so that looking changes nothing. */
 		if (get_user_pages_fast_only(sub->addr + (i << PAGE_SHIFT), 1, 0, &page) != 1) {
 			arg->absent++;
 			continue;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The probes: kept on what the kernel's reclaim goes through, where the kernel has any. */
+/* The probes on functions of the kernel's reclaim, if the kernel supports probes. */
 #include "below.h"
 
 #include <linux/moduleparam.h>
@@ -8,14 +8,14 @@ static bool observe = true;	/* as asked for */
 
 #ifdef CONFIG_KRETPROBES
 
-static bool nh_unmap_one_is_whole;	/* no argument of it was optimized away */
+static bool nh_unmap_one_is_whole;	/* none of its arguments was optimized away */
 
 static int nh_enter(enum nh_place place, struct pt_regs *regs)
 {
 	struct nh_below *below = nh_below_claim();
 
 	if (!below)
-		return 1;	/* then there is no probe on the return */
+		return 1;	/* the return is not probed then */
 	if (!below->depth[place]++ && place == NH_UNMAP_ONE && nh_unmap_one_is_whole)
 		nh_unmapping_enter(&below->unmapping, regs);
 	return 0;
@@ -34,7 +34,7 @@ static int nh_leave(enum nh_place place)
 	return 0;
 }
 
-/* How a handler finds its probe differs between kernels; six that know it do not. */
+/* How a handler finds its probe differs between kernels; each of these six knows its probe. */
 #define NH_ENTER(name, place)								\
 static int nh_enter_##name(struct kretprobe_instance *instance, struct pt_regs *regs)	\
 {											\
@@ -59,14 +59,14 @@ struct nh_target {
 	kretprobe_handler_t enter, leave;
 };
 
-/* The name of try_to_unmap_one() is found when it is probed. */
+/* The name of try_to_unmap_one() is found when the probe is registered. */
 static const struct nh_target nh_targets[NH_PLACES] = {
 	[NH_UNMAP_ONE] = { NULL, nh_enter_unmap_one, nh_leave_unmap_one },
 	[NH_GLOBAL] = { "try_to_free_pages", nh_enter_global, nh_leave_global },
 	[NH_MEMCG] = { "try_to_free_mem_cgroup_pages", nh_enter_memcg, nh_leave_memcg },
 };
 
-/* It is static, and a compiler that derives another function from it names it so. */
+/* It is static: a compiler may derive another function from it, with one of these names. */
 static const char *const nh_unmap_one_names[] = {
 	"try_to_unmap_one",
 	"try_to_unmap_one.isra.0",
@@ -76,7 +76,7 @@ static const char *const nh_unmap_one_names[] = {
 
 static int nh_probe_on(enum nh_place place, const char *name)
 {
-	/* As many at once as there are slots for tasks: none of them is entered twice. */
+	/* As many at once as there are slots for tasks: no task enters a function twice. */
 	nh_probes[place] = (struct kretprobe){
 		.kp.symbol_name = name,
 		.entry_handler = nh_targets[place].enter,
@@ -166,7 +166,7 @@ void nh_observer_count(struct nh_counters *counters)
 
 static bool nh_observer_loaded;
 
-/* On the command line of the module it is only noted: nh_observer_init() does it. */
+/* When the module loads, the value is only noted: nh_observer_init() acts on it. */
 static int nh_observe_set(const char *text, const struct kernel_param *parameter)
 {
 	bool wanted;
@@ -195,9 +195,9 @@ static const struct kernel_param_ops nh_observe_ops = {
 };
 
 module_param_cb(observe, &nh_observe_ops, &observe, 0644);
-MODULE_PARM_DESC(observe, "probe the kernel's reclaim, default 1; a change needs that there is no subscriber");
+MODULE_PARM_DESC(observe, "probe the kernel's reclaim, default 1; can change only while there is no subscriber");
 
-/* A kernel that cannot be probed can be tested all the same. */
+/* A kernel that cannot be probed can still be tested. */
 void nh_observer_init(void)
 {
 	if (observe && nh_observer_start())

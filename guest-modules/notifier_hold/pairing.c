@@ -5,17 +5,17 @@
  * A group is one call of mmu_notifier_invalidate_range_start(): one task, one
  * struct mmu_notifier_range, every subscriber of the mm in the order of its
  * list.  A task's groups nest, and the kernel's function that owns a range
- * returns after it called the end, so that they are a stack; the range itself
- * lies on the task's stack, and what begins at or above the address of an open
- * one tells that the function of that one has returned.
+ * returns after it called the end, so the groups are a stack.  The range itself
+ * lies on the task's stack: a range that begins at or above the address of an open
+ * range shows that the function of the open range has returned.
  *
  * Every subscriber with an end gets it once, in the order of the starts, after
- * all of them, with the range as it was.  After a failure that is not tolerated
- * a blockable range gets them twice: once from
+ * all of them, with the same range.  After a failure that is not tolerated
+ * a blockable range gets the ends twice: once from
  * mn_hlist_invalidate_range_start() and once from its caller, which does not
  * know; Linux commit c2655835fd8c ("mm/mmu_notifiers: ensure range_end() is
- * paired with range_start()") (in v5.12).  One that is not blockable gets them
- * once since then, before it not at all: both are taken.
+ * paired with range_start()") (in v5.12).  A range that is not blockable gets them
+ * once since that commit, and not at all before: both are accepted.
  *
  * A subscriber that leaves in between loses its end, and that is legal.
  */
@@ -54,7 +54,7 @@ u64 nh_waiting(const struct nh_group *group)
 	return nh_lacking(group);
 }
 
-/* A failure was not tolerated: once more for the caller, where the kernel ends it itself first. */
+/* A failure was not tolerated: the caller ends it again if the kernel ended it itself first. */
 static bool nh_may_repeat(const struct nh_group *group)
 {
 	return group->failed && group->rounds == 1 &&
@@ -62,7 +62,7 @@ static bool nh_may_repeat(const struct nh_group *group)
 	       group->ending & atomic64_read(&nh_present);
 }
 
-/* The starts of a group are over: who had none, though it was there all the time? */
+/* The starts of a group are over: which subscriber was there all the time and had none? */
 static void nh_check_starts(const struct nh_task *task, const struct nh_group *group)
 {
 	u64 missing = group->expected & ~group->started & atomic64_read(&nh_registered);
@@ -84,7 +84,7 @@ static void nh_pop(struct nh_task *task, enum nh_broken broken)
 	task->depth--;
 }
 
-/* Has the function that owns an open range returned, as a start with this range tells? */
+/* Has the function that owns an open range returned, as a start with this range shows? */
 static bool nh_is_over(const struct nh_group *group, const struct mmu_notifier_range *range)
 {
 	if (group->starting)
@@ -102,10 +102,10 @@ static bool nh_is_same(const struct mmu_notifier_range *a, const struct mmu_noti
 }
 
 /*
- * Can it be one more start of a group that is open?  Not of a subscriber that came
- * later: the group's caller holds locks that registering takes.  Nor, behind
- * others, of one that was on its way in: the newest is the first of the list.  One
- * on its way out is called until it is off the list, in its place.
+ * Can this be one more start of an open group?  Not of a subscriber that came later:
+ * the group's caller holds locks that registering takes.  Nor, after others, of a
+ * subscriber that was registering: the newest is the first of the list.  A subscriber
+ * that leaves is called at its place in the list until it is off the list.
  */
 static bool nh_may_join(const struct nh_group *group, const struct nh_subscriber *sub,
 			const struct mmu_notifier_range *range)
@@ -122,9 +122,9 @@ static bool nh_may_join(const struct nh_group *group, const struct nh_subscriber
 }
 
 /*
- * Is it?  A group without ends looks open after its range is over.  Of one on its
- * way in that may be the last of it or the first of the next nothing tells,
- * unless others are still to come or to have their ends.
+ * Is it one?  A group without ends looks open after its range is over.  The start of a
+ * subscriber that is registering may be the last of this group or the first of the next:
+ * nothing tells, unless others still wait for their start or their end.
  */
 static bool nh_joins(const struct nh_group *group, const struct nh_subscriber *sub,
 		     const struct mmu_notifier_range *range)
@@ -143,9 +143,9 @@ static bool nh_is_current(const struct nh_task *task)
 }
 
 /*
- * May a task still be between the start and the end of what it has open?  Not
- * when it is the one that asks, is gone, or sleeps for something to come: in
- * between there is no such sleep.
+ * May a task still be between the start and the end of its open ranges?  Not when it
+ * is the current task, is gone, or sleeps interruptibly: between start and end there
+ * is no such sleep.
  */
 bool nh_may_be_inside(const struct nh_task *task)
 {
@@ -162,7 +162,7 @@ bool nh_may_be_inside(const struct nh_task *task)
 	return inside;
 }
 
-/* Callbacks of a group that nothing waits for: other starts, ends that a failure may do without. */
+/* Callbacks of a group that may come or not: other starts, ends that a failure may omit. */
 static u64 nh_possible(const struct nh_group *group)
 {
 	u64 members = nh_lacking(group);
@@ -173,7 +173,7 @@ static u64 nh_possible(const struct nh_group *group)
 	return members;
 }
 
-/* Nothing more can come for what a task has open: ends that are due, or may be due again. */
+/* No more callbacks can come for a task's open groups: no end is due or may be due again. */
 static bool nh_is_idle(const struct nh_task *task)
 {
 	unsigned int i;
@@ -193,7 +193,7 @@ static bool nh_is_idle(const struct nh_task *task)
 }
 
 /*
- * The slot of the current task; with `claim`, else an idle one: a group without
+ * The slot of the current task, or, with `claim`, an idle slot: a group without
  * ends stays open until its task starts another, which may be never.
  */
 static struct nh_task *nh_task_find(struct nh_bucket *bucket, bool claim)
@@ -237,7 +237,7 @@ static struct nh_group *nh_push(struct nh_task *task, struct nh_subscriber *sub,
 		.expected = nh_members_of(atomic64_read(&nh_registered), range->mm),
 		.present = nh_members_of(atomic64_read(&nh_present), range->mm),
 	};
-	/* Pairs with nh_pairing_leaving(): who is missing above is among them. */
+	/* Pairs with nh_pairing_leaving(): a member that is missing above is in nh_leaving. */
 	smp_rmb();
 	group->leaving = nh_members_of(atomic64_read(&nh_leaving), range->mm);
 	if (++task->depth < NH_NESTING)
@@ -245,13 +245,13 @@ static struct nh_group *nh_push(struct nh_task *task, struct nh_subscriber *sub,
 	return group;
 }
 
-/* A start begins.  What it returns goes to nh_pairing_started() when it ends. */
+/* A start begins.  When it returns, pass the returned group to nh_pairing_started(). */
 struct nh_group *nh_pairing_start(struct nh_subscriber *sub, const struct mmu_notifier_range *range)
 {
 	struct nh_bucket *bucket = nh_bucket_of(current);
 	struct nh_group *group = NULL;
 	struct nh_task *task;
-	u64 maybe = 0;		/* had their start in the same group, if it is the same */
+	u64 maybe = 0;		/* had their start already, if the popped group is this group */
 
 	if (sub->member < 0)
 		return NULL;
@@ -271,7 +271,7 @@ struct nh_group *nh_pairing_start(struct nh_subscriber *sub, const struct mmu_no
 	}
 	if (!group || group->starts == NH_GROUP_STARTS) {
 		atomic64_inc(&nh_saturated);
-		/* It had its start, only not here. */
+		/* The subscriber had its start, but the group has no room for it. */
 		if (group)
 			group->expected &= ~BIT_ULL(sub->member);
 		group = NULL;
@@ -288,7 +288,7 @@ struct nh_group *nh_pairing_start(struct nh_subscriber *sub, const struct mmu_no
 	return group;
 }
 
-/* It returns `result`.  The group is on the stack of the current task still. */
+/* The start returns `result`.  The group is still on the stack of the current task. */
 void nh_pairing_started(struct nh_group *group, int result)
 {
 	if (!group)
@@ -299,7 +299,7 @@ void nh_pairing_started(struct nh_group *group, int result)
 	smp_store_release(&group->starting, false);
 }
 
-/* Did the range that was closed last here start this subscriber? */
+/* Did the group that was closed last at this depth start this subscriber? */
 static bool nh_was_last(const struct nh_task *task, const struct nh_subscriber *sub,
 			const struct mmu_notifier_range *range)
 {
@@ -309,7 +309,7 @@ static bool nh_was_last(const struct nh_task *task, const struct nh_subscriber *
 	       last->started & BIT_ULL(sub->member);
 }
 
-/* The group of a range, made the innermost. */
+/* Make the group of a range the innermost, and return it. */
 static struct nh_group *nh_unwind(struct nh_task *task, const struct mmu_notifier_range *range)
 {
 	unsigned int depth = task->depth;
@@ -358,7 +358,7 @@ void nh_pairing_end(struct nh_subscriber *sub, const struct mmu_notifier_range *
 	struct nh_task *task;
 	int broken = 0;
 
-	/* One that is leaving gets its end, or loses it: neither says anything. */
+	/* A subscriber that is leaving may get its end or lose it: neither proves anything. */
 	if (sub->member < 0 || !(atomic64_read(&nh_present) & BIT_ULL(sub->member)))
 		return;
 	raw_spin_lock(&bucket->lock);
@@ -367,7 +367,7 @@ void nh_pairing_end(struct nh_subscriber *sub, const struct mmu_notifier_range *
 	if (!group || !(group->started & BIT_ULL(sub->member))) {
 		broken = task && nh_was_last(task, sub, range) ? NH_BROKEN_EXTRA_END :
 								 NH_BROKEN_ORPHAN_END;
-		/* Its start may be one of those that there was no room for. */
+		/* There may have been no room for its start. */
 		if (atomic64_read(&nh_saturated)) {
 			atomic64_inc(&nh_saturated);
 			broken = 0;

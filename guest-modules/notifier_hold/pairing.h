@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What is open, for pairing.c and leaving.c, and whose it is, by member.c. */
+/* The open groups, for pairing.c and leaving.c, and the members, by member.c. */
 #ifndef _NOTIFIER_HOLD_PAIRING_H
 #define _NOTIFIER_HOLD_PAIRING_H
 
@@ -14,26 +14,26 @@
 #define NH_GROUP_STARTS 16
 #define NH_MEMBERS 64
 
-/* Masks are of members of its mm. */
+/* The masks hold members of the range's mm. */
 struct nh_group {
 	struct mmu_notifier_range range;	/* as it was at the first start */
-	unsigned long address;		/* of the caller's own */
+	unsigned long address;		/* of the caller's range */
 	u64 expected;			/* were registered before the first start */
 	u64 present;			/* had begun to register by then */
-	u64 leaving;			/* had begun to leave by then, and were called still */
+	u64 leaving;			/* had begun to leave by then, and were still called */
 	u64 started;
-	u64 ending;			/* of those that started: have an invalidate_range_end */
+	u64 ending;			/* those of started that have an invalidate_range_end */
 	u64 ended;			/* in this round of ends */
-	u8 order[NH_GROUP_STARTS];	/* of starts; NH_MEMBERS: one that is gone */
+	u8 order[NH_GROUP_STARTS];	/* of starts; NH_MEMBERS: the member is gone */
 	u8 starts;			/* in order */
-	u8 next;			/* of order: whose end is due */
-	u8 rounds;			/* of ends that are complete */
-	bool failed;			/* a start did, and that was not tolerated */
-	bool starting;			/* in a callback of a start */
+	u8 next;			/* index into order: whose end is due */
+	u8 rounds;			/* complete rounds of ends */
+	bool failed;			/* a start failed, and that was not tolerated */
+	bool starting;			/* a callback of a start runs */
 };
 
 struct nh_task {
-	struct task_struct *task;	/* only to compare; NULL: never used */
+	struct task_struct *task;	/* only compared; NULL: never used */
 	u64 born;			/* tells a task from the next at its address */
 	pid_t pid;
 	unsigned int depth;

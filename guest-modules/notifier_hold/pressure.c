@@ -14,7 +14,7 @@ struct nh_ballast {
 	struct list_head single;
 };
 
-/* 2 MiB: most of the memory is taken so, without reclaim, which saves the time. */
+/* 2 MiB: most of the memory is taken in such blocks, without reclaim, to save time. */
 #define NH_BULK_ORDER 9
 
 static void nh_ballast_free(struct nh_ballast *ballast)
@@ -52,10 +52,10 @@ static gfp_t nh_gfp(u32 gfp)
 	return (GFP_HIGHUSER_MOVABLE & ~__GFP_KSWAPD_RECLAIM) | __GFP_NORETRY | __GFP_NOWARN;
 }
 
-/* Each failure was a full round of reclaim that found nothing: more of them change nothing. */
+/* Each failure was a full round of reclaim that found nothing: more rounds would not help. */
 #define NH_FAILURES_MAX 16
 
-/* Every stop that was asked for is reached, and at least one was asked for. */
+/* At least one stop was asked for, and every stop that was asked for is reached. */
 static bool nh_kalloc_is_enough(const struct nh_kalloc *arg, u64 callbacks, u64 stalls_before)
 {
 	if (!arg->stop_callbacks && !arg->stop_allocstall)
@@ -64,7 +64,7 @@ static bool nh_kalloc_is_enough(const struct nh_kalloc *arg, u64 callbacks, u64 
 		return false;
 	if (!arg->stop_allocstall)
 		return true;
-	/* Summing up all CPUs is not for each page. */
+	/* Summing up all CPUs for each page would cost too much. */
 	return arg->allocated % 32 == 0 && nh_allocstall() - stalls_before >= arg->stop_allocstall;
 }
 
@@ -117,7 +117,7 @@ int nh_kalloc(struct nh_subscriber *sub, struct nh_kalloc *arg)
 
 static atomic_t nh_builders = ATOMIC_INIT(0);
 
-/* Not for ever: the other one may not get that far. */
+/* Bounded: the other builder may not get this far. */
 static void nh_gather(int together)
 {
 	const unsigned long deadline = jiffies + msecs_to_jiffies(NH_WAIT_MS_MAX);

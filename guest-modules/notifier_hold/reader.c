@@ -2,8 +2,8 @@
 /*
  * mmu_interval_read_begin(), in a thread of its own.
  *
- * While a range is being invalidated it waits, without a limit and deaf to
- * signals.  Where mmu_notifier_invalidate_range_end() was not called for one, it
+ * The function waits while a range is being invalidated, without a limit and deaf to
+ * signals.  After a range whose mmu_notifier_invalidate_range_end() was not called, it
  * waits for ever once another range has met the interval: no other behaviour of
  * the kernel shows a lost end as plainly.
  */
@@ -17,11 +17,11 @@
 #include <linux/slab.h>
 
 struct nh_reader {
-	refcount_t users;		/* the thread and who waits for it */
+	refcount_t users;		/* the thread and the task that waits for it */
 	struct nh_subscriber *sub;
-	struct file *file;		/* keeps the subscriber: its removal would wait, too */
+	struct file *file;		/* keeps the subscriber, whose removal would wait, too */
 	struct completion done;
-	bool locked;			/* it holds the object's mutex meanwhile */
+	bool locked;			/* the thread holds the object's mutex meanwhile */
 	unsigned long sequence;
 };
 
@@ -45,7 +45,7 @@ static int nh_reader_run(void *data)
 	complete(&reader->done);
 	nh_reader_put(reader);
 	fput(file);
-	/* The file's reference to the module may just have been the last but this one. */
+	/* The file's reference to the module may be gone: this thread's may be the last. */
 	module_put_and_kthread_exit(0);
 	return 0;
 }

@@ -2,8 +2,8 @@
 /*
  * A record of every callback.
  *
- * Slots are handed out by one atomic add and written by whoever got one.  A
- * record that gets none is counted: a log with losses says so.
+ * One atomic add hands out a slot, and the task that got it writes it.  A record
+ * that gets no slot is counted: a log with losses says so.
  */
 #include "record.h"
 
@@ -13,7 +13,7 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
-/* 1.8 GiB of records; a guest has less. */
+/* 1.8 GiB of records; a guest has less memory. */
 #define NH_CAPACITY_MAX 16777216U
 
 struct nh_log nh_log;
@@ -23,20 +23,20 @@ DEFINE_MUTEX(nh_log_lock);
 
 static bool record = true;
 module_param(record, bool, 0644);
-MODULE_PARM_DESC(record, "keep a record of each callback, default 1; what is not kept is counted as lost");
+MODULE_PARM_DESC(record, "keep a record of each callback, default 1; records that are not kept are counted as lost");
 
 bool nh_quench;
 module_param_named(quench, nh_quench, bool, 0644);
 MODULE_PARM_DESC(quench, "make every policy accept at once and every loop end, default 0");
 
-/* The order of things; 0 while nothing is recorded. */
+/* The next number of the global order; 0 while nothing is recorded. */
 u64 nh_stamp(void)
 {
 	return READ_ONCE(record) ? atomic64_inc_return(&nh_log.sequence) : 0;
 }
 
 /*
- * Take a slot and fill in what is known on entry.  Without one, the record goes
+ * Take a slot and fill in what is known on entry.  Without a slot the record goes
  * to the caller's scratch, and is counted as lost.
  */
 struct nh_event *nh_log_open(struct nh_event *scratch, u64 seq, enum nh_kind kind,
@@ -117,7 +117,7 @@ void nh_log_close(struct nh_event *event, int result)
 	smp_store_release(&event->seq_exit, atomic64_inc_return(&nh_log.sequence));
 }
 
-/* Before a subscriber can be called. */
+/* Call this before a subscriber can be called. */
 void nh_log_get(void)
 {
 	mutex_lock(&nh_log_lock);
@@ -125,7 +125,7 @@ void nh_log_get(void)
 	mutex_unlock(&nh_log_lock);
 }
 
-/* When it never will be again; from any context. */
+/* Call this when it can never be called again; from any context. */
 void nh_log_put(void)
 {
 	atomic_dec(&nh_log.users);
@@ -135,7 +135,7 @@ void nh_log_put(void)
 int nh_log_lock_idle(void)
 {
 	mutex_lock(&nh_log_lock);
-	/* One that was got may be on its way out. */
+	/* A subscriber that was got may still be leaving. */
 	if (atomic_read(&nh_log.users))
 		mmu_notifier_synchronize();
 	if (!atomic_read(&nh_log.users))
@@ -171,7 +171,7 @@ static int nh_log_resize(unsigned int capacity)
 
 static unsigned int capacity = 131072;
 
-/* On the command line of the module it is only noted: nh_record_init() does it. */
+/* When the module loads, the value is only noted: nh_record_init() acts on it. */
 static int nh_capacity_set(const char *text, const struct kernel_param *parameter)
 {
 	unsigned int wanted;
@@ -194,7 +194,7 @@ static const struct kernel_param_ops nh_capacity_ops = {
 };
 
 module_param_cb(capacity, &nh_capacity_ops, &capacity, 0644);
-MODULE_PARM_DESC(capacity, "records that the log has room for, 112 bytes each, default 131072; a change empties it, and needs that there is no subscriber");
+MODULE_PARM_DESC(capacity, "records that the log has room for, 112 bytes each, default 131072; a change empties the log, and is possible only while there is no subscriber");
 
 int nh_record_init(void)
 {
@@ -202,11 +202,11 @@ int nh_record_init(void)
 	return nh_log_resize(capacity);
 }
 
-/* Files are closed, and with them every subscriber unregistered. */
+/* All files are closed, so every subscriber is unregistered. */
 void nh_record_exit(void)
 {
 	/*
-	 * Wait for the free_notifier of those that were got.  One grace period
+	 * Wait for free_notifier of the subscribers that were got.  One grace period
 	 * ends the callbacks of this CPU, not those that another CPU has queued.
 	 */
 	while (atomic_read(&nh_log.users))

@@ -15,7 +15,7 @@
 static atomic_t nh_numbers;	/* subscriber numbers given out */
 static atomic_t nh_leaving;	/* subscribers between nh_close() and nh_free_notifier() */
 
-/* For these the last mmu_notifier_put() was, or should have been, long ago. */
+/* After these, the last mmu_notifier_put() was, or should have been, long ago. */
 #define GRACE_PERIODS 20
 
 /* The subscriber that mmu_notifier_get() is to register, and what guards it. */
@@ -24,7 +24,7 @@ static DEFINE_MUTEX(nh_get_lock);
 
 static struct mmu_notifier *nh_alloc_notifier(struct mm_struct *mm)
 {
-	/* Without a candidate it is registered already, and should have been found. */
+	/* Without a candidate the subscriber is registered, and should have been found. */
 	return nh_candidate ? &nh_candidate->notifier : ERR_PTR(-EEXIST);
 }
 
@@ -49,8 +49,8 @@ static void nh_free_notifier(struct mmu_notifier *notifier)
 }
 
 /*
- * Get a subscriber, and once more for another user of the same ops, who gets the
- * same one and puts it at once.  That put is not the last: the subscriber stays.
+ * Get a subscriber, then get it again for another user of the same ops, which gets the
+ * same subscriber and puts it at once.  That put is not the last: the subscriber stays.
  */
 static int nh_get_twice(struct nh_subscriber *sub)
 {
@@ -115,7 +115,7 @@ static int nh_join(struct nh_subscriber *sub, struct mm_struct *mm, u32 flags)
 	sub->ops.free_notifier = nh_free_notifier;
 	sub->notifier.ops = &sub->ops;
 
-	kvfree(sub->pages);	/* of an attempt before that failed */
+	kvfree(sub->pages);	/* of an earlier attempt that failed */
 	sub->pages = kvcalloc(sub->capacity, sizeof(*sub->pages), GFP_KERNEL);
 	if (!sub->pages)
 		return -ENOMEM;
@@ -164,7 +164,7 @@ static int nh_subscribe(struct nh_subscriber *sub, struct nh_subscribe *arg)
 	return ret;
 }
 
-/* The mm of a process by its pid, with a reference; NULL when it has none any more. */
+/* The mm of the process with this pid, with a reference; NULL when the mm is gone. */
 static struct mm_struct *nh_mm_of(u32 number)
 {
 	struct pid *pid = find_get_pid(number);
@@ -373,7 +373,7 @@ static struct miscdevice nh_device = {
 	.mode = 0600,
 };
 
-/* How many are on their way out, and do not get there. */
+/* How many subscribers are leaving, and are not freed. */
 u32 nh_subscribers_leaving(void)
 {
 	int left = GRACE_PERIODS;

@@ -2,12 +2,12 @@
 /*
  * Is a page unmapped between the start and the end of its range, and not beside it?
  *
- * What is looked at is the page table, on the way into try_to_unmap_one(), in the
- * callbacks below it, and on the way out.  Its caller holds a lock of the reverse
- * mapping, which keeps page tables where they are, and the folio's lock, without
- * which nobody else makes a swap entry of what maps it: a zap leaves nothing there,
- * and what is mapped and unmapped after a zap has a swap entry of its own.
- * So of an anonymous page it is certain, and of others nothing is said.
+ * The probes look at the page table on entry to try_to_unmap_one(), in the callbacks
+ * below it, and on its return.  Its caller holds a lock of the reverse mapping, which
+ * keeps page tables in place, and the folio's lock, without which nobody else replaces
+ * a mapping of the folio by a swap entry: a zap leaves an empty entry, and a page that
+ * is mapped and unmapped after a zap has a swap entry of its own.
+ * So the answer is certain for anonymous pages, and other pages are not judged.
  */
 #include "notifier_hold.h"
 
@@ -29,7 +29,7 @@ static enum nh_entry nh_entry_of(const struct nh_unmapping *unmapping, struct pa
 	return page_folio(page) == unmapping->folio ? NH_ENTRY_MAPPED : NH_ENTRY_OTHER;
 }
 
-/* Of a large folio the head has the first of its swap entries, which follow each other. */
+/* The head of a large folio has its first swap entry; the others follow. */
 static enum nh_entry nh_entry_of_swap(const struct nh_unmapping *unmapping, swp_entry_t entry)
 {
 	struct folio *folio = unmapping->folio;
@@ -42,7 +42,7 @@ static enum nh_entry nh_entry_of_swap(const struct nh_unmapping *unmapping, swp_
 	return NH_ENTRY_OTHER;
 }
 
-/* Without a lock: what is read of each level is used, whatever becomes of it. */
+/* Takes no lock: it uses each level as it was read, whatever becomes of it. */
 static enum nh_entry nh_look(const struct nh_unmapping *unmapping)
 {
 	unsigned long address = unmapping->address;
@@ -79,14 +79,14 @@ static enum nh_entry nh_look_now(const struct nh_unmapping *unmapping)
 {
 	enum nh_entry entry;
 
-	/* Page tables of files are freed behind a grace period (retract_page_tables()). */
+	/* Page tables of files are freed after a grace period (retract_page_tables()). */
 	rcu_read_lock();
 	entry = nh_look(unmapping);
 	rcu_read_unlock();
 	return entry;
 }
 
-/* try_to_unmap_one(folio, vma, address, arg) begins; before v5.17 with the page. */
+/* try_to_unmap_one(folio, vma, address, arg) begins; before v5.17 it takes a page. */
 void nh_unmapping_enter(struct nh_unmapping *unmapping, struct pt_regs *regs)
 {
 	struct page *page = (struct page *)regs_get_kernel_argument(regs, 0);
@@ -108,7 +108,7 @@ static void nh_broken_at(struct nh_unmapping *unmapping, enum nh_broken broken)
 	unmapping->folio = NULL;
 }
 
-/* A subscriber's start, maybe of another range: reclaim can be within a callback. */
+/* A subscriber's start, maybe for another range: reclaim can happen within a callback. */
 void nh_unmapping_start(const struct mmu_notifier_range *range)
 {
 	struct nh_unmapping *unmapping = nh_observed_unmapping();
@@ -139,7 +139,7 @@ void nh_unmapping_leave(struct nh_unmapping *unmapping)
 		return;
 	if (unmapping->mapped_at_end)
 		nh_broken_at(unmapping, NH_BROKEN_LATE);
-	/* One that is registered still was so all the time: to register takes the lock. */
+	/* A registered subscriber was registered all the time: registering takes the lock. */
 	else if (!unmapping->started && nh_member_of(unmapping->mm))
 		nh_broken_at(unmapping, NH_BROKEN_UNTOLD);
 }

@@ -2,9 +2,9 @@
 /*
  * planted - one fault of each class that a kernel can report
  *
- * Whoever writes a fault's name to /dev/planted does it, in that task.  For the
- * proof that each is heard; no machine has it but those of the tests.  What
- * spins or sleeps does so for longer than any test listens.
+ * A task that writes a fault's name to /dev/planted commits the fault.  The module
+ * proves that each fault is heard; only the machines of the tests have it.  A fault
+ * that spins or sleeps does so for longer than any test listens.
  */
 #include <linux/atomic.h>
 #include <linux/bug.h>
@@ -47,7 +47,7 @@ static void planted_bug(void)
 	BUG();
 }
 
-/* Where nothing is mapped, and what the compiler cannot know. */
+/* Reads an address where nothing is mapped, which the compiler cannot know. */
 static void planted_read(unsigned long address)
 {
 	OPTIMIZER_HIDE_VAR(address);
@@ -61,7 +61,7 @@ static void planted_null(void)
 
 static void planted_paging(void)
 {
-	/* Between user and kernel there is a guard hole. */
+	/* There is a guard hole between user and kernel addresses. */
 	planted_read(0xffff800000001000UL);
 }
 
@@ -210,7 +210,7 @@ static void planted_called(struct rcu_head *head)
 {
 }
 
-/* Someone waits for all CPUs to pass a quiescent state, which this one does not. */
+/* RCU waits for a quiescent state of every CPU, and this CPU has none. */
 static void planted_stall(void)
 {
 	static struct rcu_head head;
@@ -225,7 +225,7 @@ static void planted_nothing(struct work_struct *work)
 
 static DECLARE_WORK(waits, planted_nothing);
 
-/* Work for this CPU, which comes to none. */
+/* Queues work on this CPU, which never gets to it. */
 static void planted_work(void)
 {
 	schedule_work_on(get_cpu(), &waits);

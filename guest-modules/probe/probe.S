@@ -14,7 +14,7 @@
 #define ROUNDS 10000000
 #define FAULT_VECTOR 14
 #define TIMER_VECTOR 0x20
-#define FAR_ADDRESS 0x40000000		/* the first that is not mapped */
+#define FAR_ADDRESS 0x40000000		/* the first address that is not mapped */
 
 	.section .note.pvh, "a", @note
 	.balign 4

@@ -28,13 +28,13 @@
 #include <asm/current.h>
 #include <asm/switch_to.h>
 
-/* A member is a global variable of the kernel by its name and type. */
+/* Each member is a global variable of the kernel, with its name and type. */
 struct harness_globals {
 	typeof(init_task) init_task;
 	typeof(init_pid_ns) init_pid_ns;
 	typeof(__per_cpu_offset) __per_cpu_offset;
 	typeof(__cpu_online_mask) __cpu_online_mask;
-#ifndef nr_cpu_ids	/* a constant where there is but one CPU */
+#ifndef nr_cpu_ids	/* a constant if there is only one CPU */
 	typeof(nr_cpu_ids) nr_cpu_ids;
 #endif
 	struct list_head modules;	/* kernel/module/internal.h */
@@ -58,7 +58,7 @@ struct harness_globals {
 #endif
 };
 
-/* How the waiters of mutexes, rwsems and semaphores begin, which kernel/locking keeps to itself. */
+/* How the waiters of mutexes, rwsems and semaphores begin; they are private to kernel/locking. */
 struct harness_waiter {
 	struct list_head list;
 	struct task_struct *task;

@@ -4,7 +4,7 @@
 refuses   complains and exits 1            panics    prints a panic and exits 0
 resets    exits 0 without a word           silent    does nothing for ever
 answers   a guest that answers PING        murdered  HELLO, then SIGKILL to itself
-hostile   sends what is no frame         stalls    answers PID 1's part and QMP; no program in it does
+hostile   sends what is no frame         stalls    PID 1 and QMP answer; no program in it does
 crashes   SIGSEGV to itself              recovers  the same three times, answers the fourth
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 HEAD = struct.Struct("<IIII")
 MAGIC = 0x4E484147
 READ = 4
-# The log of events that a file is taken for: as harness/model/event.py has its header.
+# The event log that a file is taken for: its header is that of harness/model/event.py.
 NO_EVENTS = struct.pack("<IIIIQQQ", 0x474C484E, 3, 112, 0, 0, 0, 0)
 
 
@@ -36,7 +36,7 @@ def channel(name: str) -> socket.socket:
 
 
 def greet(monitor: socket.socket) -> None:
-    """As QMP: a greeting, and an answer to qmp_capabilities."""
+    """QMP's greeting, and an answer to qmp_capabilities."""
     monitor.sendall(
         json.dumps({"QMP": {"version": {"qemu": {}, "package": ""}, "capabilities": []}}).encode() + b"\r\n"
     )

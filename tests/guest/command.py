@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 PATCHES = HERE / "patches"
 SCENARIOS = ROOT / "tests" / "scenarios"
-# A kernel built from source on a slow host; what hangs is ended by this and fails.
+# Enough for a kernel built from source on a slow host; a command that hangs is ended then and fails.
 LIMIT_S = 3600
 
 
@@ -51,7 +51,7 @@ def argv(*words: str | Path) -> list[str]:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """This process's, with changes."""
+    """This process's environment, with changes."""
     return dict(os.environ) | {"PYTHONPATH": str(ROOT)} | changes
 
 

@@ -26,9 +26,9 @@ from harness.pytest_plugin import _session
 
 Boot = Callable[..., AbstractContextManager[Machine]]
 
-# What takes longest begins first, so that nothing long is left when the rest is done: words of files' names.
+# The longest tests begin first, so that nothing long is left when the rest is done: words of files' names.
 _LONGEST_FIRST = ("kvm", "bisect", "planted", "postmortem", "mutants", "explore", "run", "readme", "failures", "replay")
-# Files and tests whose fixtures cost more than a test: all of each on one worker.
+# Files and tests whose fixtures cost more than a test: one worker runs all tests of each.
 _TOGETHER = (
     "test_kvm.py",
     "test_replay.py",
@@ -41,19 +41,19 @@ _TOGETHER = (
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:  # noqa: ARG001 - pytest's
-    """One more than there are CPUs: a guest that hangs asleep, and a linker, leave theirs to others."""
+    """One more than there are CPUs: a guest that hangs asleep, and a linker, leave their CPUs to others."""
     return len(os.sched_getaffinity(0)) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Bring the tests into the order in which they are started."""
+    """Put the tests into the order in which they are started."""
     place = {name: number for number, name in enumerate(_LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path.stem.removeprefix("test_"), len(place)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Tests go to the next worker that is free, one by one but for those that belong together.
+    """Tests go to the next free worker, one by one except for those that belong together.
 
     pytest-xdist 3.8's own groups have no effect with pytest 9.2, which keeps no Item._nodeid.
     """
@@ -90,9 +90,9 @@ def start(parts: Parts, tmp_path: Path) -> Boot:
 
 @pytest.fixture
 def rates(parts: Parts, monkeypatch) -> Callable[[int], list[int]]:
-    """A function that tells the next boots the rate of the time stamp counter twice too high.
+    """A function that tells the next boots twice the real rate of the time stamp counter.
 
-    To the kernel that looks like a host that runs QEMU unevenly. The list holds the rate of each boot.
+    To the kernel this looks like a host that runs QEMU unevenly. The list holds the rate of each boot.
     """
     if parts.accel != "tcg":
         pytest.skip("under KVM the kernel is not told a rate")

@@ -15,7 +15,7 @@ from harness.kernel import patches, source
 from harness.kernel.manifest import File
 
 SOURCE = "debian:6.12"
-# What no configuration of ours compiles: four fifths of a kernel's bytes. Kconfig files and Makefiles stay.
+# Files that none of our configurations compiles: four fifths of a kernel's bytes. Kconfig files and Makefiles stay.
 _LEFT_OUT = re.compile(
     r"(Documentation|samples|sound|arch/(?!x86/)[^/]+|drivers/(gpu|media|net/(ethernet|wireless)|infiniband|staging)|tools/(perf|testing))/"
     r".*\.(c|h|S|dts|dtsi|dtso|rst|json|yaml|txt)"
@@ -33,7 +33,7 @@ class Edit:
     new: str
 
 
-# Bisection meets the sixth of twelve first.
+# Bisection tries the sixth of twelve commits first.
 BROKEN = "mm/fadvise: name the last byte"
 CULPRIT = "mm/rmap: no flags for the range"
 EDITS = (
@@ -54,7 +54,7 @@ EDITS = (
 
 @dataclass(frozen=True)
 class History:
-    """A repository, the commit that is good, the one that is bad, and all between by subject."""
+    """A repository, its good and its bad commit, and all commits between them by subject."""
 
     folder: Path
     good: str
@@ -63,7 +63,7 @@ class History:
 
 
 def git(folder: Path, *words: str, env: dict[str, str] | None = None) -> str:
-    """What git printed; the settings of whoever runs the tests do not count."""
+    """What git printed; the settings of the user who runs the tests do not count."""
     isolated = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
     done = subprocess.run(
         ["git", "-C", folder, *words],
@@ -81,8 +81,8 @@ def git(folder: Path, *words: str, env: dict[str, str] | None = None) -> str:
 def make(folder: Path) -> History:
     """Make the repository: one stream into git, so that 60,000 files cost seconds and none lies in the checkout.
 
-    Every byte is fixed, dates included: the same kernels come out each time,
-    and those that built are found in the store.
+    Every byte is fixed, dates included: the kernels are the same each time,
+    and those that were built are found in the store.
     """
     folder.mkdir()
     git(folder, "init", "--quiet", f"--initial-branch={_BRANCH.rpartition('/')[2]}")
@@ -92,7 +92,7 @@ def make(folder: Path) -> History:
         assert child.stdin is not None
         child.stdin.writelines(_stream())
     assert child.returncode == 0
-    # The checkout has mm/ and the files at the top: the rest is looked at by nobody.
+    # The checkout has mm/ and the files at the top: nothing looks at the rest.
     git(folder, "sparse-checkout", "set", "--cone", "mm")
     git(folder, "checkout", "--quiet", "--force", "topic")
     newest_first = git(folder, "log", "--format=%H %s").splitlines()

@@ -58,7 +58,7 @@ static struct nh_stats stats(int fd)
 	return argument;
 }
 
-/* Two starts and ends each, as both calls change something. */
+/* Each turn causes two starts and two ends, because both calls change something. */
 static void invalidate(unsigned long times)
 {
 	while (times--) {
@@ -67,7 +67,7 @@ static void invalidate(unsigned long times)
 	}
 }
 
-/* With mmap_lock held for reading only, so that the other threads can take page faults. */
+/* Holds mmap_lock for reading only, so that the other threads can take page faults. */
 static void *discard(void *unused)
 {
 	must(!madvise(buffer, BYTES, MADV_DONTNEED), "madvise");
@@ -78,7 +78,7 @@ static void *discard(void *unused)
 static volatile int to_close = -1;
 static pid_t closer;
 
-/* Made before anything waits: making a thread takes mmap_lock for writing. */
+/* Created before anything waits: creating a thread takes mmap_lock for writing. */
 static void *close_later(void *unused)
 {
 	closer = gettid();
@@ -88,7 +88,7 @@ static void *close_later(void *unused)
 	return unused;
 }
 
-/* Off the list, it waits for the callbacks that run. */
+/* When it is off the list, it waits for the callbacks that run. */
 static bool closer_waits(void)
 {
 	char path[64], text[64] = "";
@@ -119,7 +119,7 @@ static uint64_t released(void)
 static void leave(bool put)
 {
 	int waits = subscribe(NH_SUB_END, NH_WAIT_FENCE);
-	/* Registered last, it is called first: its start is over when the other's waits. */
+	/* Registered last, it is called first: its start is over when the other start waits. */
 	int leaver = subscribe(NH_SUB_END | (put ? NH_SUB_GET : 0), NH_ACCEPT);
 	pthread_t discards, closes;
 	uint32_t done = 0;
@@ -152,7 +152,7 @@ static void *discard_on(void *unused)
 	return unused;
 }
 
-/* One after the other leaves, each behind a newer one on the list, while another thread has both called. */
+/* Subscribers leave one by one, each behind a newer one, while another thread has both called. */
 static void churn(unsigned long times)
 {
 	int older = subscribe(NH_SUB_END, NH_ACCEPT);
@@ -188,8 +188,8 @@ static void *discard_other(void *unused)
 }
 
 /*
- * A start that is refused takes long to be complained of, before the next subscriber
- * has its own. Meanwhile so many threads that some share its bucket begin others.
+ * The kernel's complaint about a refused start takes long, before the next subscriber
+ * has its start. Meanwhile other threads begin starts, so many that some share the bucket.
  */
 static void refused_in_a_crowd(void)
 {
@@ -220,7 +220,7 @@ static void *page_out(void *unused)
 	return unused;
 }
 
-/* madvise() drains the LRU caches of its own CPU alone: a page in another's is not paged out. */
+/* madvise() drains only its own CPU's LRU caches: a page in another CPU's is not paged out. */
 static void stay_on_one_cpu(void)
 {
 	cpu_set_t set;
@@ -230,7 +230,7 @@ static void stay_on_one_cpu(void)
 	must(!sched_setaffinity(0, sizeof(set), &set), "sched_setaffinity");
 }
 
-/* While reclaim of a page waits for an interval, before the list: another page in its place is swapped out. */
+/* Reclaim of a page waits for an interval, before the list: another page there is swapped out. */
 static void replaced(void)
 {
 	int list = subscribe(NH_SUB_END, NH_ACCEPT);
@@ -268,7 +268,7 @@ static void *come_and_go(void *unused)
 	return unused;
 }
 
-/* Two are on their way in at once, behind one that stays, while another thread has them called. */
+/* Subscribers register at the same time, while one stays and other threads have them called. */
 static void rush(unsigned long times)
 {
 	int last = subscribe(NH_SUB_END, NH_ACCEPT);
@@ -304,7 +304,7 @@ static void read_begin(unsigned long times)
 	close(fd);
 }
 
-/* As long as an end does not come, read_begin does not return: here it comes in the end. */
+/* read_begin does not return before an end comes; here the end comes late. */
 static void stuck(void)
 {
 	int fd = subscribe(NH_SUB_INTERVAL, NH_ACCEPT);

@@ -19,7 +19,7 @@ def test_tcg_runs_the_probes_guest(tmp_path: Path):
 
 
 def test_kvm_gets_an_answer_in_seconds_and_a_reason(tmp_path: Path):
-    """Whatever this host's KVM is like."""
+    """This holds whatever this host's KVM is like."""
     found = probe(tmp_path)["kvm"]
 
     assert found.reason

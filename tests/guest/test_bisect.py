@@ -16,7 +16,7 @@ from tests.guest.history import BROKEN, CULPRIT, EDITS, History, git
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
-# Runs a command as a step of a bisection and writes down what it left behind: commit, status, and whether any
+# Runs a command as a step of a bisection and records what it left behind: commit, status, and whether any
 # file of the checkout or of .git came, went, or changed its content's time.
 STEP = """\
 log=$1; shift
@@ -33,7 +33,7 @@ exit $status
 
 @pytest.fixture
 def made() -> Iterator[History]:
-    """A history in a place that is always the same, so that its work tree in the cache is made once.
+    """A history in a fixed place, so that its work tree in the cache is made only once.
 
     To delete that tree's 45,000 files after each test took 115 s on a file system mounted with discard.
     """
@@ -46,7 +46,7 @@ def made() -> Iterator[History]:
 
 
 def test_git_bisect_run_names_the_culprit_and_skips_what_does_not_build(made: History, tmp_path: Path):
-    """As README types it, in a checkout with changes of its user's, of which no step touches a byte."""
+    """As README types it, in a checkout with the user's own changes, of which no step touches a byte."""
     repository = made.folder
     (repository / "README").write_text("changed, not staged\n")
     (repository / "CREDITS").write_text("changed, staged\n")
@@ -65,7 +65,7 @@ def test_git_bisect_run_names_the_culprit_and_skips_what_does_not_build(made: Hi
     statuses = dict(line.split() for line in log.read_text().splitlines())
     position = {made.commits[edit.subject]: number for number, edit in enumerate(EDITS)}
     culprit, broken = position[made.commits[CULPRIT]], made.commits[BROKEN]
-    # Bisection met it first, and its compiler error says where.
+    # Bisection tried it first, and its compiler error says where.
     assert next(iter(statuses)) == broken
     assert re.search(r"mm/fadvise\.c:\d+: .*endbyte", told), told
     assert statuses == {sha: "125" if sha == broken else "1" if position[sha] >= culprit else "0" for sha in statuses}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The shapes of deadlock: found where a driver waits, gone where it trusts MAYFAIL, back where nothing says MAYFAIL."""
+"""The shapes of deadlock: found where a driver waits, gone where it trusts MAYFAIL, back where no range has MAYFAIL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHAPES = ("fence", "worker", "kswapd", "interval", "abba")
 
 
 def test_each_shape_is_found_and_mayfail_is_the_way_out() -> None:
-    """Twice each; those that wait pass because the deadlock was seen."""
+    """Each shape runs twice; the scenarios that wait pass because the deadlock was seen."""
     names = [f"deadlock-{shape}-{policy}" for shape in SHAPES for policy in ("waits", "mayfail")]
 
     ended = harness("run", "--json", *names)
@@ -36,7 +36,7 @@ def test_one_that_is_not_bounded_is_told_with_the_blocked_stack(tmp_path: Path) 
 
 
 def test_without_the_patch_the_driver_that_trusts_it_deadlocks() -> None:
-    """Every one of them, and the gate says why."""
+    """Every shape deadlocks, and the gate says why."""
     names = [f"deadlock-{shape}-mayfail" for shape in SHAPES]
 
     ended = harness("run", "--patch", "none", "--json", *names)

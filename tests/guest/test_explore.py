@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""harness explore on a kernel that is right, and on one that loses one end in a thousand."""
+"""harness explore on a correct kernel, and on a kernel that loses one end in a thousand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
 
 def test_a_rare_fault_is_found_without_a_scenario_for_it(tmp_path):
-    """How often what was found fails again is told with it: one end in a thousand need not be lost each time."""
+    """The report says how often the failure repeats: one end in a thousand need not be lost each time."""
     patches = ("--patch", "mayfail", "--patch", PATCHES / "loses-ends.patch")
     ended = harness("explore", *patches, "--seed", "1", "--seconds", "120", "--json", "--out", tmp_path / "out")
 

@@ -19,12 +19,12 @@ from tests.guest.command import PATCHES, ROOT, Ended, argv, environment, harness
 
 pytestmark = pytest.mark.guest
 
-# What a process may take to vanish after its parent was killed; far above what it does.
+# The time that a process may take to vanish after its parent was killed; far above what it needs.
 GONE_LIMIT_S = 60.0
 
 
 def one_line(ended: Ended, status: int, *words: str) -> None:
-    """The harness's own line holds all the words, and there is just one."""
+    """The harness prints just one line of its own, and the line holds all the words."""
     assert ended.status == status, ended.stderr
     said = [line for line in ended.stderr.splitlines() if line.startswith(("harness: ", "stopped "))]
     assert len(said) == 1, ended.stderr
@@ -48,7 +48,7 @@ def test_a_kernel_that_does_not_compile_shows_the_compiler_s_first_error() -> No
 
 
 def test_an_option_that_kconfig_drops_is_named_with_its_fragment(tmp_path: Path) -> None:
-    """Asked for and not there is an error, not a smaller test."""
+    """An option that was asked for and is not set is an error, not a smaller test."""
     fragment = tmp_path / "mine.config"
     fragment.write_text("CONFIG_INET_DIAG=y\n")
 
@@ -104,7 +104,7 @@ def without(program: str, folder: Path) -> Iterator[str]:
 
 @pytest.mark.kernel_build
 def test_no_qemu_is_the_machine_s_fault(tmp_path: Path) -> None:
-    """128, and what installs it."""
+    """The exit code is 128, and the message says how to install it."""
     with without("qemu-system-x86_64", tmp_path / "bin") as path:
         ended = harness("run", "memcg-accept", env={"PATH": path})
 
@@ -114,7 +114,7 @@ def test_no_qemu_is_the_machine_s_fault(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small disk of its own needs mount(2)")
 def test_a_full_disk_is_the_machine_s_fault(tmp_path: Path) -> None:
-    """128, with the number and what frees space; nothing half-written is taken for whole later."""
+    """The exit code is 128, with the number and what frees space; no half-written file is taken for whole later."""
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk], check=True)
@@ -142,7 +142,7 @@ def descendants(pid: int) -> set[int]:
 
 
 def gone(pids: set[int]) -> bool:
-    """Whether none of these runs any more, soon; a zombie of another parent does not run."""
+    """Whether none of these runs any more, after a short wait; a zombie of another parent does not run."""
     deadline = time.monotonic() + GONE_LIMIT_S
     while time.monotonic() < deadline:
         if not any(running(pid) for pid in pids):
@@ -166,7 +166,7 @@ def name(pid: int) -> str:
 
 
 def new_kernel(folder: Path) -> Path:
-    """A patch that nobody applied before, so that there is something to build, and hardly anything to compile."""
+    """A patch that was never applied before, so that there is something to build, but hardly anything to compile."""
     word = secrets.token_hex(8)
     path = folder / "new.patch"
     path.write_text(
@@ -176,7 +176,7 @@ def new_kernel(folder: Path) -> Path:
     return path
 
 
-# A phase, the words that start it, and the line that tells that it has begun.
+# A phase, the words that start it, and the line that shows that it has begun.
 PHASES = pytest.mark.parametrize(
     ("phase", "words", "line"),
     [
@@ -192,7 +192,7 @@ PHASES = pytest.mark.parametrize(
 def test_an_interrupted_run_leaves_no_process(
     tmp_path: Path, phase: str, words: list[str], line: str, number: int, status: int
 ) -> None:
-    """Ctrl-C, a polite kill, and kill -9 of the harness: compilers and QEMU are gone with it."""
+    """After Ctrl-C, a polite kill, and kill -9 of the harness, compilers and QEMU are gone, too."""
     words = [str(new_kernel(tmp_path)) if word == "NEW" else word for word in words]
     child = subprocess.Popen(argv(*words), env=environment(), cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
@@ -236,7 +236,7 @@ def test_a_guest_that_the_host_starves_blames_no_kernel(tmp_path: Path) -> None:
 
 
 def test_a_guest_that_resets_itself_is_the_kernel_s_failure(tmp_path: Path) -> None:
-    """By QEMU's word, as after a triple fault: QEMU ends with status 0, but the host had no part in it."""
+    """QEMU reports it, as after a triple fault: QEMU ends with status 0, but the host did not cause it."""
     path = tmp_path / "resets.yaml"
     path.write_text(
         "# SPDX-License-Identifier: GPL-2.0-only\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""KVM for real, on any host: the harness in an outer machine that emulates an AMD with SVM, and its guests inside."""
+"""Real KVM on any host: the harness runs in an outer machine that emulates an AMD CPU with SVM, its guests inside."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ pytestmark = [
 ]
 
 
-# What runs inside takes 60 to 110 s on a busy host.
+# A run inside takes 60 to 110 s on a busy host.
 _LIMIT_S = 400
 
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outer]:
-    """An outer machine without /dev/kvm, for all of the tests. What runs inside was built outside, and is only read."""
+    """An outer machine without /dev/kvm, for all tests. Its programs were built outside, and are only read inside."""
     built = harness("build")
     assert built.status == 0, built.stderr
     with outer(kernel.fetch(cache_dir()), tmp_path_factory.mktemp("outer")) as made:
@@ -50,7 +50,7 @@ def kvm(machine: Outer, without: dict[str, Any]) -> Outer:
 
 
 def accelerators(machine: Outer) -> dict[str, Any]:
-    """What the check says in there."""
+    """What the check says inside the machine."""
     ended = machine.harness("doctor", "--json")
     assert ended.status == 0, ended.stderr
     found: dict[str, Any] = ended.document["accelerators"]
@@ -58,7 +58,7 @@ def accelerators(machine: Outer) -> dict[str, Any]:
 
 
 def run(machine: Outer) -> dict[str, Any]:
-    """The verdict document of a scenario under KVM, which must pass on what happened in it."""
+    """The verdict document of a scenario under KVM, which must pass on what it exercised."""
     ended = machine.harness("run", "--accel", "kvm", "--json", "memcg-eagain", limit_s=_LIMIT_S)
     assert ended.status == 0, ended.findings() if ended.stdout else ended.stderr
     document = ended.document

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a real guest's own signs tell: that its log lost records, that it panicked, that it is dead, spins, or lives."""
+"""What a real guest's own signs show: that its log lost records, that it panicked, that it is dead, spins, or lives."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_records_that_the_kernel_s_log_lost_are_counted(guest: Machine, flood: b
 
 
 def test_a_panic_is_told_without_the_console(guest: Machine) -> None:
-    """By the pvpanic device; before, the same machine has nothing to tell."""
+    """The pvpanic device tells; before the panic the same machine has nothing to tell."""
     assert guest.state().condition is Condition.RUNNING
     guest.look_at_the_end(lambda: None)
 
@@ -64,13 +64,13 @@ def test_a_panic_is_told_without_the_console(guest: Machine) -> None:
 
 @pytest.mark.parametrize("spins", [False, True])
 def test_a_guest_that_spins_is_told_from_one_that_is_dead(guest: Machine, spins: bool) -> None:
-    """PID 1 is frozen, beside a task that never rests or beside nothing; before, it answered."""
+    """PID 1 is frozen, beside a task that never sleeps or beside no task; before that, it answered."""
     assert guest.pulse(30).answers
     assert "QEMU's watchdog has not gone off" in guest.signs()
     loop = "while :; do :; done &" if spins else ""
     guest.agent.start(["sh", "-c", f"{loop} {_FREEZE}"])
 
-    # The first may still find PID 1 before the ice is there.
+    # The first request may still reach PID 1 before it is frozen.
     deadline = Deadline(60)
     while (pulse := guest.pulse(3)).answers and not deadline.expired:
         pass
@@ -87,7 +87,7 @@ def test_a_guest_that_spins_is_told_from_one_that_is_dead(guest: Machine, spins:
 
 @pytest.fixture
 def waits(guest: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recording]:
-    """A function that drives a scenario whose driver never answers, in a guest to which something happens meanwhile."""
+    """A function that drives a scenario whose driver never answers, while something happens to the guest."""
     instrument = Instrument(driver=("/bin/drive",))
     begin = guest.agent.start
 
@@ -112,7 +112,7 @@ def test_the_watchdog_ends_a_scenario_in_a_guest_that_is_dead(guest: Machine, wa
     recording = waits(80, lambda: begin(["sh", "-c", _FREEZE]))
 
     assert recording.ended is Ended.SILENT
-    # What it was asked comes first, then what could not be asked any more.
+    # The pending request comes first, then the requests that could not be made any more.
     assert recording.detail.startswith("step 0, 'mark text=begin:munmap-eagain': no answer"), recording.detail
     assert "QEMU's watchdog went off" in recording.detail
     assert recording.seconds < 80
@@ -120,7 +120,7 @@ def test_the_watchdog_ends_a_scenario_in_a_guest_that_is_dead(guest: Machine, wa
 
 @pytest.mark.parametrize(("greets", "life"), [(True, "it serves SSH"), (False, "it feeds QEMU's watchdog")])
 def test_a_guest_that_is_only_not_heard_blames_no_kernel(guest: Machine, waits, monkeypatch, greets, life) -> None:
-    """What PID 1 says is lost on the way, as a bug in QEMU or in the harness would lose it."""
+    """The output of PID 1 is lost on the way, as after a bug in QEMU or in the harness."""
     if not greets:
         monkeypatch.setattr(guest, "_knock", lambda _: False)
 

@@ -33,14 +33,14 @@ def machine(start):
 
 
 def until(ready, deadline: Deadline) -> None:
-    """Poll what has no event, such as the end of a process that is not our child."""
+    """Poll for a state that has no event, such as the end of a process that is not our child."""
     while not ready():
         assert not deadline.expired, f"not so after {deadline}"
         time.sleep(0.02)
 
 
 def gone(pid: int) -> bool:
-    """Whether no process has this id, or only a zombie that waits for a parent of its own."""
+    """Whether no process has this id, or only a zombie that waits for its own parent."""
     try:
         return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
@@ -57,7 +57,7 @@ def test_commands_come_back_with_output_status_and_signal(machine: Machine):
 
 
 def test_many_commands_at_once(machine: Machine):
-    """Eight jobs side by side; what each says comes back to it, more than one pipe holds included."""
+    """Eight jobs side by side; each gets its own output back, even more than one pipe holds."""
     jobs = [machine.agent.start(["sh", "-c", f"head -c 300000 /dev/zero; echo {n}"]) for n in range(8)]
 
     for number, job in enumerate(jobs):
@@ -68,7 +68,7 @@ def test_many_commands_at_once(machine: Machine):
 
 
 def test_a_line_in_a_line_out(machine: Machine):
-    """How the driver is spoken to: input stays open between answers."""
+    """The harness talks to the driver like this: input stays open between answers."""
     job = machine.agent.start(["cat"])
     for word in ("one", "two", "three"):
         job.send(f"{word}\n")
@@ -159,7 +159,7 @@ def test_the_console_has_a_shell_with_job_control(machine: Machine):
     assert machine.terminal.run("tty") == "/dev/hvc0\n"
     machine.terminal.spawn.sendline("sleep 1000")
     until(lambda: "sleep 1000" in machine.run("ps").text, Deadline(LIMIT_S))
-    # Ctrl-C also throws away what was typed behind it: wait for its effect.
+    # Ctrl-C also discards what was typed after it: wait for its effect.
     machine.terminal.spawn.send(b"\x03")
     machine.terminal.spawn.expect_exact(machine.terminal.PROMPT, timeout=LIMIT_S)
     assert machine.terminal.run("echo $((6 * 7))") == "42\n"
@@ -177,7 +177,7 @@ def test_the_kernel_log_is_followed_as_it_comes(start):
 
 
 def test_heartbeats_come_and_the_clock_is_exact(machine: Machine):
-    """Guest time runs as the host's does, to a percent; under TCG that takes the host's help."""
+    """Guest time runs like the host's, within a percent; under TCG the host must help."""
 
     def fresh(after_ns: int) -> bool:
         return machine.agent.beat is not None and machine.agent.beat.guest_ns > after_ns
@@ -194,7 +194,7 @@ def test_heartbeats_come_and_the_clock_is_exact(machine: Machine):
 
 
 def test_the_clock_is_finer_than_a_tick(machine: Machine):
-    """What durations in the event log are made of; without help a guest of TCG falls back to jiffies of 4 ms."""
+    """Durations in the event log depend on it; without help a guest under TCG falls back to jiffies of 4 ms."""
     source = machine.agent.read_file("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 
     assert source.strip() in {b"tsc", b"tsc-early", b"kvm-clock"}
@@ -319,7 +319,7 @@ def test_nothing_is_left_behind(start, tmp_path: Path):
 
 
 def test_no_qemu_outlives_a_harness_that_is_killed(parts, tmp_path: Path):
-    """SIGKILL, so no handler of ours runs: the kernel ends QEMU, and there is no folder or socket to leave."""
+    """SIGKILL lets no handler of ours run: the kernel ends QEMU, and there is no folder or socket to leave."""
     image = parts.image
     program = textwrap.dedent(
         f"""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The C of guest-modules, read by the kernel's own tools."""
+"""The C code of guest-modules, checked by the kernel's own tools."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ PLANTED_C = sorted(PLANTED.glob("*.c"))
 KERNEL_C = sorted([*MODULE.glob("*.[ch]"), *(C / "types").glob("*.c"), *PLANTED_C])
 USER_C = sorted({*C.glob("*/*.[ch]")} - {*KERNEL_C})
 COMPAT = MODULE / "compat.h"
-# Advice against what compat.h is for.
+# Advice against the purpose of compat.h.
 COMPAT_ONLY = {
     "LINUX_VERSION_CODE": "the module is built for many kernels",
     "CONSTANT_COMPARISON": "the comparison with KERNEL_VERSION() is taken for a constant on the left",
     "DEPRECATED_API": "a kernel without kmap_local_page() has kmap_atomic()",
 }
-# Advice against what planted.c is for.
+# Advice against the purpose of planted.c.
 PLANTED_ONLY = {"AVOID_BUG": "a BUG is one of them"}
 # Advice that a program in user space cannot follow: the C library has none of these.
 KERNEL_ONLY = {
@@ -78,7 +78,7 @@ def complaints(checkpatch: Path, files: list[Path], ignored: list[str]) -> str:
 
 
 def test_checkpatch_has_nothing_to_say_about_the_module(checkpatch: Path):
-    """--strict, every type of message, all but the block of differences between kernels."""
+    """--strict, every type of message, all files except the block of differences between kernels."""
     assert COMPAT in KERNEL_C
     assert complaints(checkpatch, [path for path in KERNEL_C if path not in (COMPAT, *PLANTED_C)], []) == ""
 
@@ -98,7 +98,7 @@ def test_checkpatch_has_only_to_say_of_the_planted_faults_that_they_are_some(che
 
 
 def test_checkpatch_has_nothing_to_say_about_the_guests_programs(checkpatch: Path):
-    """But for what only the kernel has; each type that is left out would say something, or it leaves the list."""
+    """Except for what only the kernel has; each type that is left out would say something, or it leaves the list."""
     assert complaints(checkpatch, USER_C, list(KERNEL_ONLY)) == ""
     said = complaints(checkpatch, USER_C, [])
     assert [kind for kind in KERNEL_ONLY if f":{kind}:" not in said] == []

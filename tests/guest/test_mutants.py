@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
 
 def test_each_is_killed_by_the_oracle_that_its_file_names_and_a_right_rewrite_passes(tmp_path: Path) -> None:
-    """Common and rare ones; three kernels that differ by lines in mm/, of which the store keeps each."""
+    """Common and rare mutants; three kernels that differ by lines in mm/, each of which the store keeps."""
     names = ("rare-end-skipped", "rare-pte-lost", "tolerates-without-mayfail", "writes-to-another-page")
 
     ended = harness("mutants", "--json", "--out", tmp_path / "run", *names)
@@ -36,7 +36,7 @@ def test_each_is_killed_by_the_oracle_that_its_file_names_and_a_right_rewrite_pa
 
 
 def test_what_nothing_sees_survives_and_fails_the_campaign_unless_it_is_right(tmp_path: Path) -> None:
-    """One rewrite of the patch, once said to be equivalent and once said to be a fault of the pairing."""
+    """One rewrite of the patch, declared once to be equivalent and once to be a fault of the pairing."""
     text = (ROOT / "mutants" / "equivalent" / "switch.patch").read_text()
     few = "Scenarios: munmap-eagain, errno-under-mayfail-ebusy, memory-reclaim\n"
     said = {"right": f"Equivalent: yes\n{few}", "wrong": f"Expected-oracle: pairing\n{few}"}

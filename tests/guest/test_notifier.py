@@ -37,7 +37,7 @@ class Notifier:
         assert machine.run("chmod", "755", "/tmp/notifier").status == 0
 
     def run(self, *words: str) -> dict[str, int]:
-        """Run a case; what it printed."""
+        """Run a case; returns what it printed."""
         done = self.machine.run("/tmp/notifier", *words, timeout_s=LIMIT_S)
         assert done.status == 0, done.stderr
         return {key: int(value) for key, _, value in (line.partition("=") for line in done.text.splitlines())}
@@ -70,7 +70,7 @@ def own(entry: Event) -> bool:
 
 
 def kinds(log: EventLog) -> Counter[str]:
-    """How many callbacks of each kind for the buffer."""
+    """How many callbacks of each kind the buffer had."""
     return Counter(Kind(entry.kind).name for entry in log if own(entry))
 
 
@@ -90,7 +90,7 @@ def test_starts_and_ends_pair_and_nothing_is_lost(notifier: Notifier):
 
 
 def test_unrecorded_callbacks_are_counted_and_missed(notifier: Notifier):
-    """With record=0 the subscriber counts as ever, the log stays empty, and says that it is not whole."""
+    """With record=0 the subscriber counts as before, and the log stays empty and says that it is not complete."""
     assert notifier.set("record", "0")
 
     said = notifier.run("protect", "500")
@@ -103,7 +103,7 @@ def test_unrecorded_callbacks_are_counted_and_missed(notifier: Notifier):
 
 
 def test_the_log_is_as_large_as_it_was_made(notifier: Notifier):
-    """What does not fit is counted; while there is a subscriber the size stays."""
+    """Records that do not fit are counted; while there is a subscriber the size stays."""
     assert notifier.set("capacity", "64")
 
     notifier.run("protect", "100")
@@ -122,7 +122,7 @@ def test_the_log_is_as_large_as_it_was_made(notifier: Notifier):
 
 
 def test_pages_that_were_taken_before_it_failed_are_told(notifier: Notifier):
-    """Half of the buffer is not there: what HOLD took is what PUT gives back. Found by explore, by a signal."""
+    """Half of the buffer is not there: PUT gives back what HOLD took. harness explore found this, by a signal."""
     steps = (
         "map name=b kind=anon size=64K",
         "touch name=b seed=1",
@@ -142,7 +142,7 @@ def test_pages_that_were_taken_before_it_failed_are_told(notifier: Notifier):
 
 @pytest.mark.parametrize("how", ["put", "unregister"])
 def test_who_leaves_between_start_and_end_loses_its_end_legally(notifier: Notifier, how: str):
-    """The other subscriber's start waits until it has left; its end comes, the leaver's does not, and nothing broke."""
+    """The other subscriber's start waits until this one has left; its end comes, the leaver's does not: no fault."""
     said = notifier.run(how)
     log, counters = notifier.log(), notifier.counters()
 
@@ -157,7 +157,7 @@ def test_who_leaves_between_start_and_end_loses_its_end_legally(notifier: Notifi
 
 
 def test_who_is_called_while_it_leaves_breaks_no_pairing(notifier: Notifier):
-    """It is called until it is off the list, which its release() comes before: harness explore met it once in 800."""
+    """It is called until it is off the list, after its own release(): harness explore met this once in 800."""
     said = notifier.run("churn", "300")
     counters = notifier.counters()
 
@@ -166,7 +166,7 @@ def test_who_is_called_while_it_leaves_breaks_no_pairing(notifier: Notifier):
 
 
 def test_others_leave_a_task_its_place_until_all_have_had_their_start(notifier: Notifier):
-    """What one subscriber without an end had is nothing to wait for, but it is not over: the next one comes."""
+    """A subscriber without an end leaves nothing to wait for, but the group is not over: another start comes."""
     said = notifier.run("refused-in-a-crowd")
     log, counters = notifier.log(), notifier.counters()
 
@@ -176,7 +176,7 @@ def test_others_leave_a_task_its_place_until_all_have_had_their_start(notifier: 
 
 
 def test_who_come_at_once_may_be_called_in_either_order(notifier: Notifier):
-    """The one that is first on the list can be the last to hear that it is registered."""
+    """The first subscriber on the list can be the last whose registration returns."""
     said = notifier.run("rush", "100")
     log, counters = notifier.log(), notifier.counters()
 
@@ -186,7 +186,7 @@ def test_who_come_at_once_may_be_called_in_either_order(notifier: Notifier):
 
 
 def test_a_swap_entry_of_another_page_is_none_of_the_page_that_is_unmapped(notifier: Notifier):
-    """Zapped, touched, and swapped out before the start: what probes find there was unmapped in a range of its own."""
+    """Zapped, touched, and swapped out before the start: the page that probes find was unmapped in its own range."""
     said = notifier.run("replaced")
     log, counters = notifier.log(), notifier.counters()
 
@@ -208,12 +208,12 @@ def test_an_interval_is_invalidated_before_the_list(notifier: Notifier):
 
 
 def test_a_read_that_does_not_begin_is_given_up(notifier: Notifier):
-    """While an end is missing: -ETIMEDOUT, then -EBUSY as that reader is still there; 0 when the end has come."""
+    """While an end is missing: -ETIMEDOUT, then -EBUSY because that reader is still there; 0 when the end has come."""
     assert notifier.run("stuck") == {"stuck": -errno.ETIMEDOUT, "busy": 1, "free": 0}
 
 
 def test_sixteen_subscribers_are_followed_and_a_seventeenth_is_said_not_to_be(notifier: Notifier):
-    """What the pairing has no room for is counted, and never taken for a violation."""
+    """A callback that the pairing has no room for is counted, and never taken for a violation."""
     notifier.run("crowd", "16")
     assert (notifier.counters()["violations"], notifier.counters()["saturated"]) == (0, 0)
 
@@ -224,7 +224,7 @@ def test_sixteen_subscribers_are_followed_and_a_seventeenth_is_said_not_to_be(no
 
 
 def test_an_end_that_the_pairing_is_not_told_of_is_a_violation(notifier: Notifier):
-    """Every tenth end: found at the next start on the same stack, or when the subscriber leaves."""
+    """Every tenth end is hidden: found at the next start on the same stack, or when the subscriber leaves."""
     assert notifier.set("fault_every", "10")
     assert notifier.set("fault", "blind-end")
 
@@ -237,7 +237,7 @@ def test_an_end_that_the_pairing_is_not_told_of_is_a_violation(notifier: Notifie
 
 
 def test_an_end_that_is_not_recorded_is_none_to_the_pairing(notifier: Notifier):
-    """The log alone has it wrong: for the host's pairing to find, and to differ from the module's."""
+    """Only the log is wrong: the host's pairing finds it, and differs from the module's pairing."""
     assert notifier.set("fault_every", "10")
     assert notifier.set("fault", "drop-end")
 
@@ -249,6 +249,6 @@ def test_an_end_that_is_not_recorded_is_none_to_the_pairing(notifier: Notifier):
 
 
 def test_an_unknown_fault_is_refused(notifier: Notifier):
-    """Nothing is planted by a mistyped name."""
+    """A mistyped name plants nothing."""
     assert not notifier.set("fault", "drop-ends")
     assert notifier.machine.run("cat", f"{PARAMETERS}/fault").text == "none\n"

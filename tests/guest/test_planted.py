@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Proof that we are listening: a fault of each class that a kernel can report is planted, and is heard.
+"""Proof that the harness listens: a fault of each class that a kernel can report is planted, and is heard.
 
-guest-modules/planted does it in the driver's task, on a clone of its own for each
-fault; what is asserted went through the console, the parser and the oracles.
+guest-modules/planted commits the fault in the driver's task, in a clone of its own for each
+fault; the asserted findings went through the console, the parser and the oracles.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ steps:
 exercised: {{callbacks: 1}}
 """
 
-# Fault → type and title of its report. A stall is blamed on whom the dispatcher called, as syzbot does.
+# Fault → type and title of its report. A stall is blamed on the function that the dispatcher called, as syzbot does.
 OOPSES = {
     "bug": ("BUG", "kernel BUG in planted_bug"),
     "null": ("NULL-POINTER-DEREFERENCE", "BUG: unable to handle kernel NULL pointer dereference in planted_read"),
@@ -72,16 +72,16 @@ CHECKED = {
     "atomic": ("ATOMIC_SLEEP", "BUG: sleeping function called from invalid context in planted_atomic"),
     "nap": ("ATOMIC_SLEEP", "BUG: scheduling while atomic in planted_nap"),
 }
-# What shares a guest: of lockdep's and of KASAN's each at most one, and what switches lockdep off comes last.
+# Faults that share a guest: at most one for lockdep and one for KASAN; a fault that switches lockdep off comes last.
 CROWDS = (("circle", "freed", "list", "page"), ("unread", "beyond", "atomic", "nap"))
 
-# Detectors that a test is not for are off, or told to wait: before the module, whose init makes RCU's clock run.
+# Detectors that a test is not about are off, or wait: set before the module loads, whose init makes RCU's clock run.
 _NO_LOCKUP = "  - {write: /proc/sys/kernel/watchdog, value: 0}\n"
 _NO_STALL = "  - {write: /sys/module/rcupdate/parameters/rcu_cpu_stall_timeout, value: 300}\n"
 # Where a CPU is kept busy, a kworker may wait for RCU since the boot (do_free_init()), and would be reported first.
 _NO_HUNG_TASK = "  - {write: /proc/sys/kernel/hung_task_timeout_secs, value: 0}\n"
 
-# Fault, what is done before, title, and what of the module the post-mortem's cause names.
+# Fault, steps before it, title, and the part of the module that the post-mortem's cause names.
 HANGS = [
     ("sleep", "", "INFO: task hung in planted_sleep", "planted_sleep"),
     ("loop", _NO_STALL + _NO_HUNG_TASK, "BUG: soft lockup in planted_write", "planted_busy"),
@@ -95,7 +95,7 @@ Plant = Callable[..., tuple[Recording, ScenarioResult]]
 
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Plant:
-    """A function that plants a fault in a fresh guest; what was recorded, and how it is judged."""
+    """A function that plants a fault in a fresh guest; returns the recording and its judgement."""
 
     @functools.cache
     def session(source: str, configs: tuple[str, ...]) -> Session:
@@ -139,7 +139,7 @@ Crowd = Callable[[str, tuple[str, ...], tuple[str, ...]], tuple[bytes, ScenarioR
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Crowd:
-    """A function that plants several faults in one guest, each in a process of its own; its console and its verdict."""
+    """A function that plants several faults in one guest, each in its own process; returns console and verdict."""
 
     @functools.cache
     def planted(source: str, configs: tuple[str, ...], faults: tuple[str, ...]) -> object:
@@ -156,7 +156,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Crowd:
 
 
 def heard(said: bytes, result: ScenarioResult, oracle: str, expected: tuple[str, str]) -> None:
-    """The report is there, whole, by type and title; the oracle made a finding of it; the scenario failed."""
+    """The whole report is there, by type and title; the oracle made a finding of it; the scenario failed."""
     reports = {(report.type, report.title): report for report in console.find(said)}
     assert expected in reports, list(reports)
     assert not reports[expected].torn
@@ -167,7 +167,7 @@ def heard(said: bytes, result: ScenarioResult, oracle: str, expected: tuple[str,
 @pytest.mark.parametrize("source", versions.sources())
 @pytest.mark.parametrize("fault", [*OOPSES, *REPORTS])
 def test_what_a_kernel_survives_is_a_finding(crowd: Crowd, fault: str, source: str) -> None:
-    """All of them in one guest, whose kernel goes on; each report is told from the others."""
+    """All faults in one guest, whose kernel goes on; each report is kept apart from the others."""
     said, result = crowd(source, (), (*OOPSES, *REPORTS))
 
     heard(said, result, "clean-log", {**OOPSES, **REPORTS}[fault])

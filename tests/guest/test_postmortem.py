@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is read from outside in guests that hang, deadlock and panic: planted faults with known causes."""
+"""What the post-mortem reads in guests that hang, deadlock and panic: planted faults with known causes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
 
 def planted(fault: str, folder: Path) -> tuple[str, str, Path]:
-    """Evidence of the ending, text of the post-mortem and folder, of memcg-eagain on a kernel with a fault."""
+    """Evidence of the ending, text of the post-mortem and its folder, for memcg-eagain on a kernel with a fault."""
     patch = PATCHES / f"{fault}.patch"
     words: list[str | Path] = [
         "run",
@@ -56,7 +56,7 @@ def planted(fault: str, folder: Path) -> tuple[str, str, Path]:
 
 
 def test_a_hang_is_explained_by_the_blocked_task_and_its_stack(tmp_path: Path):
-    """And who subscribed, what the cgroup had, and the memory for whoever wants to know more."""
+    """It also shows the subscribers, the state of the cgroup, and the memory, for further analysis."""
     evidence, text, place = planted("hangs", tmp_path)
 
     assert " drive (D) waits for time to pass, in __mmu_notifier_invalidate_range_start+" in evidence
@@ -91,7 +91,7 @@ def test_a_panic_is_looked_at_before_qemu_ends(tmp_path: Path):
 
 
 def test_cpus_that_are_stopped_with_interrupts_off_are_seen_and_made_to_speak(tmp_path: Path):
-    """Nothing answers: the dump shows each CPU's stack, an NMI makes the kernel write them beside its console."""
+    """Nothing answers: the dump shows each CPU's stack, an NMI makes the kernel write the stacks beside its console."""
     evidence, _, place = planted("stops", tmp_path)
 
     assert "    planted+" in evidence
@@ -111,7 +111,7 @@ def test_nobody_looks_at_a_guest_that_is_well(tmp_path: Path):
 def test_a_run_is_decoded_to_file_and_line_without_debug_info_in_its_kernel(tmp_path: Path):
     """Inlines too: the planted mutex is taken in mn_hlist_invalidate_range_start, which no symbol names.
 
-    And as by the kernel's own script, for every function of the reports, and for the module at every 64th byte.
+    The kernel's own script agrees, for every function of the reports, and for the module at every 64th byte.
     """
     planted("deadlocks", tmp_path)
 
@@ -130,12 +130,12 @@ def test_a_run_is_decoded_to_file_and_line_without_debug_info_in_its_kernel(tmp_
     inside = in_the_module(kernel)
     ours = lines.find(kernel, reported | inside, cache_dir(), module)
     assert inside & ours.keys()
-    # Another module's functions may have the same names: what was loaded must be what is made.
+    # Another module's functions may have the same names: the loaded module must equal the built module.
     (tmp_path / module.name).write_bytes(module.read_bytes() + b"!")
     assert not inside & lines.find(kernel, inside, cache_dir(), tmp_path / module.name).keys()
     script = by_the_kernels_script(kernel, ours, tmp_path)
     assert {spot: tuple(text.partition(" ")[0] for text in texts) for spot, texts in ours.items()} == script
-    # What is only a guess of the unwinder may lie in the gap behind a function.
+    # A mere guess of the unwinder may lie in the gap after a function.
     assert {spot for spot in reported if spot.offset + 1 < spot.size} <= ours.keys()
 
 
@@ -154,7 +154,7 @@ def by_the_kernels_script(kernel: KernelBuild, spots: Iterable[Spot], folder: Pa
         held = lines._where(objects, objects.folder / "modules" / "notifier_hold")
         holders = {path for spot in spots for path, _ in held[spot.function]}
         made = [lines._compiled_again(path, objects, folder, cache_dir()) for path in holders]
-        # Functions keep their code, and find new addresses; the script looks these up.
+        # Functions keep their code, and get new addresses; the script looks up the new addresses.
         linked = folder / "vmlinux"
         link: list[str | Path] = [
             "ld",
@@ -163,7 +163,7 @@ def by_the_kernels_script(kernel: KernelBuild, spots: Iterable[Spot], folder: Pa
             "--unresolved-symbols=ignore-all",
             "-z",
             "muldefs",
-            # Of head_64.S, which counts from the kernel's own address.
+            # For head_64.S, which counts from the kernel's own address.
             "--noinhibit-exec",
             "-o",
             linked,
@@ -180,6 +180,6 @@ def by_the_kernels_script(kernel: KernelBuild, spots: Iterable[Spot], folder: Pa
 
 
 def below(place: str, tops: Iterable[str]) -> str:
-    """A path within the sources, or within what was made of them."""
+    """A path within the sources, or within the object tree."""
     place = os.path.normpath(place)
     return next((place.removeprefix(top) for top in tops if place.startswith(top)), place)

@@ -45,7 +45,7 @@ def own(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *words: str) -> tuple[int, str]:
-    """Exit status and output of pytest there; nothing of this checkout is on its path, nor of this run's settings."""
+    """Exit status and output of pytest there; it gets neither this checkout's path nor this run's settings."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words],
         cwd=folder,
@@ -104,7 +104,7 @@ def test_what_was_not_exercised_fails_as_inconclusive_and_without_a_traceback(ow
 
 
 def test_judged_fails_a_users_test_with_the_findings(own: Path):
-    """The user's line is shown, none of ours."""
+    """The user's line is shown, and no line of ours."""
     (own / "test_mine.py").write_text(f"def test_hot(judged):\n    judged({str(HOT / 'hot-pages.yaml')!r})\n")
 
     status, said = run(own, "test_mine.py")
@@ -116,7 +116,7 @@ def test_judged_fails_a_users_test_with_the_findings(own: Path):
 
 
 def test_a_wrong_key_is_a_collection_error_of_one_line(own: Path):
-    """With file, line, and the nearest key that is right."""
+    """It shows file, line, and the nearest right key."""
     (own / "scenarios" / "mine.yaml").write_text(SCENARIO.replace("buffers:", "bufers:"))
 
     status, said = run(own)
@@ -170,7 +170,7 @@ def test_an_accelerator_that_does_not_exist_is_refused_at_once(own: Path):
 
 
 def test_pytest_without_a_scenario_prepares_no_kernel(own: Path):
-    """Whoever has the package installed pays nothing in other projects."""
+    """A user who has the package installed pays nothing in other projects."""
     (own / "scenarios" / "mine.yaml").unlink()
     (own / "test_other.py").write_text("def test_other():\n    assert True\n")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What README.md tells a user to type is typed, and what it shows comes out."""
+"""The commands that README.md shows are run, and the output that it shows comes out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 HARNESS = ".venv/bin/harness"
-# What each command of a console block exits with. A new one needs a line here.
+# The exit status of each command in a console block. A new command needs a line here.
 EXPECTED = {
     "make run": 0,
     f"{HARNESS} run --source debian:6.1": 0,
@@ -30,7 +30,7 @@ EXPECTED = {
     f"{HARNESS} doctor": 0,
     ".venv/bin/pytest scenarios/memcg-eagain.yaml": 0,
 }
-# What the text blocks show of them, where it is always the same.
+# The output that the text blocks show, where it is always the same.
 SHOWN = {
     "make run": r"^pass +debian:6\.12 \+ mayfail, configuration base: \d+ pass$",
     f"{HARNESS} run --patch none memcg-eagain": r"\[mayfail-gate\] direct reclaim came without .*:\d+$",
@@ -48,7 +48,7 @@ def commands() -> list[str]:
 
 
 def templates() -> list[str]:
-    """The lines of sh blocks: commands with names that a user puts in."""
+    """The lines of sh blocks: commands with names that a user fills in."""
     return [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
 
 
@@ -58,7 +58,7 @@ def test_every_command_has_an_expectation_and_every_expectation_a_command():
 
 @pytest.mark.parametrize("command", commands())
 def test_a_command_of_readme_ends_as_documented(command: str):
-    """From the checkout, as a shell runs it; and the line that README shows of it is the one that comes."""
+    """It runs from the checkout, as in a shell, and prints the line that README shows."""
     done = subprocess.run(
         shlex.split(command),
         cwd=ROOT,
@@ -86,7 +86,7 @@ def _timeless(line: str) -> str:
 
 @pytest.mark.parametrize("template", templates())
 def test_a_template_of_readme_parses(template: str):
-    """Its sub-command, options and their values are the command line's; scenarios and configurations exist."""
+    """The command line knows its sub-command, options and values; its scenarios and configurations exist."""
     words = shlex.split(template, comments=True)
     if words[0] == "make":
         assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A machine that was recorded is repeated from its tape alone."""
+"""A recorded machine is repeated from its tape alone."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def recorded(run: Path) -> Ended:
-    """What it came to."""
+    """The result of the run."""
     words = ("run", "--record", "--patch", "none", "--json", "--repeat", "2", "--out", run, "memcg-eagain")
     return harness(*words)
 
 
 def test_a_failure_that_was_recorded_is_there_for_good(run: Path, recorded: Ended) -> None:
-    """Its console and all its answers come again to the byte; another recording of it has other times in its log."""
+    """Its console and all its answers come again to the byte; another recording has other times in its log."""
     assert recorded.status == 1, recorded.stderr
     assert [entry["tape"] for entry in recorded.document["scenarios"]] == [tapes.TAPE] * 2
     assert {finding["oracle"] for finding in recorded.findings()} == {"mayfail-gate"}
@@ -65,7 +65,7 @@ def test_a_repetition_is_held_against_its_recording(run: Path, recorded: Ended) 
 
 @pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")
 def test_gdb_goes_back_to_where_it_stepped_before(run: Path, recorded: Ended) -> None:
-    """To the same registers, from further on in the run. What one step counts is QEMU's: one, or two."""
+    """It returns to the same registers from later in the run. QEMU decides what one step counts: one, or two."""
     instruction = tapes.load(run / FIRST).instructions // 10
 
     before = debugged(run, instruction - 1, "stepi")

@@ -15,7 +15,7 @@ from tests.guest.command import PATCHES, SCENARIOS, harness
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
 BOTH = pytest.mark.parametrize("source", versions.sources())
-# One kernel more is built for each of the others, to see there what the default one shows.
+# One more kernel is built for each other version, to see there what the default kernel shows.
 UNPATCHED = pytest.mark.parametrize(
     "source",
     [pytest.param(name, marks=pytest.mark.nightly if name != versions.DEFAULT else ()) for name in versions.sources()],
@@ -24,7 +24,7 @@ UNPATCHED = pytest.mark.parametrize(
 
 @BOTH
 def test_the_patched_kernel_passes_with_thousands_of_callbacks_in_direct_reclaim(source: str, tmp_path: Path) -> None:
-    """The default set, global and memcg; all that a run directory promises is there."""
+    """The default set, global and memcg; everything that a run directory promises is there."""
     out = tmp_path / "run"
 
     ended = harness("run", "--source", source, "--json", "--out", out)
@@ -47,7 +47,7 @@ def test_the_patched_kernel_passes_with_thousands_of_callbacks_in_direct_reclaim
 
 @UNPATCHED
 def test_the_unpatched_kernel_fails_at_the_mayfail_gate(source: str) -> None:
-    """The findings name flag, errno, WARN site and scenario, and nothing else broke."""
+    """The findings name flag, errno, WARN site and scenario; nothing else is broken."""
     names = ("memcg-accept", "memcg-eagain", "global-eagain", "three-subscribers", "shmem-pinned")
 
     ended = harness("run", "--source", source, "--patch", "none", "--json", *names)
@@ -62,7 +62,7 @@ def test_the_unpatched_kernel_fails_at_the_mayfail_gate(source: str) -> None:
 
 
 def test_without_the_patch_the_driver_of_the_story_waits_for_itself() -> None:
-    """What the patch is for: the half-built object's driver deadlocks, bounded, where nothing says MAYFAIL."""
+    """The purpose of the patch: the half-built object's driver deadlocks, bounded, where no range has MAYFAIL."""
     ended = harness("run", "--patch", "none", "--json", "half-built-mayfail")
 
     assert ended.status == 1
@@ -107,7 +107,7 @@ def test_one_lost_end_in_a_thousand_is_found() -> None:
 
 
 def test_a_hang_in_reclaim_is_a_finding_with_the_blocked_stack(tmp_path: Path) -> None:
-    """The guest lives, the step never ends: the kernel is told to show who is blocked, and where."""
+    """The guest lives, the step never ends: the kernel is asked to show the blocked tasks and their stacks."""
     ended = harness(*planted("hangs", "memcg-eagain", "--timeout", "2", "--out", str(tmp_path / "run")))
 
     assert ended.status == 1, ended.stderr
@@ -154,7 +154,7 @@ def test_the_same_inputs_never_call_make(tmp_path: Path) -> None:
 
 
 def test_a_run_is_judged_again_from_its_files_alone(tmp_path: Path) -> None:
-    """No QEMU in sight, and the same verdict."""
+    """Without QEMU, the verdict is the same."""
     out = tmp_path / "run"
     first = harness("run", "memcg-eagain", "--json", "--out", out)
     (tmp_path / "bin").mkdir()

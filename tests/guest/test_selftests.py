@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel's own tests as load: watched in every process, and what becomes of one that does not go well."""
+"""The kernel's own tests as load: watched in every process, and what happens when a test goes wrong."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ TRIAL = SCENARIOS / "selftest-trial.yaml"
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run directory of all ways in which the trial ends."""
+    """The run directory for all ways in which the trial ends."""
     return tmp_path_factory.mktemp("selftests") / "run"
 
 
 @pytest.fixture(scope="module")
 def trial(out: Path) -> Ended:
-    """The program is of a patch in tools/, so that nothing of the kernel is compiled again."""
+    """The program comes from a patch to tools/, so that nothing of the kernel is compiled again."""
     patch = PATCHES / "selftests.patch"
     return harness("run", "--patch", "mayfail", "--patch", patch, "--json", "--out", out, TRIAL)
 
 
 def result(ended: Ended, way: str) -> dict[str, object]:
-    """What the run says of one of its ways."""
+    """What the run says about one of these ways."""
     (found,) = [entry for entry in ended.document["scenarios"] if entry["name"] == f"selftest-trial-{way}"]
     return dict(found)
 
@@ -46,7 +46,7 @@ def test_every_process_of_a_selftest_is_watched(trial: Ended, out: Path, way: st
     kinds = [Kind(entry.kind) for entry in log.of(Kind.REGISTER, Kind.UNREGISTER, Kind.RELEASE)]
     watched = 1 if way == "passes" else 2
     assert [kinds.count(kind) for kind in (Kind.REGISTER, Kind.RELEASE, Kind.UNREGISTER)] == [watched] * 3
-    # Each of them gave back the pages that it had mapped; what execs has no time for it.
+    # Each of them unmapped its own pages; a process that execs has no time for that.
     unmapping = {entry.subscriber for entry in log.of(Kind.START) if entry.end - entry.start == 7 * 4096}
     assert len(unmapping) == (2 if way == "forks" else 1)
     assert (out / f"selftest-trial-{way}" / "trial_test.tap").read_text().startswith("TAP version 13\n1..1\n")
@@ -54,7 +54,7 @@ def test_every_process_of_a_selftest_is_watched(trial: Ended, out: Path, way: st
 
 @pytest.mark.parametrize(("way", "said"), [("fails", "not ok 1 fails"), ("crashes", "ended with signal 6: 1..1")])
 def test_a_selftest_that_fails_is_a_finding(trial: Ended, way: str, said: str) -> None:
-    """Its line, or how it ended."""
+    """The finding shows its line, or how it ended."""
     found = trial.findings(f"selftest-trial-{way}")
 
     assert result(trial, way)["verdict"] == "fail"
@@ -83,11 +83,11 @@ def test_a_selftest_that_cannot_be_had_is_skipped_with_the_reason(trial: Ended, 
 
 @pytest.mark.parametrize(
     "source",
-    # A kernel more is built for each.
+    # One more kernel is built for each.
     [pytest.param(name, marks=pytest.mark.nightly if name != versions.DEFAULT else ()) for name in versions.sources()],
 )
 def test_the_kernels_own_tests_pass_beside_a_watcher(source: str) -> None:
-    """Where the tree has them; what they make the kernel do breaks no rule of notifiers."""
+    """They run where the tree has them; the kernel's work for them breaks no rule of notifiers."""
     ended = harness(
         "run", "--source", source, "--json", "selftests-madv-populate", "selftests-mrelease", "selftests-hmm"
     )

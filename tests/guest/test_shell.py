@@ -34,7 +34,7 @@ def test_the_shell_is_a_person_s_with_the_module_loaded() -> None:
 
 @pytest.mark.guest
 def test_the_shell_wants_a_terminal() -> None:
-    """129 and a hint, not a hang."""
+    """The exit code is 129 with a hint; the command does not hang."""
     ended = harness("shell")
 
     assert ended.status == 129
@@ -65,7 +65,7 @@ def test_a_terminal_gets_no_control_characters_of_a_command() -> None:
 @pytest.mark.guest
 @pytest.mark.kernel_build
 def test_a_scenario_of_a_run_is_done_again_up_to_where_it_stopped(tmp_path: Path) -> None:
-    """One that went to its end stops before its memory is unmapped and its subscribers go."""
+    """A scenario that ran to its end stops before its memory is unmapped and its subscribers leave."""
     assert harness("run", "--out", tmp_path / "run", "memcg-accept").status == 0
 
     ended = harness("shell", tmp_path / "run", "sh", "-c", "pidof drive >&2; cat /sys/fs/cgroup/work/memory.max")
@@ -78,7 +78,7 @@ def test_a_scenario_of_a_run_is_done_again_up_to_where_it_stopped(tmp_path: Path
 @pytest.mark.kernel_build
 @pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")
 def test_gdb_comes_to_a_living_guest_by_the_line_that_is_printed() -> None:
-    """The kernel's and the module's functions have names there."""
+    """The functions of the kernel and of the module have names in gdb."""
     with subprocess.Popen(
         argv("shell", "--gdb", "sleep", "1000"), env=environment(), cwd=ROOT, stderr=subprocess.PIPE, text=True
     ) as shell:

@@ -45,7 +45,7 @@ class Said(Quiet):
 
 @pytest.fixture(scope="module")
 def frozen(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    """A snapshot of this module's own: taken here, whatever the cache holds."""
+    """A snapshot for this test module only: taken here, whatever the cache holds."""
     folder = tmp_path_factory.mktemp("frozen")
     return snapshots.have(parts, SHAPE, folder / "cache", folder)
 
@@ -135,7 +135,7 @@ def test_what_one_clone_writes_no_other_sees(clone, frozen):
 
 
 def test_a_clone_lives_in_the_present(clone):
-    """CLOCK_REALTIME is the host's, while the monotonic clocks go on where the snapshot was taken."""
+    """CLOCK_REALTIME follows the host, while the monotonic clocks continue where the snapshot was taken."""
     with clone() as machine:
         before = time.time()
         shown = float(machine.run("date", "+%s").text)
@@ -145,7 +145,7 @@ def test_a_clone_lives_in_the_present(clone):
 
 
 def test_no_timer_of_the_kernel_trips_over_the_pause(clone, frozen):
-    """The snapshot is as old as the tests before this one; with the shortest limits no watchdog speaks of that."""
+    """The snapshot is as old as the tests before this one; even with the shortest limits no watchdog complains."""
     with clone() as machine:
         machine.set_watchdogs(Watchdogs.within(1.0))
         machine.run("sleep", "8", timeout_s=LIMIT_S)
@@ -177,7 +177,7 @@ def test_a_snapshot_that_changed_is_not_used(parts, tmp_path):
 
 
 def test_a_state_that_qemu_does_not_load_makes_machines_boot(session_lab, tmp_path):
-    """A clone that fails is no verdict on the kernel: the machine is booted, and it is said why."""
+    """A clone that fails is no verdict on the kernel: the machine is booted, and the reason is reported."""
     said = Said()
     lab = lab_of(session_lab, tmp_path, said)
     snapshot = lab._snapshot(SHAPE, tmp_path / "first")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Guests that do not carry our module, or another one: they boot, clone, are watched, and their kernel is judged."""
+"""Guests without our module, or with another module: they boot, clone, are watched, and their kernel is judged."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PLANTED = Instrument(module=data("guest-modules") / "planted")
 
 
 def session(instrument: Instrument, folder: Path) -> Session:
-    """On the default kernel."""
+    """A session on the default kernel."""
     return Session(KernelRequest(), instrument, "auto", out=folder)
 
 
 def test_a_guest_that_carries_nothing_is_a_clone_and_passes(tmp_path: Path) -> None:
-    """Neither module nor driver is in it; what it wrote to the kernel's log was heard."""
+    """It has neither module nor driver; its writes to the kernel's log were heard."""
     with session(instruments.NONE, tmp_path).watched("bare") as seen:
         assert seen.machine.cloned
         assert seen.machine.hello["modules"] == "ok"
@@ -42,7 +42,7 @@ def test_a_guest_that_carries_nothing_is_a_clone_and_passes(tmp_path: Path) -> N
 
 
 def planted(fault: str, folder: Path) -> ScenarioResult:
-    """What is said of a guest with a module of somebody else's, in which a fault happened."""
+    """The result of a guest with somebody else's module, in which a fault happened."""
     with session(PLANTED, folder).watched(fault) as seen, contextlib.suppress(GuestLost, GuestTimeout, OSError):
         assert seen.machine.run("cat", "/sys/module/planted/initstate").text == "live\n"
         seen.machine.agent.write_file("/dev/planted", fault, 20)

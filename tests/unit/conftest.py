@@ -16,7 +16,7 @@ TOY = Path(__file__).resolve().parents[1] / "fakes" / "kernel"
 
 
 class Said:
-    """A progress that remembers."""
+    """A progress that keeps what it is told."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -63,7 +63,7 @@ def variants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def diff(path: str, old: str, new: str) -> str:
-    """A diff against the toy kernel that replaces one text; where the toy does not hold it, one that fails."""
+    """A diff against the toy kernel that replaces one text; it fails if the toy kernel lacks the text."""
     before = (TOY / path).read_text().splitlines()
     at = next((n for n, line in enumerate(before) if old in line), None)
     if at is None:

@@ -46,7 +46,7 @@ class Log:
         return next(self._seq)
 
     def add(self, kind: Kind, **fields: Any) -> Event:
-        """One event; what is not said is a MAYFAIL range in memcg direct reclaim for the subscriber's own page."""
+        """One event; by default a MAYFAIL range in memcg direct reclaim for the subscriber's own page."""
         seq = self.stamp()
         values: dict[str, Any] = {
             "seq": seq,
@@ -106,7 +106,7 @@ MUNMAP = {
 def scenario(
     exercised: Mapping[str, int] | None = None, expected: Iterable[tuple[str, str]] = (), name: str = "sample"
 ) -> Scenario:
-    """A scenario that asks for nothing but what is given."""
+    """A scenario that asks only for what is given."""
     return Scenario(
         name=name,
         path=Path(f"{name}.yaml"),

@@ -2,7 +2,7 @@
 """An upper bound on what a regular expression can cost, from its parse tree instead of from a clock.
 
 A backtracking matcher wastes time where a repeat could have stopped at several
-places and what follows would have matched at each: then it tries them all. A
+places and the rest would have matched at each: then it tries them all. A
 repeat whose characters are disjoint from what may follow costs nothing extra.
 The bound is the product over all repeats that are ambiguous in this sense,
 times the alternatives, times the length for the walk itself.

@@ -69,7 +69,7 @@ RUNS_ON_TCG = f"if 'tcg' in sys.argv:\n    {RUNS}\n"
 
 
 def test_kvm_that_hangs_is_told_and_remembered(qemu, tmp_path, monkeypatch):
-    """The reason names the limit, QEMU's own words and what TCG needed; the next check costs no QEMU."""
+    """The reason names the limit, QEMU's own words and the time that TCG needed; the next check starts no QEMU."""
     monkeypatch.setattr(accelerator, "_KVM_LIMIT_S", 0.5)
     monkeypatch.setattr(accelerator, "_KVM_FACTOR", 0.0)
     calls = qemu(

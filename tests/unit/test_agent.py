@@ -19,7 +19,7 @@ SOON = 10.0
 
 
 class Guest:
-    """The guest's end: reads what the harness sends, answers as a test tells it."""
+    """The guest's end: reads what the harness sends, and answers as a test tells it."""
 
     def __init__(self, channel: socket.socket) -> None:
         self.channel = channel
@@ -27,7 +27,7 @@ class Guest:
         self.stream = channel.makefile("rb")
 
     def send(self, number: int, kind: int, payload: bytes = b"", magic: int = MAGIC, size: int | None = None) -> None:
-        """Send a frame, or what only looks like one."""
+        """Send a frame, or bytes that only look like a frame."""
         self.channel.sendall(HEAD.pack(magic, number, kind, len(payload) if size is None else size) + payload)
 
     def number(self, number: int, kind: Frame, value: int) -> None:
@@ -169,7 +169,7 @@ def test_an_errno_of_the_guest_is_the_oserror_it_is_here(ends):
 
 
 def test_a_file_beyond_the_limit_is_refused_not_cut(ends):
-    """What a hostile guest can make us keep is bounded, and half a file is not passed off as a whole one."""
+    """A hostile guest can make us keep only a bounded amount, and half a file does not pass for a whole file."""
     agent, guest = ends
 
     def play(guest: Guest) -> None:
@@ -194,7 +194,7 @@ def test_a_file_beyond_the_limit_is_refused_not_cut(ends):
     ],
 )
 def test_what_is_no_frame_ends_the_channel(ends, magic, kind, size, message):
-    """A guest that speaks nonsense is lost with a reason, for those who wait and for those who come."""
+    """A guest that speaks nonsense is lost with a reason, for present and for later callers."""
     agent, guest = ends
     process = agent.start(["true"])
     number, _, _ = guest.take()
@@ -237,7 +237,7 @@ def test_the_end_of_qemu_wakes_who_waits(ends):
 
 
 def test_what_came_before_the_end_still_counts(ends):
-    """A status that arrived is a status, though the channel was lost right behind it."""
+    """A status that arrived counts, though the channel was lost right after it."""
     agent, guest = ends
     process = agent.start(["true"])
     number, _, _ = guest.take()

@@ -78,7 +78,7 @@ def test_every_promise_is_a_row_and_every_target_was_promised() -> None:
 
 
 def test_every_file_is_a_figure_with_at_least_five_rounds() -> None:
-    """The folder lists itself; a median over fewer rounds is asked for with --rounds. What is counted is no median."""
+    """The folder lists itself; --rounds asks for a median over fewer rounds. A count is no median."""
     files = {path.stem.replace("_", "-") for path in (ROOT / "benchmarks/figures").glob("[!_]*.py")}
     assert set(catalogue()) == files
     assert {name for name, entry in catalogue().items() if entry.rounds < 5} == {"exploring"}
@@ -89,7 +89,7 @@ def test_the_mutants_to_be_explored_exist() -> None:
 
 
 def test_documents_and_makefile_name_what_exists() -> None:
-    """README tells of make bench, the Makefile has it, and figures named in README are there."""
+    """README mentions make bench, the Makefile has it, and the figures that README names exist."""
     readme = (ROOT / "README.md").read_text()
     makefile = (ROOT / "Makefile").read_text()
     assert "\nbench: setup\n\t@.venv/bin/python -m benchmarks $(ARGS)\n" in makefile
@@ -100,7 +100,7 @@ def test_documents_and_makefile_name_what_exists() -> None:
 
 
 def test_the_table_is_what_the_results_say() -> None:
-    """RESULTS.md is rendered from results.json and edited by nobody."""
+    """RESULTS.md is rendered from results.json and never edited."""
     known = results.read(ROOT / "benchmarks/results.json")
     assert set(known) <= set(catalogue())
     assert (ROOT / "benchmarks/RESULTS.md").read_text() == table.render(catalogue(), known)
@@ -203,7 +203,7 @@ def test_sides_take_turns_and_every_second_round_goes_backwards() -> None:
 
 
 def test_a_command_is_metered_with_all_that_it_waited_for(tmp_path: Path) -> None:
-    """A grandchild's memory, bytes and status are in the figure; what it says is kept."""
+    """A grandchild's memory, bytes and status are in the figure; its output is kept."""
     program = f"data = bytearray(b'x') * (200 << 20); open({str(tmp_path / 'f')!r}, 'wb').write(data[: 8 << 20])"
     script = '"$1" -c "$2" && echo out && echo err >&2; exit 3'
     cost = meter.metered(["sh", "-c", script, "sh", sys.executable, program], timeout_s=60)
@@ -273,7 +273,7 @@ def judged(content: bytes) -> list[str]:
 
 
 def test_a_repeated_log_is_one_that_a_guest_could_have_written() -> None:
-    """As long as asked, in order without a gap, and as good as the one that it was made from."""
+    """As long as asked, in order, without a gap, and as good as the original log."""
     short = written(good())
     long = repeated(short, 1000)
     entries = sorted(event.parse(long), key=lambda entry: entry.seq)
@@ -285,7 +285,7 @@ def test_a_repeated_log_is_one_that_a_guest_could_have_written() -> None:
 
 
 def test_an_end_that_is_missing_from_a_repeated_log_is_found() -> None:
-    """What is timed is judging, not looking away."""
+    """The timed judging really judges."""
     entries = list(event.parse(repeated(written(good()), 1000)))
     entries.remove(next(entry for entry in entries[500:] if entry.kind == event.Kind.END))
     log = Log()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Builds of the toy kernel: what is made, what is found, and what is said when it cannot be."""
+"""Builds of the toy kernel: what is made, what is found, and the message when a build fails."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def compiled(kernel: KernelBuild) -> list[str]:
 
 
 def test_a_kernel_is_whole(toy: Path, cache: Path):
-    """What boots, what it is called, and how it came to be."""
+    """It has a bootable image, a name, and its origin."""
     kernel = build(toy, cache)
 
     assert (kernel.release, kernel.version, kernel.cached) == ("6.12.7", "6.12.7", False)
@@ -107,7 +107,7 @@ def test_the_first_compiler_error_is_the_message(toy: Path, cache: Path, tmp_pat
 
 
 def test_what_a_killed_build_wrote_is_not_believed(toy: Path, cache: Path, said: Said):
-    """Half an object with a new time looks up to date; after kill -9 it is made again."""
+    """Half an object with a new time looks up to date; after kill -9 it is built again."""
     kernel = build(toy, cache)
     objects = next((cache / "trees").glob("*/objects/base-gcc"))
     (objects / "key").unlink()
@@ -166,7 +166,7 @@ def test_a_build_that_is_killed_dies_with_its_compilers(toy: Path, cache: Path, 
 
 
 def test_a_module_is_built_for_its_kernel_and_kept(toy: Path, cache: Path, tmp_path: Path, monkeypatch):
-    """Also when the tree has moved on to another patch; the same sources again cost no make."""
+    """Even when the tree has moved on to another patch; the same sources again call no make."""
     folder = tmp_path / "hold"
     folder.mkdir()
     (folder / "hold.c").write_text("#include <linux/mmu_notifier.h>\nint hold;\n")
@@ -218,7 +218,7 @@ def test_a_failed_make_is_sorted_by_whose_fault_it_is(output, kind, said, tmp_pa
 
 
 def test_splats_name_files_from_the_top_of_the_source(cache: Path):
-    """The object tree's relative way to the source is mapped away, for any lineage the same."""
+    """The object tree's relative path to the source is removed, the same way for any lineage."""
     tools = toolchain.find("gcc")
     argv = toolchain.make(tools, cache / "trees/l/tree", cache / "trees/l/objects/base-gcc/obj", 2, "vmlinux")
 
@@ -228,13 +228,13 @@ def test_splats_name_files_from_the_top_of_the_source(cache: Path):
 
 
 def test_the_compiler_cache_sees_what_the_assembler_includes(cache: Path, tmp_path: Path):
-    """An .incbin is in no list of headers: with the flags that make is told, the new content is compiled."""
+    """An .incbin is in no list of headers: with the flags that make gets, the new content is compiled."""
     (flags,) = [
         word.partition("=")[2] for word in toolchain.make(toolchain.find("gcc"), cache, cache, 1) if "KAFLAGS" in word
     ]
     source, binary = tmp_path / "piggy.S", tmp_path / "piggy.bin"
     source.write_text('.data\n.incbin "piggy.bin"\n')
-    old = time.time() - 60  # ccache remembers no file that is new.
+    old = time.time() - 60  # ccache does not remember a new file.
     os.utime(source, (old, old))
     made = []
     for content in (b"realmode 1", b"realmode 2"):

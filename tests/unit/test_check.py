@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What `make check` says of the time that it took."""
+"""What `make check` reports about the time that it took."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ print("loaded", *sorted(n for n in sys.modules if n.startswith("harness.commands
 
 
 def loaded(*words: str) -> list[str]:
-    """What a process of its own has loaded after a command line."""
+    """What a new process has loaded after a command line."""
     program = LOADED.replace("{heavy!r}", repr(HEAVY))
     done = subprocess.run([sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[-1].split()[1:]
@@ -49,7 +49,7 @@ def test_the_help_of_a_command_loads_that_one_and_nothing_heavy(name: str) -> No
 
     assert [module for module in found if module in HEAVY] == []
     ours = {module.removeprefix("harness.commands.") for module in found}
-    # To write a report again is to judge again.
+    # Writing a report again means judging again.
     assert ours - {"_options"} == ({name, "judge"} if name == "report" else {name})
 
 

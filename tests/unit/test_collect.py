@@ -12,7 +12,7 @@ MIB = 1 << 20
 
 
 def entry(cache: Path, name: str, age_s: float) -> Path:
-    """A folder of a MiB in the cache, last used so long ago."""
+    """A folder of 1 MiB in the cache, last used `age_s` ago."""
     folder = cache / name
     folder.mkdir(parents=True)
     (folder / "content").write_bytes(os.urandom(MIB))
@@ -22,7 +22,7 @@ def entry(cache: Path, name: str, age_s: float) -> Path:
 
 
 def test_the_cheapest_goes_first_and_of_one_kind_the_oldest(tmp_path: Path) -> None:
-    """Runs before kernels, whatever their age."""
+    """Runs are deleted before kernels, whatever their age."""
     kernel = entry(tmp_path, "kernels/k", 90_000)
     old, new = entry(tmp_path, "runs/old", 9000), entry(tmp_path, "runs/new", 8000)
 
@@ -56,7 +56,7 @@ def test_what_is_locked_stays(tmp_path: Path) -> None:
 
 
 def test_one_kind_can_be_bounded_by_itself(tmp_path: Path) -> None:
-    """Snapshots, whenever one is taken: what else is there is for the user to bound."""
+    """Snapshots are, whenever one is taken: the user bounds everything else."""
     old, new = entry(tmp_path, "snapshots/old", 9000), entry(tmp_path, "snapshots/new", 8000)
     run = entry(tmp_path, "runs/run", 90_000)
 
@@ -66,7 +66,7 @@ def test_one_kind_can_be_bounded_by_itself(tmp_path: Path) -> None:
 
 
 def test_what_goes_meanwhile_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process publishes a snapshot, or is through with a file, between our looks at them."""
+    """Another process publishes a snapshot, or finishes with a file, between our looks at them."""
     entry(tmp_path, "snapshots/.new.x7", 9000)
     (tmp_path / "snapshots" / "part").touch()
     size = collect._size

@@ -25,7 +25,7 @@ def resolve(toy: Path, tmp_path: Path, cache: Path, *names: str) -> str:
 
 
 def test_base_comes_first_and_once():
-    """Whether it is named or not."""
+    """This holds whether it is named or not."""
     assert [f.name for f in config.load(["zram", "base", "zram"])] == ["base", "zram"]
 
 
@@ -45,7 +45,7 @@ def test_a_merged_configuration_holds_what_was_asked(toy: Path, tmp_path: Path, 
 
 
 def test_a_later_fragment_wins(toy: Path, tmp_path: Path, cache: Path):
-    """A user's file may take back what base asks for."""
+    """A user's file may override what base asks for."""
     (tmp_path / "mine.config").write_text("# CONFIG_SWAP is not set\n")
 
     assert "SWAP" not in kconfig.values(resolve(toy, tmp_path, cache, str(tmp_path / "mine.config")))
@@ -89,7 +89,7 @@ def test_options_may_belong_to_some_kernels_only():
 
 @pytest.mark.parametrize("text", ["CONFIG_A=y\nCONFIG_A=n\n", "CONFIG A=y\n", "A=y\n"])
 def test_a_line_that_is_no_option_is_a_usage_error(text):
-    """And so are two that contradict each other in one file."""
+    """Two lines that contradict each other in one file are a usage error, too."""
     with pytest.raises(UsageError, match=r"f\.config:"):
         config.requests(fragment(text), "6.12")
 
@@ -103,7 +103,7 @@ def test_a_line_that_is_no_option_is_a_usage_error(text):
     ],
 )  # fmt: skip
 def test_expressions_are_judged_as_kconfig_does(expression, expected):
-    """In three values: what is not m of m is still m."""
+    """Expressions have three values: the negation of m is m."""
     assert kconfig.holds(expression, {"A": "y", "M": "m", "S": '"x"', "N": "1200"}) is expected
 
 

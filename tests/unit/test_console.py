@@ -49,7 +49,7 @@ def test_golden_logs(name: str, wanted: list[tuple[str, ...]]) -> None:
 
 
 def test_the_title_is_the_same_whatever_the_compiler_and_the_run() -> None:
-    """Addresses, offsets, pids, CPUs and the compiler's clones of a function are not in it."""
+    """It has no addresses, offsets, pids, CPUs or names of the compiler's clones of a function."""
     first = text("[    1.000001][  T9] WARNING: CPU: 1 PID: 9 at mm/rmap.c:12 try_to_unmap_one.isra.0+0x5/0x10")
     second = text(
         "[  777.000001][ T88] WARNING: CPU: 0 PID: 88 at ./mm/rmap.c:99 try_to_unmap_one.constprop.0.cold+0xf5/0x1"
@@ -93,7 +93,7 @@ def test_the_title_is_the_same_in_every_kernel_version(old: tuple[str, ...], new
 
 
 def test_a_report_whose_first_line_lost_its_stamp_is_whole() -> None:
-    """Another CPU, or a program, wrote into it; the caller is known from the next line."""
+    """Another CPU, or a program, wrote into the line; the caller is known from the next line."""
     console = text(
         "foo baWARNING: suspicious RCU usage",
         "[    1.000001][   T9] Call Trace:",
@@ -207,7 +207,7 @@ def test_terminal_control_and_bad_bytes_are_taken_out_of_a_line() -> None:
 
 
 def test_reports_of_two_callers_do_not_mix() -> None:
-    """PRINTK_CALLER tells whose line it is."""
+    """PRINTK_CALLER tells which task or CPU wrote a line."""
     console = text(
         f"[    1.000001][   T9] {WARN}",
         "[    1.000002][   T8] BUG: KASAN: use-after-free in foo+0x1/0x2",

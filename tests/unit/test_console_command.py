@@ -60,7 +60,7 @@ def test_json_is_an_object_a_line_for_each_file(log: Path, clean: Path, capsys: 
 
 
 def test_a_missing_file_is_exit_code_129(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is printed of the files before it either."""
+    """Nothing is printed about the files before it, either."""
     assert cli.main(["console", str(log), str(log.with_name("none"))]) == 129
     assert capsys.readouterr().out == ""
 
@@ -131,7 +131,7 @@ def test_a_faulty_entry_is_named_with_its_line(tmp_path: Path, wrong: str) -> No
 
 
 def test_no_entry_of_the_list_that_ships_has_expired() -> None:
-    """It is mended or its owner is asked: from the day after, it excuses nothing."""
+    """Fix the entry or ask its owner: from the day after, it excuses nothing."""
     today = datetime.datetime.now(tz=datetime.UTC).date()
     assert [entry.where for entry in noise.load() if entry.expired(today)] == []
 
@@ -147,7 +147,7 @@ def test_no_entry_of_the_list_that_ships_has_expired() -> None:
 def test_a_run_says_what_was_excused_and_what_is_wrong_with_the_list(
     log: Path, monkeypatch: pytest.MonkeyPatch, title: str, expires: str, told: str
 ) -> None:
-    """A pass that rests on an excuse is no silent one; an entry for a hang excuses none."""
+    """A pass that rests on an excuse is not silent; an entry for a hang excuses no hang."""
     listed = log.with_name("noise.yaml")
     listed.write_text(ENTRY.format(expires=expires).replace("WARNING in try_to_unmap_.*", title))
     monkeypatch.setattr(noise, "DEFAULT", listed)

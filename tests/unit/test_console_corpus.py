@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Real console logs with known answers, which are not ours to ship: a folder of labelled logs.
+"""Real console logs with known answers, which we may not ship: a folder of labelled logs.
 
 HARNESS_CORPUS names the folder; else ../shared/corpus/console beside the
 checkout is tried. A file is a header (TITLE, ALT, TYPE, CORRUPTED), an empty
@@ -31,7 +31,7 @@ _INSTANCE = re.compile(r" at addr ADDR| age=NUM cpu=NUM pid=NUM|\.part\.NUM")
 
 @dataclass(frozen=True)
 class Labelled:
-    """A log and what its label says."""
+    """A log and its label."""
 
     name: str
     titles: tuple[str, ...]
@@ -92,9 +92,9 @@ def first(labelled: Labelled) -> Report | None:
 def reported(half: str) -> Iterator[tuple[Labelled, Report | None]]:
     """The logs with a report.
 
-    What this says of logs that nobody here has seen: names of functions that
-    were collected looking at the even half alone gave 74.3 % of the odd half's
-    titles. The rules that stand now are by kind of function and by kind of
+    How well this works on logs that nobody here has seen: names of functions that
+    were collected from the even half alone gave 74.3 % of the odd half's
+    titles. The present rules are by kind of function and by kind of
     report, after syzkaller's; on both halves they gave 94.8 % before any of
     their misses had been looked at, and 97.4 % since.
     """
@@ -141,7 +141,7 @@ RECORDINGS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("recording", RECORDINGS.values(), ids=RECORDINGS)
 def test_it_does_not_matter_how_a_console_was_recorded(recording: Callable[[bytes], bytes]) -> None:
-    """But for those where lines of several callers mix, and the clock took their names with it."""
+    """Except for logs where lines of several callers mix, and the callers' names went with the clock."""
     other = [
         labelled.name
         for labelled in corpus()
@@ -153,7 +153,7 @@ def test_it_does_not_matter_how_a_console_was_recorded(recording: Callable[[byte
 
 @pytest.mark.parametrize("torn", [b"foo ba", b"[   12.34"])
 def test_a_torn_first_line_hides_no_report(torn: bytes) -> None:
-    """Something stands before it on its line, and took its time and caller with it."""
+    """Other text stands before it on its line, and replaced its time and caller."""
     missed = []
     for labelled in corpus():
         report = first(labelled)

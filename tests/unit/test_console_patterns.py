@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Each entry of the tables has a line that it matches and a near miss, and cannot be made to run away."""
+"""Each entry of the tables has a line that it matches and a near miss, and bounded matching time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.console.pattern import LIMIT, Pattern
 from tests.unit.regex_cost import bound
 
 ENTRIES = (*patterns.PATTERNS, scanner.REBOOT)
-# Steps of one attempt on the longest text that an expression gets to see. A step is some 10 ns.
+# Steps of one attempt on the longest text that an expression can get. A step takes some 10 ns.
 STEPS = 1_000_000
 
 
@@ -51,7 +51,7 @@ def test_a_sample_is_recognised_live_behind_time_and_caller() -> None:
 
 
 def expressions() -> list[tuple[str, str]]:
-    """Every regular expression of the package that sees a console."""
+    """Every regular expression that the package applies to a console."""
     found = [(entry.name, entry.regex) for entry in ENTRIES]
     found += [(f"{entry.name}.detail", entry.detail) for entry in ENTRIES if entry.detail]
     for module in (lines, stack, title, scanner):
@@ -69,7 +69,7 @@ def test_no_expression_backtracks_far(name: str, regex: str) -> None:
 
 @pytest.mark.parametrize("regex", [r"(a+)+b", r"(?:\w+\s*)*x", r"(?:a|a)*b", r".*.*.*.*x", r"(?:[a-z]+,?)*;"])
 def test_the_bound_speaks_up(regex: str) -> None:
-    """What is known to explode, or to be of a high power, is over the limit."""
+    """An expression of known exponential or high polynomial cost is over the limit."""
     assert bound(regex, LIMIT) > STEPS
 
 
@@ -79,7 +79,7 @@ PIECES = [*(entry.sample for entry in patterns.PATTERNS), *"([{<: /.+0aA\t\\", "
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=30), st.integers(1, 200))
 def test_hostile_lines_cost_no_more_than_their_length(pieces: list[str], times: int) -> None:
-    """Whatever samples are cut up and repeated: a line is looked at up to a limit, and answered."""
+    """Whatever samples are cut up and repeated: a line is examined up to a limit, and answered."""
     line = "".join(pieces) * times
 
     patterns.match(line)

@@ -38,7 +38,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 @pytest.fixture
 def driven(machine: Machine, tmp_path: Path) -> Callable[..., Recording]:
-    """Drives a scenario whose first step never answers; takes what is found when the guest is looked at."""
+    """Drives a scenario whose first step never answers; takes the findings of the post-mortem."""
     (scenario,) = catalogue.choose(["memcg-eagain"])
     log = tmp_path / "events.bin"
 
@@ -57,7 +57,7 @@ def test_a_step_that_never_answers_is_the_guest_s_fault(driven: Callable[..., Re
 def test_a_guest_that_was_stopped_for_a_while_has_no_fault(
     machine: Machine, driven: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It runs again when its time is over, and nothing in /proc tells of it any more."""
+    """It runs again when its time is over, and /proc does not show the stop any more."""
     monkeypatch.setattr(starvation, "_LEAST_S", 0.5)
 
     def pause() -> None:
@@ -75,7 +75,7 @@ def test_a_guest_that_was_stopped_for_a_while_has_no_fault(
 def test_a_circle_of_waiters_is_proof_however_slow_the_host_was(
     driven: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As data: what a post-mortem says in prose excuses nothing, and convicts nobody."""
+    """The proof is data: the prose of a post-mortem excuses nothing, and convicts nobody."""
     monkeypatch.setattr("harness.run.drive.starved", lambda *_: "the host was busy")
 
     with pytest.raises(GuestLost, match="the host was busy"):

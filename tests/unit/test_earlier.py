@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs that ended, and where a shell takes a scenario of theirs up again."""
+"""Runs that ended, and the point where a shell resumes one of their scenarios."""
 
 from __future__ import annotations
 

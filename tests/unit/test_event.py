@@ -31,7 +31,7 @@ def packed(records: int, **changes) -> bytes:
 
 
 def test_a_log_is_read_back_as_it_was_written() -> None:
-    """Every field in its place."""
+    """Every field is in its place."""
     log = event.parse(packed(3, lost=2))
 
     assert len(log) == 3
@@ -45,7 +45,7 @@ def test_a_log_is_read_back_as_it_was_written() -> None:
     [b"", b"short", packed(1)[:-1], packed(1, count=2), packed(1, magic=1), packed(1, format=1), packed(1, size=96)],
 )
 def test_a_log_that_is_none_is_refused_in_one_line(content: bytes) -> None:
-    """Torn, foreign or of another format."""
+    """The log is torn, foreign or of another format."""
     with pytest.raises(MachineError) as caught:
         event.parse(content)
 
@@ -64,7 +64,7 @@ def test_a_log_in_a_file_is_read_piece_by_piece(tmp_path: Path, monkeypatch) -> 
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> None:
-    """Not a log with fewer events."""
+    """It does not pass for a log with fewer events."""
     path = tmp_path / "sample.bin"
     path.write_bytes(packed(2))
     log = event.read(path)
@@ -88,7 +88,7 @@ def test_a_chunk_sees_what_an_event_sees() -> None:
 
 
 def test_a_run_without_a_log_has_an_empty_one(tmp_path: Path) -> None:
-    """A guest that went away leaves none."""
+    """A guest that went away leaves no log."""
     assert len(event.read(tmp_path / "none.bin")) == 0
 
 

@@ -35,7 +35,7 @@ def test_every_kind_of_range_is_counted_by_its_name() -> None:
 
 
 def test_who_comes_and_goes_within_a_range_is_counted() -> None:
-    """Not before its start, nor after its end, nor for another mm, nor where one lost its end by having left."""
+    """Not counted before its start, after its end, for another mm, or where a subscriber lost its end by leaving."""
     log = Log()
     log.add(Kind.REGISTER, subscriber=1)
     log.add(Kind.REGISTER, subscriber=2)
@@ -67,7 +67,7 @@ def test_reclaim_within_another_range_of_its_task_is_nested() -> None:
 
 
 def test_a_scenario_that_reports_ended_early_proves_nothing() -> None:
-    """Each report may be one that it is to provoke; what its last steps would have shown is not known."""
+    """Each report may be one that the scenario is to provoke; what its last steps would have shown is not known."""
     whole = recording(Log())
     early = dataclasses.replace(whole, ended=Ended.EARLY, detail="stopped after 14 reports on the console")
 
@@ -78,7 +78,7 @@ def test_a_scenario_that_reports_ended_early_proves_nothing() -> None:
 
 
 def test_never_speaks_of_what_happened_and_is_silent_otherwise() -> None:
-    """MAYFAIL in a scenario that excludes it."""
+    """The case: MAYFAIL in a scenario that excludes it."""
     log = Log()
     log.pair(**MUNMAP)
     plan = dataclasses.replace(scenario(), never=("mayfail",))
@@ -91,7 +91,7 @@ def test_never_speaks_of_what_happened_and_is_silent_otherwise() -> None:
 
 
 def test_each_counter_that_a_scenario_may_ask_for_is_counted() -> None:
-    """One that is listed and not counted would be 0 for ever, and each scenario that asks for it inconclusive."""
+    """A listed counter that is not counted would be 0 for ever, and each scenario that asks for it inconclusive."""
     source = Path(exercised.__file__).read_text(encoding="utf-8")
     named = {name for name in COUNTERS if f'"{name}"' in source}
 

@@ -57,7 +57,7 @@ def test_whatever_is_drawn_is_a_scenario_with_a_plan(tmp_path_factory, document)
 
 
 def test_a_failure_is_shrunk_and_kept_ready_to_commit(tmp_path):
-    """Planted: a kernel that breaks when a mapping is replaced while a device holds pages."""
+    """The planted fault: the kernel breaks when a mapping is replaced while a device holds pages."""
 
     def judge(item: Scenario) -> ScenarioResult:
         seen = verbs(item)
@@ -87,7 +87,7 @@ def test_the_same_seed_finds_the_same(tmp_path):
 
 
 def test_a_failure_that_never_comes_again_is_told_with_how_often_it_did(tmp_path):
-    """It may be the one in a thousand that everybody looks for: it is not thrown away."""
+    """It may be the failure in a thousand that everybody looks for: it is not thrown away."""
     seen: list[str] = []
 
     def judge(item: Scenario) -> ScenarioResult:

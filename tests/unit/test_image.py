@@ -64,14 +64,14 @@ def test_the_image_has_what_a_guest_needs(tmp_path: Path):
     assert entries["bin/sh"] == (stat.S_IFLNK | 0o777, b"busybox")
     assert entries["modules/00-first.ko"][1] == b"module"
     assert stat.S_ISCHR(entries["dev/console"][0])
-    # Keys are each machine's own: harness/guest/keys.py.
+    # Each machine has its own keys: harness/guest/keys.py.
     assert not [path for path in entries if path.startswith(("root/.ssh/", "etc/dropbear/"))]
     needed = image._needed(Path(shutil.which("dropbear", path="/usr/sbin:/usr/bin") or ""))
     assert all(f"lib/{name}" in entries for name in needed[1])
 
 
 def test_the_same_parts_are_not_assembled_twice(tmp_path: Path):
-    """A second call finds the first one's file; without the file it makes the same bytes again."""
+    """A second call finds the file of the first call; without the file it makes the same bytes again."""
     first = image.assemble(tmp_path)
     stamp = first.path.stat().st_mtime_ns
     assert image.assemble(tmp_path).path.stat().st_mtime_ns == stamp
@@ -112,7 +112,7 @@ def test_a_changed_header_compiles_again(tmp_path: Path):
 
 
 def test_the_swap_header_is_the_one_that_mkswap_writes(tmp_path: Path):
-    """Byte for byte, but for the random UUID and the label."""
+    """It is equal byte for byte, except for the random UUID and the label."""
     path = tmp_path / "swap"
     with path.open("wb") as stream:
         stream.truncate(16 << 20)

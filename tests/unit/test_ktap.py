@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What programs of the kernel's selftests say, as their own header prints it."""
+"""The output of the kernel's selftest programs, as their own header prints it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEAD = "TAP version 13\n"
         (HEAD + "1..2\nnot ok 1 a #  why\nok 2 b\n", 1, Results(1, 1, 0, ("not ok 1 a #  why",))),
         (HEAD + "1..1\nnot ok 1 # error broken\n", 1, Results(0, 1, 0, ("not ok 1 # error broken",))),
         (HEAD + "1..1\nok 1 # SKIP no gup_test\n", 4, Results(0, 0, 1, (), (("no gup_test", 1),))),
-        # A fork doubles what stdio had not written.
+        # A fork doubles the output that stdio had not written yet.
         (HEAD + "1..2\nok 1 a\nTAP version 13\n1..2\nok 1 a\nok 2 b\n", 0, Results(2, 0, 0)),
         # uffd-unit-tests.
         (
@@ -31,14 +31,14 @@ HEAD = "TAP version 13\n"
             1,
             Results(1, 1, 1, ("Testing c... failed [reason: bad]",), (("old", 1),)),
         ),
-        # Those that speak no TAP: the status is the result.
+        # Programs without TAP output: the status is the result.
         ("Success reaping a child with 1MB\n", 0, Results(1, 0, 0)),
         ("not supported\n", 4, Results(0, 0, 1, (), (("not supported", 1),))),
         (HEAD + "1..0 # SKIP no gup_test\n", 4, Results(0, 0, 1, (), (("1..0 # SKIP no gup_test", 1),))),
     ],
 )
 def test_results_are_counted(text: str, status: int, wanted: Results) -> None:
-    """Passed, skipped, failed, of each form that kselftest.h has."""
+    """Passed, skipped and failed results, in each form of kselftest.h."""
     assert read(text, status) == wanted
 
 
@@ -54,7 +54,7 @@ def test_results_are_counted(text: str, status: int, wanted: Results) -> None:
     ],
 )
 def test_an_end_before_the_end_is_a_failure(text: str, status: int, said: str) -> None:
-    """A crash, a status that contradicts the lines, tests that were planned and never came."""
+    """A crash, a status that contradicts the lines, planned tests that never came."""
     results = read(text, status)
 
     assert results.failures == (said,)

@@ -32,7 +32,7 @@ BELOW = {
     "report": {"console", "host", "model"},
 }
 
-# Each third-party library has one home: who wants to know what we do with it opens one place.
+# Each third-party library has one home: a reader who wants to know its use opens one place.
 HOMES = {
     "cryptography": ("harness.guest",),
     "drgn": ("harness.postmortem",),
@@ -61,7 +61,7 @@ def modules() -> dict[str, Path]:
 
 
 def imports(source: str, known: set[str]) -> Iterator[str]:
-    """Every module that a source text imports, at the top, late, or for types only."""
+    """Every module that a source text imports: at the top, inside a function, or for types only."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -131,7 +131,7 @@ def test_the_top_layer_has_no_cycle() -> None:
     assert set(order) == top
 
 
-# What only harness/variants/instruments.py says; oracles and the log's format know the module's records.
+# Names that only harness/variants/instruments.py may use; oracles and the log's format know the module's records.
 NAMED = ("notifier_hold", "/bin/drive")
 ENGINE = ("host", "kernel", "guest", "console", "report", "postmortem", "run", "commands")
 
@@ -150,7 +150,7 @@ def test_what_is_under_test_is_named_in_one_place() -> None:
 
 
 def test_a_command_imports_no_other() -> None:
-    """But for the one that is the same by another name."""
+    """The exception is the command that is the same by another name."""
     pairs = {
         (name, target)
         for name in MODULES

@@ -29,7 +29,7 @@ def compiled(folder: Path, name: str, text: str, *options: str) -> Path:
 
 
 def test_debug_info_changes_no_code_and_a_constant_or_a_callee_does(tmp_path: Path):
-    """What is believed is proved: equal bytes, and relocations that refer to the same names."""
+    """The assumption is proved: equal bytes, and relocations that refer to the same names."""
     plain = lines._code(compiled(tmp_path, "plain", SOURCE))
 
     assert lines._code(compiled(tmp_path, "same", SOURCE, "-gdwarf-5")) == plain

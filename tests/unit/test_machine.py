@@ -17,7 +17,7 @@ from tests.fakes import qemu as fake
 
 @pytest.fixture
 def start(tmp_path: Path):
-    """Boots the scripted QEMU in one of its parts."""
+    """Starts the scripted QEMU in one of its parts."""
 
     def make(part: str, slowdown: float = 0.0, **options):
         program = tmp_path / part
@@ -51,7 +51,7 @@ def test_qemu_that_refuses_is_a_launch_error_with_its_words(start):
 
 
 def test_a_qemu_that_crashes_at_boot_is_started_again(start):
-    """But not for ever."""
+    """It is not started again for ever."""
     with start("recovers") as machine:
         assert machine.hello["release"] == "6.6.6"
 
@@ -78,7 +78,7 @@ def test_a_program_that_is_missing_is_a_launch_error(tmp_path):
     ],
 )
 def test_a_kernel_that_does_not_boot_is_something_seen(start, part, reason, message):
-    """It is no HarnessError: the verdict on such a kernel is fail, not error."""
+    """It raises no HarnessError: the verdict on such a kernel is fail, not error."""
     with pytest.raises(BootFailed, match=message) as caught, start(part, limit_s=1.0, slowdown=1.0):
         pass
     assert caught.value.reason == reason
@@ -96,7 +96,7 @@ def test_a_guest_that_speaks_nonsense_is_lost(start):
 
 
 def test_qemu_that_is_killed_has_no_kernel_to_blame(start):
-    """The state names the signal; a command that was under way is lost."""
+    """The state names the signal; the running command is lost."""
     with start("murdered") as machine:
         with pytest.raises(GuestLost):
             machine.agent.ping()
@@ -107,7 +107,7 @@ def test_qemu_that_is_killed_has_no_kernel_to_blame(start):
 
 
 def test_silence_behind_a_channel_that_broke_is_no_sign_of_the_guest(start):
-    """Nobody would hear its heartbeat; QEMU is there, and nothing else is known."""
+    """Nobody would hear a heartbeat; QEMU runs, and nothing else is known."""
     with start("stalls") as machine:
         assert machine.state(silence_s=0).condition is Condition.SILENT
 

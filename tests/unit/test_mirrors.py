@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is written twice, in C and in Python, is the same: a side that gained a value alone fails here."""
+"""Definitions that are written twice, in C and in Python, are the same: a value that only one side has fails here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def bare(text: str) -> str:
 
 
 def enum(text: str, name: str) -> dict[str, int]:
-    """The values of an enumeration, without the last one where it only counts the others."""
+    """The values of an enumeration, without the last value if it only counts the others."""
     body = bare(text).split(f"enum {name} {{")[1].split("}")[0]
     values: dict[str, int] = {}
     number = -1
@@ -131,7 +131,7 @@ def test_frames_have_the_numbers_of_pid_1() -> None:
 
 
 def only(pattern: str, text: str) -> str:
-    """What the one match of a pattern names."""
+    """The group of a pattern's only match."""
     (found,) = re.findall(pattern, text)
     return str(found)
 
@@ -176,7 +176,7 @@ def test_a_policy_of_the_driver_is_one_of_the_module() -> None:
     assert sorted(re.findall(r"(NH_\w+)", text)) == sorted(enum(UAPI, "nh_policy"))
 
 
-# What the harness says by another verb: the steps limit and pressure.
+# Steps that the harness translates to another verb: limit and pressure.
 RENAMED = {"limit", "pressure"}
 
 
@@ -201,7 +201,7 @@ def test_each_verb_of_the_driver_is_spoken_by_a_scenario_or_by_the_harness() -> 
 
 
 def test_a_command_says_what_its_line_does() -> None:
-    """Verb and target of a step are the scenario's, and those of set-up and tear-down the line's own."""
+    """Verb and target of a step come from the scenario, those of set-up and tear-down from the line."""
     for scenario in catalogue.scenarios().values():
         for command in planning.plan(scenario):
             if command.step:
@@ -222,7 +222,7 @@ def test_a_wait_is_no_longer_than_the_module_takes() -> None:
 def calls(folder: str) -> dict[str, set[str]]:
     """File → the files whose functions it calls."""
     text = {path.name: bare(path.read_text()) for path in sorted((C / folder).glob("*.c"))}
-    # At the beginning of a line, and not static: a definition that others can call.
+    # At the beginning of a line, and not static: a definition that other files can call.
     home = {
         name: file
         for file, body in text.items()

@@ -16,7 +16,7 @@ SOON = 10.0
 
 
 class Qemu:
-    """A QMP server that answers each command with what a test put in store."""
+    """A QMP server that answers each command with an answer that a test prepared."""
 
     def __init__(self, channel: socket.socket) -> None:
         self.channel = channel
@@ -32,7 +32,7 @@ class Qemu:
         self.send(
             {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}, "capabilities": []}}
         )
-        # A client's commands are JSON texts without a newline, and one waits for the answer to the one before.
+        # A client's commands are JSON texts without a newline; each waits for the answer to the previous command.
         while text := self.channel.recv(1 << 16):
             request = json.loads(text)
             self.requests.append(request)
@@ -79,7 +79,7 @@ def test_no_answer_ends_with_the_limit(ends):
 
 
 def test_events_are_heard_and_kept_up_to_a_number(ends):
-    """A guest can cause as many events as it likes; what is kept of them is bounded."""
+    """A guest can cause as many events as it likes; the number that is kept is bounded."""
     monitor, qemu, heard = ends
     stamp = {"seconds": 1, "microseconds": 2}
     for number in range(300):

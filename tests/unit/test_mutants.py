@@ -44,13 +44,13 @@ def request_to(out: Path, jobs: int = 0, configs: tuple[str, ...] = ()) -> RunRe
 
 
 def verdict(outcome: str, **found: str) -> RunVerdict:
-    """The verdict on a run of one scenario, and what each oracle found in it."""
+    """The verdict on a run of one scenario, with what each oracle found."""
     findings = tuple(Finding(name.replace("_", "-"), text) for name, text in found.items())
     return ran_on([ScenarioResult("memcg-eagain", Outcome(outcome), findings)])
 
 
 def ran_on(results: list[ScenarioResult], error: str = "") -> RunVerdict:
-    """A verdict with these results; error: what stopped it as nothing that can be judged."""
+    """A verdict with these results; error: why the run could not be judged."""
     return run_of(results, error=error, forced=Outcome.INCONCLUSIVE if error else None)
 
 
@@ -276,7 +276,7 @@ def test_the_unbroken_patch_goes_first_with_all_that_the_mutants_are_tried_with(
 
 @pytest.mark.usefixtures("ran")
 def test_what_was_tried_outlives_an_interrupt(tmp_path: Path) -> None:
-    """With the names of those whose turn had not come."""
+    """So do the names of the mutants that were not tried."""
 
     def stop(_: Trial) -> None:
         raise KeyboardInterrupt
@@ -337,7 +337,7 @@ def test_nothing_is_proved_where_the_patch_itself_does_not_pass(
 def test_a_scenario_in_which_nothing_happens_anyway_is_left_out(
     ran: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What proves nothing on the unbroken patch must not count as a survivor's, nor accuse a right rewrite."""
+    """What proves nothing on the unbroken patch must not count for a survivor, nor against a right rewrite."""
 
     def run(argv: list[str], **_: object) -> process.Completed:
         ran.append(argv)

@@ -20,7 +20,7 @@ from setup.build_hook import FOLDERS, LEFTOVERS, variants
 ROOT = Path(__file__).resolve().parents[2]
 SPDX = "SPDX-License-Identifier: GPL-2.0-only"
 
-# Files that cannot hold a comment, or whose text is somebody else's.
+# Files that cannot hold a comment, or whose text is not ours.
 BARE = re.compile(r"LICENSE|tests/golden/.*|.*\.(md|patch|diff|mbox|log|json|png|svg|txt)|\.gitignore|(.*/)?py\.typed")
 
 

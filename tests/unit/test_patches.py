@@ -79,7 +79,7 @@ def test_patches_stack_in_order(source: KernelSource, cache: Path, tmp_path: Pat
 
 
 def test_a_mailbox_holds_a_series(source: KernelSource, cache: Path, tmp_path: Path):
-    """Mails are decoded and taken in order; one without a diff, a cover letter, is passed over."""
+    """Mails are decoded and applied in order; a mail without a diff, such as a cover letter, is skipped."""
     import base64
 
     head = "From {n} Mon Sep 17 00:00:00 2001\nFrom: A <a@example.org>\nSubject: [PATCH {n}/2] x\n"
@@ -157,7 +157,7 @@ def test_a_missing_file_is_named(source: KernelSource, cache: Path, tmp_path: Pa
 
 
 def test_a_patch_that_is_in_the_source_says_so(toy: Path, cache: Path, tmp_path: Path):
-    """Applied already is another message than does not apply."""
+    """The message for an applied patch differs from that for a patch that does not apply."""
     path = write(tmp_path, "x.patch", FITS)
     subprocess.run(["git", "apply", path], cwd=toy, check=True)
 
@@ -188,7 +188,7 @@ def test_an_unknown_name_offers_the_nearest():
 
 
 def test_a_repository_around_the_cache_does_not_matter(repository: Path, tmp_path: Path):
-    """A plain git apply skips, without a word, files outside the enclosing repository's folder; ours has none."""
+    """A plain git apply silently skips files outside the enclosing repository's folder; ours has no such repository."""
     cache = repository / "cache"
     source = fetch(f"git:{repository}@HEAD", cache)
 
@@ -196,7 +196,7 @@ def test_a_repository_around_the_cache_does_not_matter(repository: Path, tmp_pat
 
 
 def test_the_kernels_that_are_served_are_those_with_a_port() -> None:
-    """One folder more is one kernel more: in --help, doctor, list, and in what the tests run on."""
+    """One more folder is one more kernel: in --help, doctor, list, and for the tests."""
     folders = sorted(path.name for path in workspace.data("patches").glob("mayfail/*/"))
 
     assert sorted(versions.served()) == folders

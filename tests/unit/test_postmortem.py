@@ -55,7 +55,7 @@ def test_an_address_is_named_as_the_kernel_prints_it():
 
 
 def stacked(offset: int, *callers: int, top: int) -> list[str]:
-    """The stack of a CPU `offset` bytes into wait(), as drgn tells it and with `top` on the stack."""
+    """The stack of a CPU `offset` bytes into wait(), as drgn shows it and with `top` on the stack."""
     core = Core.__new__(Core)
     core.symbols = Symbols(TABLE)
     frames = [
@@ -69,7 +69,7 @@ def stacked(offset: int, *callers: int, top: int) -> list[str]:
 
 @pytest.mark.parametrize("offset", [0, 1])
 def test_the_caller_of_a_function_that_was_just_entered_is_in_its_stack(offset):
-    """Frame pointers do not tell it, DWARF does; and later there is anything at the end of the stack."""
+    """Frame pointers do not show the caller, DWARF does; later the end of the stack can hold any value."""
     whole = [f"wait.isra.0+{offset:#x}/0x80", "_text+0x20/0x100", "nh_wait+0x10/0x40 [notifier_hold]"]
 
     assert stacked(offset, 0xFFFFFFFFC0000010, top=0xFFFFFFFF81000020) == whole

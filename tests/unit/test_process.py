@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The one door for subprocesses."""
+"""The only way to start subprocesses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.model.errors import LaunchError
 
 
 def test_a_command_is_told_with_its_words():
-    """Status, both outputs, and a line to paste."""
+    """The error shows the status, both outputs, and a line to paste."""
     done = process.run(["sh", "-c", "echo out; echo err >&2; exit 7"], timeout_s=10)
 
     assert (done.status, done.stdout, done.stderr) == (7, "out\n", "err\n")
@@ -50,13 +50,13 @@ def test_a_late_command_is_ended(on_line):
 
 
 def test_a_missing_program_is_named():
-    """With the way to get it."""
+    """The error says how to install it."""
     with pytest.raises(LaunchError, match="no-such-program: not found"):
         process.run(["no-such-program"], timeout_s=1)
 
 
 def test_the_environment_is_explicit(monkeypatch: pytest.MonkeyPatch):
-    """What a git hook or a make around us exports does not reach our children."""
+    """Variables that an enclosing git hook or make exports do not reach our children."""
     monkeypatch.setenv("GIT_DIR", "/elsewhere")
     monkeypatch.setenv("MAKEFLAGS", "-n")
     env = process.environment(ONE="1")

@@ -15,7 +15,7 @@ QEMU = Path("/usr/bin/qemu-system-x86_64")
 
 
 def values(argv: list[str], option: str) -> list[str]:
-    """What follows each occurrence of an option."""
+    """The value after each occurrence of an option."""
     return [value for name, value in itertools.pairwise(argv) if name == option]
 
 
@@ -40,7 +40,7 @@ def test_every_descriptor_that_is_named_is_inherited():
 
 @pytest.mark.parametrize("board", list(Board))
 def test_a_guest_can_tell_of_its_end_without_its_console(board):
-    """By a watchdog, and by a PCI device, which a microvm has none of; QEMU decides nothing by itself."""
+    """It uses a watchdog and a PCI device, which a microvm does not have; QEMU decides nothing by itself."""
     argv = command(QEMU, MachineShape(board=board), "tcg", FILES)
 
     assert "ib700" in values(argv, "-device")
@@ -65,7 +65,7 @@ def test_the_accelerator_brings_its_processor():
 
 
 def test_the_shapes_own_parameters_win():
-    """The kernel takes the last of two; a shape can turn on what the harness turned off."""
+    """The kernel uses the last of two values; a shape can turn on what the harness turned off."""
     parameters = kernel_parameters(MachineShape().with_cmdline("transparent_hugepage=always"))
 
     assert parameters[-1] == "transparent_hugepage=always"

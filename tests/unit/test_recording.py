@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A recording is written and read again, of this version and of earlier ones."""
+"""Recordings of this version and of earlier versions are written and read again."""
 
 from __future__ import annotations
 

@@ -19,12 +19,12 @@ from harness.oracles._regular import Sieve
 from tests.unit.recordings import MUNMAP, RANGE, TASK, Log, recording
 
 EAGAIN = -errno.EAGAIN
-# Of no regular group.
+# Fields of a start that is in no regular group.
 FAILED = {"flags": BLOCKABLE, "result": EAGAIN}
 
 
 class Guest:
-    """Tasks that invalidate ranges of one mm, and subscribers that come and go, as a right kernel does it."""
+    """Tasks that invalidate ranges of one mm, and subscribers that come and go, as on a correct kernel."""
 
     def __init__(self, seed: int) -> None:
         self.log = Log()
@@ -33,7 +33,7 @@ class Guest:
         self._numbers = 0
         self._ranges = 0
         self._stop = False
-        # Walks of the list that are under way, and for who is off it those that were and whom each leads to.
+        # Current walks of the list; for a removed subscriber, the walks of that time and the next subscriber of each.
         self._walk_numbers = itertools.count()
         self._walks: set[int] = set()
         self._off: dict[int, set[int]] = {}
@@ -44,7 +44,7 @@ class Guest:
         self._going: list[int] = []
 
     def run(self, steps: int) -> list[Event]:
-        """That many steps of tasks that are chosen at random, then all to their ends."""
+        """Runs that many steps of randomly chosen tasks, then runs all tasks to their ends."""
         for _ in range(3):
             self._come_and_go(1, 1, 0)
         tasks = [self._task(number) for number in range(3)]
@@ -102,7 +102,7 @@ class Guest:
             yield from self._group({"task": TASK + number * 64, "pid": 100 + number}, 3)
 
     def _group(self, who: dict[str, Any], levels: int) -> Iterator[None]:
-        """One range: a start for each, perhaps others inside, an end for each that is still there."""
+        """One range: a start for each subscriber, perhaps ranges inside, an end for each that is still there."""
         fields = who | {"range": RANGE + 64 * levels, "start": self._random.randrange(4) << 12}
         refusal = 0
         self._ranges += 1
@@ -132,7 +132,7 @@ class Guest:
                 yield from self._called(Kind.END, subscriber, fields)
 
     def _called(self, kind: Kind, subscriber: int, fields: dict[str, Any]) -> Iterator[None]:
-        """A callback, in the midst of which others go on."""
+        """A callback, during which other tasks go on."""
         context = OWN_BUFFER | (HAS_END if subscriber % 3 else 0)
         self.log.add(kind, **(fields | {"subscriber": subscriber, "context": context, "seq_exit": 0}))
         place = len(self.log.events) - 1
@@ -140,7 +140,7 @@ class Guest:
         self._return(place)
 
     def _walk(self) -> Iterator[int]:
-        """hlist_for_each_entry_rcu() under SRCU: who is taken off leads to who was behind it then."""
+        """hlist_for_each_entry_rcu() under SRCU: a removed subscriber leads to the one that was behind it then."""
         walk = next(self._walk_numbers)
         self._walks.add(walk)
         behind = list(self._list)
@@ -159,7 +159,7 @@ def found(events: list[Event]) -> dict[str, str]:
 
 
 def by_automaton_alone(events: list[Event]) -> dict[str, str]:
-    """The same, no group taken out beforehand."""
+    """The same, with no group taken out beforehand."""
     last: dict[tuple[int, int], int] = {}
 
     def everything(_: Sieve, chunk: event.Chunk, *__: object) -> Iterator[tuple[Event, int]]:
@@ -174,10 +174,10 @@ def by_automaton_alone(events: list[Event]) -> dict[str, str]:
 
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**32), chunk=st.integers(1, 40))
-# One without an end, and one on its way in, are called for the same range twice in a row.
+# A subscriber without an end, and one that is registering, are called for the same range twice in a row.
 @example(seed=648294, chunk=1)
 def test_a_right_kernel_has_no_finding_wherever_chunks_end(seed: int, chunk: int) -> None:
-    """Nesting, two ends for what failed, subscribers that come and go in between."""
+    """Nesting, two ends after a failure, subscribers that come and go in between."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(event, "CHUNK_RECORDS", chunk)
         assert found(Guest(seed).run(40)) == {}
@@ -262,7 +262,7 @@ def test_regular_groups_never_reach_the_automaton() -> None:
     ],
 )
 def test_nothing_wrong_passes_for_regular(build, summary) -> None:
-    """A subscriber that the log saw register, so that its groups could be taken out."""
+    """The log has the subscriber's registration, so its groups could be taken out."""
     log = Log()
     log.add(Kind.REGISTER)
     build(log)
@@ -283,7 +283,7 @@ def test_a_subscriber_that_came_in_between_opens_a_group_of_its_own() -> None:
 
 
 def test_starts_with_another_group_between_them_are_of_two_groups() -> None:
-    """One call of mmu_notifier_invalidate_range_start() calls all, one right behind the other."""
+    """One call of mmu_notifier_invalidate_range_start() calls all subscribers, one right after another."""
     log = Log()
     for subscriber in (1, 2):
         log.add(Kind.REGISTER, subscriber=subscriber)

@@ -53,7 +53,7 @@ def test_what_stopped_a_run_is_in_its_verdict() -> None:
 
 
 def test_the_document_has_all_fields_of_schema_1(tmp_path: Path) -> None:
-    """Names are interface."""
+    """The names are an interface."""
     write(verdict(), tmp_path)
 
     document = json.loads((tmp_path / "verdict.json").read_text())
@@ -69,7 +69,7 @@ def test_the_document_has_all_fields_of_schema_1(tmp_path: Path) -> None:
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    """Every field that counts: whoever judges again, replays or merges sees the same run."""
+    """Every field that counts is kept: judging again, replaying and merging see the same run."""
     written = verdict(machines=MachineFacts("no space", "boot"), noise=("WARNING in x: known",))
     stopped = verdict(error="no space left", forced=Outcome.ERROR)
 
@@ -112,7 +112,7 @@ def test_hostile_text_reaches_no_terminal_and_no_page() -> None:
 
 
 def test_junit_shows_only_passes_as_green() -> None:
-    """Failure for a finding, error for what proves nothing, skipped for what does not apply."""
+    """A finding is a failure; a scenario that proves nothing is an error; one that does not apply is skipped."""
     (suite,) = JUnitXml.fromstring(junit.render(verdict()))
 
     assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (5, 1, 2, 1)

@@ -40,14 +40,14 @@ def test_every_scenario_of_the_project_loads() -> None:
 
 
 def test_readme_shows_as_many_passes_as_the_default_set_has() -> None:
-    """A guest's test compares the line as a whole; this one needs no kernel."""
+    """A guest test compares the whole line; this test needs no kernel."""
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 
     assert f"configuration base: {len(catalogue.choose([]))} pass\n" in readme
 
 
 def test_a_scenario_becomes_commands_in_order(tmp_path: Path) -> None:
-    """Set-up, steps, tear-down; subscribers go before their memory."""
+    """Set-up, steps, tear-down; subscribers leave before their memory is unmapped."""
     (sample,) = load(tmp_path, GOOD)
 
     verbs = [command.text.split()[0] for command in plan(sample)]
@@ -77,7 +77,7 @@ def commands(tmp_path: Path, steps: str) -> list[str]:
 
 
 def test_a_step_runs_in_a_child_process_or_in_the_background(tmp_path: Path) -> None:
-    """What nobody waited for or ended is waited for and ended before subscribers and memory go."""
+    """Threads and processes that no step waited for or ended are so before subscribers and memory go."""
     steps = """\
   - {fork: kid}
   - {touch: held, seed: 1, in: kid, background: busy}
@@ -112,7 +112,7 @@ def test_what_a_child_process_made_goes_with_it(tmp_path: Path) -> None:
 
 
 def test_a_thread_does_a_step_again_and_again(tmp_path: Path) -> None:
-    """Until it is waited for, so that only a thread can."""
+    """It repeats the step until it is waited for, so only a thread can do that."""
     steps = "  - {pressure: memcg-charge, size: 1M, again: true, background: press}\n"
 
     assert commands(tmp_path, steps)[0] == "&press + charge size=1M"
@@ -121,7 +121,7 @@ def test_a_thread_does_a_step_again_and_again(tmp_path: Path) -> None:
 
 
 def test_a_value_with_spaces_is_one_word_for_the_driver(tmp_path: Path) -> None:
-    """As a probe of tracefs is."""
+    """A probe of tracefs is such a value."""
     steps = "  - {write: /sys/kernel/tracing/uprobe_events, value: 'p:one /tmp/text:0x0'}\n"
 
     assert commands(tmp_path, steps)[0] == 'write path=/sys/kernel/tracing/uprobe_events value="p:one /tmp/text:0x0"'
@@ -139,14 +139,14 @@ def test_a_value_with_spaces_is_one_word_for_the_driver(tmp_path: Path) -> None:
     ],
 )
 def test_a_scenario_names_what_a_kernel_lacks_for_it(tmp_path: Path, needs: str, missing: str) -> None:
-    """Options by the kernel's configuration, =m included, a version by its release."""
+    """Options are checked by the kernel's configuration, =m included, a version by its release."""
     (sample,) = load(tmp_path, GOOD + f"needs: {needs}\n")
 
     assert sample.needs.missing({"KSM": "m"}, "6.1.192") == missing
 
 
 def test_vary_makes_one_scenario_a_word(tmp_path: Path) -> None:
-    """An axis is an entry, not a copy of the file."""
+    """An axis is one entry, not a copy of the file."""
     text = GOOD.replace("policy: accept", "policy: $policy") + "vary: {yes: {policy: accept}, no: {policy: errno}}\n"
 
     first, second = load(tmp_path, text.replace("yes:", "'yes':").replace("no:", "'no':"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Selftests of the toy kernel: built by its own Makefile, shared by its kernels; what is said when they cannot be."""
+"""Selftests of the toy kernel: built by its own Makefile, shared by its kernels; the message when a build fails."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run(program: Path) -> str:
 def test_a_program_is_built_once_for_all_kernels_that_share_its_sources(
     toy: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It sees the tree's own headers; a patch of mm/ is no reason to compile it again; the tree stays clean."""
+    """It sees the tree's own headers; a patch to mm/ does not compile it again; the tree stays clean."""
     patched, plain = build(toy, cache), build(toy, cache, "none")
 
     program = selftests.program("toy_test", patched, cache)
@@ -66,7 +66,7 @@ def test_a_header_for_user_space_makes_another_program(toy: Path, cache: Path) -
 
 @pytest.mark.usefixtures("variants")
 def test_a_program_that_cannot_be_had_says_why(toy: Path, cache: Path) -> None:
-    """The compiler's first error, or that the tree has none."""
+    """It says the compiler's first error, or that the tree has no such program."""
     (toy / MM / "toy_test.c").write_text("#include <numa.h>\nint main(void) { return 0; }\n")
     kernel = build(toy, cache)
 
@@ -114,5 +114,5 @@ def judged(**reply: object) -> list[str]:
     ],
 )
 def test_a_selftest_is_judged_by_its_lines(reply: dict[str, object], said: list[str]) -> None:
-    """One that failed is a finding; none that ran, or nobody that watched, is too little."""
+    """A failed test is a finding; no test that ran, or no watcher, is too little."""
     assert judged(**reply) == said

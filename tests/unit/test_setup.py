@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Set-up from nothing, against a system whose package manager and Python are scripts that note what they were asked."""
+"""Set-up from nothing, on a system whose package manager and Python are scripts that record their arguments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = ("need", "tool", "probe", "debian", "fedora", "arch", "opensuse", "alpine")
 
-# The only real programs that the scripts find: what every system has, and flock.
+# The only real programs that the scripts find: those that every system has, and flock.
 REAL = (
     *("awk", "cat", "chmod", "cp", "cut", "date", "dirname", "env", "find", "flock", "grep", "head", "ls", "mkdir"),
     *("mv", "rm", "sed", "sh", "sha256sum", "sort", "tail", "tr"),
@@ -87,7 +87,7 @@ class Fresh:
         (self.fake / "missing").write_text("".join(f"{name}\n" for name in names))
 
     def asked(self) -> list[str]:
-        """What apt-get and Python were asked for; forgets it."""
+        """What apt-get and Python were asked for; clears the record."""
         lines = (self.fake / "asked").read_text().splitlines()
         (self.fake / "asked").write_text("")
         return lines
@@ -97,7 +97,7 @@ class Fresh:
         return set(self.checkout.rglob("*"))
 
     def run(self) -> tuple[int, list[str]]:
-        """Set up; exit status and the lines that were said."""
+        """Set up; returns the exit status and the printed lines."""
         done = subprocess.run(
             [self.fake / "bin" / "sh", "setup/setup.sh"],
             cwd=self.checkout,

@@ -19,7 +19,7 @@ def sparse(path: Path, *written: tuple[int, bytes]) -> Path:
 
 
 def test_a_hole_that_became_zeros_is_no_change(tmp_path: Path):
-    """As on tmpfs, where a clone's first look at a page of a hole makes it one."""
+    """As on tmpfs, where a clone's first read of a page in a hole makes it zeros."""
     before = sparse(tmp_path / "before", (3 * MIB, b"word"))
     after = sparse(tmp_path / "after", (3 * MIB, b"word"), (MIB, bytes(4096)), (3 * MIB + 4, bytes(100_000)))
 

@@ -23,7 +23,7 @@ from tests.unit.conftest import Said, git
     ],
 )
 def test_a_makefile_tells_the_version(makefile, version):
-    """The version is what the head of the Makefile spells, and no Makefile of something else has one."""
+    """The head of the Makefile spells the version, and a Makefile of another project has none."""
     assert kernel_version(makefile) == version
 
 
@@ -33,7 +33,7 @@ def test_series_orders_by_number():
 
 
 def test_a_directory_is_named_by_its_content(toy: Path, cache: Path):
-    """The same content is the same source, whatever its times; an edit is another one."""
+    """The same content is the same source, whatever its times; an edit makes another source."""
     first = fetch(str(toy), cache)
     os.utime(toy / "mm/rmap.c", ns=(1, 1))
     assert fetch(str(toy), cache).id == first.id
@@ -71,7 +71,7 @@ def test_what_a_build_leaves_is_no_source(toy: Path, cache: Path):
 
 
 def test_a_checkout_and_its_directory_are_the_same_kernel(repository: Path, cache: Path):
-    """A file that git ignores is no source; one that is new and not ignored is."""
+    """A file that git ignores is no source; a new file that is not ignored is."""
     first = fetch(str(repository), cache)
     (repository / ".git/info/exclude").write_text("notes.txt\n")
     (repository / "notes.txt").write_text("x")

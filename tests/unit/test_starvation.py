@@ -15,7 +15,7 @@ from harness.host.starvation import Share, share, starved, watched
 
 
 def test_a_process_that_waits_for_something_else_is_not_starved():
-    """A guest whose CPUs are all halted sleeps on the host: it wants nothing, so it is its own silence."""
+    """A guest whose CPUs are all halted sleeps on the host: it wants no CPU, so its silence is its own."""
     assert not starved(Share(1.0, 1.0), Share(1.1, 1.1))
 
 
@@ -60,7 +60,7 @@ def test_a_process_that_is_gone_has_no_share():
 
 
 def test_a_process_that_was_stopped_and_runs_again_is_remembered(monkeypatch: pytest.MonkeyPatch):
-    """Afterwards /proc shows nothing of it."""
+    """Afterwards /proc does not show the stop."""
     monkeypatch.setattr(starvation, "_LEAST_S", 0.5)
     child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
@@ -77,7 +77,7 @@ def test_a_process_that_was_stopped_and_runs_again_is_remembered(monkeypatch: py
 
 
 def test_a_harness_that_was_stopped_and_runs_again_knows_it():
-    """A watcher of itself, in a process that is stopped and woken."""
+    """The process that watches itself is stopped and woken."""
     text = (
         "import os, sys; from harness.host import starvation as s; s._LEAST_S = 0.5\n"
         "with s.watched(os.getpid()) as pauses:\n"

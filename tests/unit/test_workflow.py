@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The nightly workflow: valid by the published schema, and made of commands that exist."""
+"""The nightly workflow is valid by the published schema, and consists of commands that exist."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def jobs() -> dict[str, Any]:
 
 
 def commands() -> Iterator[str]:
-    """Every command of every step but the one that finds the kernels, with each value of the matrix put in."""
+    """Every command of every step except the step that finds the kernels, with each value of the matrix filled in."""
     for job in jobs().values():
         matrix: dict[str, Any] = dict(job.get("strategy", {}).get("matrix", {}))
         if "source" in matrix:
-            # What the first job puts there is looked at below.
+            # The value that the first job puts there is checked below.
             assert matrix["source"] == "${{ fromJSON(needs.kernels.outputs.sources) }}"
             matrix["source"] = versions.sources()
         for step in job["steps"]:
@@ -68,7 +68,7 @@ def complaint(command: str) -> str:
 
 
 def nightly(words: list[str]) -> str:
-    """Why `make nightly` refuses these arguments, or one of the commands that it makes of them is none."""
+    """Why `make nightly` refuses these arguments, or why one of the commands that it makes of them is not valid."""
     done: list[list[str]] = []
 
     def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
@@ -153,7 +153,7 @@ def test_the_kernels_of_the_night_are_those_that_are_served(tmp_path: Path) -> N
 def test_a_night_is_every_scenario_every_mutant_and_an_hour_of_explore_on_each_kernel(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """And what fails ends nothing but is told."""
+    """A failure does not end the run, but is reported."""
     ran: list[list[str]] = []
 
     def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:

@@ -16,7 +16,7 @@ from tests.unit.conftest import Said
 
 
 def test_keys_see_where_a_part_ends():
-    """The same letters in other parts are another key."""
+    """The same letters in different parts make another key."""
     assert workspace.digest("ab", "c") != workspace.digest("a", "bc")
     assert workspace.digest("ab") == workspace.digest(b"ab")
     assert len(workspace.digest()) == 20
@@ -39,7 +39,7 @@ def test_a_write_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_folder_is_published_whole(tmp_path: Path):
-    """It appears when it is done, and a killed one's leftovers go."""
+    """It appears when it is done, and the leftovers of a killed process go."""
     target = tmp_path / "t"
     (tmp_path / ".t.stale").mkdir()
 
@@ -60,7 +60,7 @@ def test_a_folder_that_failed_is_not_published(tmp_path: Path):
 
 
 def test_a_lock_is_waited_for_and_says_so(tmp_path: Path, said: Said):
-    """One at a time, and whoever waits is told what for."""
+    """One holder at a time, and a waiting process says what it waits for."""
     order: list[str] = []
     waiting = threading.Event()
 

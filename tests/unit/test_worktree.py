@@ -33,7 +33,7 @@ def times(tree: Path) -> dict[str, int]:
 
 
 def test_only_what_differs_is_written(toy: Path, cache: Path):
-    """There and back: the patched file moves twice, no other file's time changes."""
+    """There and back: the patched file is written twice, and no other file's time changes."""
     source = fetch(str(toy), cache)
     tree = bring(cache, source, {})
     before = times(tree)
@@ -65,7 +65,7 @@ def test_a_pristine_tree_survives_its_patched_links(tmp_path: Path, cache: Path)
 
 
 def test_a_move_that_was_killed_is_finished(toy: Path, cache: Path):
-    """The marker of a move that did not end makes the next one look at every file."""
+    """The marker of a move that did not end makes the next move look at every file."""
     source = fetch(str(toy), cache)
     tree = bring(cache, source, {})
     (tree.parent / "moving").touch()
@@ -93,7 +93,7 @@ def test_a_first_filling_that_was_killed_starts_over(toy: Path, cache: Path):
 
 
 def test_a_revision_moves_only_what_it_changes(repository: Path, cache: Path):
-    """A commit that changes one file changes one time; a header that a patch holds stays as it is."""
+    """A commit that changes one file changes one file's time; a header that a patch holds stays as it is."""
     first = fetch(f"git:{repository}@HEAD", cache)
     (repository / "mm/rmap.c").write_text("int other;\n")
     git(repository, "commit", "-qam", "other")

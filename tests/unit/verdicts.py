@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Verdicts on runs that never were."""
+"""Verdicts on runs that never happened."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 """A QEMU whose emulated SVM can be relied on, for the outer machine: this host's, or a newer one from Debian's archive.
 
 QEMU 7.2 loses interrupts there: one outer machine in 16 stood still for ever.
-Debian 12 has a newer one among its backports, which runs with the libraries
-that the installed one needs; 12 MB, fetched once, and 82 MB unpacked.
+Debian 12 has a newer QEMU among its backports, which runs with the libraries
+that the installed QEMU needs; 12 MB, fetched once, and 82 MB unpacked.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PACKAGES = ("qemu-system-x86", "qemu-system-data", "seabios")
 
 @dataclass(frozen=True)
 class Emulator:
-    """A program, and the folders with its firmware; none for one that is installed."""
+    """A program, and the folders with its firmware; no folders for an installed program."""
 
     program: Path
     firmware: tuple[Path, ...] = ()
@@ -36,7 +36,7 @@ class Emulator:
 
 
 def find(cache: Path) -> Emulator:
-    """The host's where it is new enough, else one from the cache, fetched when it is not there. Raises LaunchError."""
+    """The host's QEMU if it is new enough, else a cached one, fetched when it is not there. Raises LaunchError."""
     installed = process.which(qemu.PROGRAM)
     if _version(installed) >= _OLDEST:
         return Emulator(installed)

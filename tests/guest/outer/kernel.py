@@ -2,7 +2,7 @@
 """Debian's own kernel for the outer machine: it has KVM for AMD, and 9p, as modules.
 
 The cloud flavour has KVM too, but no 9p. Nothing is installed: the package is
-fetched once and what the machine needs of it is kept in the cache, 12 of 400 MiB.
+fetched once, and the parts that the machine needs are kept in the cache, 12 of 400 MiB.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from tests.guest.outer import packages
 from tests.guest.outer.packages import run
 
 META = "linux-image-amd64"
-# A channel for the agent, the host's files, and a file system to write into; last what makes /dev/kvm.
+# A channel for the agent, the host's files, and a file system to write to; the last module makes /dev/kvm.
 MODULES = ("virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay", "kvm_amd")
 
 
 @dataclass(frozen=True)
 class OuterKernel:
-    """A kernel, the modules that PID 1 loads, in that order, and the one that makes /dev/kvm."""
+    """A kernel, the modules that PID 1 loads, in that order, and the module that makes /dev/kvm."""
 
     vmlinuz: Path
     modules: tuple[Path, ...]
@@ -33,7 +33,7 @@ class OuterKernel:
 
 
 def fetch(cache: Path) -> OuterKernel:
-    """The kernel, from the cache when there is one of any version: what is tested is not in it.
+    """The kernel, of any version if the cache has one: it is not what is tested.
 
     Raises LaunchError when it cannot be had.
     """
@@ -60,7 +60,7 @@ def _kernel(folder: Path) -> OuterKernel:
 
 
 def _pick(root: Path, target: Path) -> None:
-    """Keep what boots, and the modules numbered in the order in which modprobe would load them."""
+    """Keep the bootable files, and the modules numbered in the order in which modprobe would load them."""
     shutil.copyfile(next((root / "boot").glob("vmlinuz-*")), target / "vmlinuz")
     if not (root / "lib").exists():
         (root / "lib").symlink_to("usr/lib")  # Debian 13 packs only the latter; depmod looks in the former.

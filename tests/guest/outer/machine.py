@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A machine with KVM on a host without: emulated SVM, and this host's files, which it may change for itself only.
+"""A machine with KVM on a host without KVM: emulated SVM, and this host's files, which it changes only for itself.
 
-It is made of the harness's own parts; the harness, its Python and QEMU are the host's, read through 9p.
+It is made of the harness's own parts; it reads the host's harness, Python and QEMU through 9p.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ mount -o rbind /dev /host/dev
 
 @dataclass(frozen=True)
 class Outer:
-    """An outer machine that runs. Its files are this host's as they were, and what it wrote since."""
+    """A running outer machine. Its files are this host's files at its start, plus its own changes."""
 
     machine: Machine
     kernel: OuterKernel
@@ -66,7 +66,7 @@ class Outer:
         return done.stdout.decode()
 
     def harness(self, *words: str, limit_s: float = LIMIT_S) -> Ended:
-        """Run `harness WORDS` in there to its end."""
+        """Run `harness WORDS` inside to its end."""
         env = process.environment(PYTHONPATH=str(ROOT), HARNESS_CACHE=str(cache_dir()))
         variables = [f"{name}={value}" for name, value in env.items()]
         argv = ["chroot", "/host", "/usr/bin/env", "-i", *variables, *command.argv(*words)]
@@ -79,7 +79,7 @@ class Outer:
 
     @contextlib.contextmanager
     def little_space(self, folder: Path, mib: int) -> Iterator[None]:
-        """A folder of the host is an empty disk of so many MiB, until the block ends."""
+        """A folder of the host is an empty disk of this many MiB, until the block ends."""
         place = shlex.quote(f"/host{folder}")
         self.sh(f"mkdir -p {place}; mount -t tmpfs -o size={mib}m little {place}")
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Debian's packages, unpacked for a test and never installed: whatever this system's lists are like."""
+"""Debian's packages, unpacked for a test and never installed, whatever this system's package lists hold."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(*argv: str | Path, cwd: Path | None = None) -> str:
 
 @dataclass(frozen=True)
 class Shelf:
-    """Package lists of our own in a folder, and what apt is told of them; empty options stand for the system's."""
+    """Our own package lists in a folder, and apt's options for them; empty options mean the system's lists."""
 
     folder: Path
     options: Sequence[str] = ()
@@ -46,7 +46,7 @@ class Shelf:
         return run("apt-cache", *self.options, "depends", "--important", package)
 
     def unpack(self, *packages: str) -> Path:
-        """The files of packages, in a folder. Raises LaunchError for one that cannot be had."""
+        """The files of packages, in a folder. Raises LaunchError for a package that cannot be had."""
         run("apt-get", *self.options, "download", *packages, cwd=self.folder)
         root = self.folder / "root"
         for package in sorted(self.folder.glob("*.deb")):
@@ -59,8 +59,8 @@ class Shelf:
 def shelf(place: Path, suite: str = "") -> Iterator[Shelf]:
     """A shelf below a folder, until the block ends.
 
-    suite: of this release, as "backports"; empty for those that the system uses. The lists are our own and new, fetched
-    from where the system's come from: its own may be missing or old, and know no other suite.
+    suite: a suite of this release, such as "backports"; empty for the system's suites. The lists are our own and new,
+    fetched from the system's sources: the system's lists may be missing or old, and know no other suite.
     """
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place) as name:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# Toy merge_config.sh -m -O OUT FILE…: later files over earlier ones.
+# Toy merge_config.sh -m -O OUT FILE…: later files override earlier files.
 [ "$1" = -m ] && [ "$2" = -O ] || exit 2
 out=$3
 shift 3
