@@ -10,6 +10,7 @@ from tests.guest.command import PATCHES, harness
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
 
+@pytest.mark.nightly
 def test_a_rare_fault_is_found_without_a_scenario_for_it(tmp_path):
     """The report says how often the failure repeats: one end in a thousand need not be lost each time."""
     patches = ("--patch", "mayfail", "--patch", PATCHES / "loses-ends.patch")
@@ -30,7 +31,7 @@ def test_what_is_found_fails_as_a_scenario_of_its_own(tmp_path):
 
 
 def test_nothing_is_found_on_the_good_patch(tmp_path):
-    ended = harness("explore", "--seed", "2", "--seconds", "15", "--json", "--out", tmp_path / "out")
+    ended = harness("explore", "--seed", "2", "--seconds", "10", "--json", "--out", tmp_path / "out")
 
     assert ended.status == 0, ended.stderr
     assert ended.document["examples"] > 0

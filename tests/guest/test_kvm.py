@@ -86,6 +86,7 @@ def test_a_scenario_passes_in_a_clone_under_kvm(kvm: Outer) -> None:
     assert document["seconds"]["restore"] > 0
 
 
+@pytest.mark.nightly
 def test_a_scenario_passes_in_a_booted_machine_under_kvm_where_no_snapshot_fits(kvm: Outer) -> None:
     with kvm.little_space(cache_dir() / "snapshots", 64):
         document = run(kvm)

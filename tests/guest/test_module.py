@@ -48,10 +48,9 @@ KERNEL_ONLY = {
 }
 
 
-@pytest.fixture(params=versions.sources())
-def kernel(request: pytest.FixtureRequest) -> KernelBuild:
+def kernel(source: str = versions.DEFAULT) -> KernelBuild:
     """A patched kernel, built or found."""
-    return pipeline.prepare(KernelRequest(request.param), Instrument(), cache_dir(), QUIET, Clock()).kernel
+    return pipeline.prepare(KernelRequest(source), Instrument(), cache_dir(), QUIET, Clock()).kernel
 
 
 @pytest.fixture(scope="module")
@@ -111,13 +110,18 @@ def test_checkpatch_speaks(checkpatch: Path, tmp_path: Path):
     assert "ERROR" in complaints(checkpatch, [tmp_path / "bad.c"], [])
 
 
-@pytest.mark.parametrize("folder", [MODULE, PLANTED], ids=lambda folder: folder.name)
-def test_compiler_and_sparse_are_silent_about_the_modules(kernel: KernelBuild, folder: Path):
+@pytest.mark.parametrize("source", versions.sources())
+def test_compiler_and_sparse_are_silent_about_the_module(source: str):
     """W=1 and C=2, everything compiled anew."""
-    assert modules.complaints(folder, kernel, cache_dir()) == []
+    assert modules.complaints(MODULE, kernel(source), cache_dir()) == []
 
 
-def test_compiler_and_sparse_speak(kernel: KernelBuild, tmp_path: Path):
+def test_compiler_and_sparse_are_silent_about_the_planted_faults():
+    """The same, on the kernel that they are planted in."""
+    assert modules.complaints(PLANTED, kernel(), cache_dir()) == []
+
+
+def test_compiler_and_sparse_speak(tmp_path: Path):
     """A copy with an unused variable, and one with a user pointer that is read, are complained about."""
     copy = tmp_path / MODULE.name
     shutil.copytree(MODULE, copy)
@@ -126,7 +130,7 @@ def test_compiler_and_sparse_speak(kernel: KernelBuild, tmp_path: Path):
             "\nint nh_bad(int __user *p);\nint nh_bad(int __user *p)\n{\n\tint set;\n\n\tset = *p;\n\treturn 0;\n}\n"
         )
 
-    said = "\n".join(modules.complaints(copy, kernel, cache_dir()))
+    said = "\n".join(modules.complaints(copy, kernel(), cache_dir()))
 
     assert "set but not used" in said
     assert "dereference of noderef expression" in said

@@ -27,7 +27,7 @@ from tests.guest.command import PATCHES, harness
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
 
-def planted(fault: str, folder: Path) -> tuple[str, str, Path]:
+def planted(fault: str, folder: Path, timeout: str = "1") -> tuple[str, str, Path]:
     """Evidence of the ending, text of the post-mortem and its folder, for memcg-eagain on a kernel with a fault."""
     patch = PATCHES / f"{fault}.patch"
     words: list[str | Path] = [
@@ -38,7 +38,7 @@ def planted(fault: str, folder: Path) -> tuple[str, str, Path]:
         "--patch",
         patch,
         "--timeout",
-        "2",
+        timeout,
         "--out",
         folder / "run",
     ]
@@ -92,7 +92,7 @@ def test_a_panic_is_looked_at_before_qemu_ends(tmp_path: Path):
 
 def test_cpus_that_are_stopped_with_interrupts_off_are_seen_and_made_to_speak(tmp_path: Path):
     """Nothing answers: the dump shows each CPU's stack, an NMI makes the kernel write the stacks beside its console."""
-    evidence, _, place = planted("stops", tmp_path)
+    evidence, _, place = planted("stops", tmp_path, "0.5")
 
     assert "    planted+" in evidence
     assert "    try_charge_memcg+" in evidence, "a function whose return a kretprobe waits for"
@@ -111,7 +111,7 @@ def test_nobody_looks_at_a_guest_that_is_well(tmp_path: Path):
 def test_a_run_is_decoded_to_file_and_line_without_debug_info_in_its_kernel(tmp_path: Path):
     """Inlines too: the planted mutex is taken in mn_hlist_invalidate_range_start, which no symbol names.
 
-    The kernel's own script agrees, for every function of the reports, and for the module at every 64th byte.
+    The kernel's own script agrees, for every function of the reports, and for the module at every 512th byte.
     """
     planted("deadlocks", tmp_path)
 
@@ -144,7 +144,7 @@ def in_the_module(kernel: KernelBuild) -> set[Spot]:
     with builds.objects_of(kernel.recipe, cache_dir(), QUIET) as (_, objects, _):
         held = lines._where(objects, objects.folder / "modules" / "notifier_hold")
     ours = {name: size for name, [(path, size), *_] in held.items() if path.parent.name == "notifier_hold"}
-    return {Spot(name, offset, 0) for name, size in ours.items() for offset in range(0, size, 64)}
+    return {Spot(name, offset, 0) for name, size in ours.items() for offset in range(0, size, 512)}
 
 
 def by_the_kernels_script(kernel: KernelBuild, spots: Iterable[Spot], folder: Path) -> dict[Spot, tuple[str, ...]]:

@@ -108,7 +108,7 @@ def test_one_lost_end_in_a_thousand_is_found() -> None:
 
 def test_a_hang_in_reclaim_is_a_finding_with_the_blocked_stack(tmp_path: Path) -> None:
     """The guest lives, the step never ends: the kernel is asked to show the blocked tasks and their stacks."""
-    ended = harness(*planted("hangs", "memcg-eagain", "--timeout", "2", "--out", str(tmp_path / "run")))
+    ended = harness(*planted("hangs", "memcg-eagain", "--timeout", "1", "--out", str(tmp_path / "run")))
 
     assert ended.status == 1, ended.stderr
     assert "the guest is alive, but a step never ended" in [
