@@ -30,9 +30,9 @@ def repeated(content: bytes, count: int) -> bytes:
         for entry in entries[last:]:
             yield _pack(entry, copies * seqs, copies * times_ns)
 
-    magic, abi, size, flags, _, lost, _ = HEADER.unpack_from(content)
+    magic, layout, size, flags, _, lost, _ = HEADER.unpack_from(content)
     total = len(entries) + copies * len(stretch)
-    return HEADER.pack(magic, abi, size, flags, total, lost, max(total, log.capacity)) + b"".join(written())
+    return HEADER.pack(magic, layout, size, flags, total, lost, max(total, log.capacity)) + b"".join(written())
 
 
 def _pack(entry: Event, seqs: int, times_ns: int) -> bytes:

@@ -67,6 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _tell(_from_os(error))
         return 128
+    except Exception:  # noqa: BLE001 - Python's own exit status, 1, would read as *bad* to git bisect
+        import traceback
+
+        traceback.print_exc()
+        print("harness: this is a fault of the harness, not of a kernel", file=sys.stderr)
+        return 128
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -46,7 +46,7 @@ void send_frame(uint32_t id, enum frame_type type, const void *data, uint32_t le
 	struct frame head = { .magic = MAGIC, .id = id, .type = type, .len = len };
 
 	if (ring_room() < sizeof(head) + len)
-		return;		/* callers check for room first; only a beat does not */
+		return;		/* never: whoever sends has checked, answers have RESERVE */
 	ring_put(&head, sizeof(head));
 	ring_put(data, len);
 }

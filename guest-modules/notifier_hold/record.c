@@ -164,6 +164,7 @@ static int nh_log_resize(unsigned int capacity)
 	swap(nh_log.events, events);
 	nh_log.capacity = capacity;
 	atomic64_set(&nh_log.next, 0);
+	atomic64_set(&nh_log.lost, 0);
 	nh_log_unlock();
 	vfree(events);
 	return 0;

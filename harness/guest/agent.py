@@ -42,7 +42,7 @@ _U64 = struct.Struct("<Q")
 
 
 class Frame(IntEnum):
-    """Types of frames, numbered as in agent.c."""
+    """Types of frames, numbered as in agent.h."""
 
     EXEC = 1
     STDIN = 2

@@ -99,16 +99,16 @@ class RunVerdict:
         kernel, accel, error = document["kernel"], document["accel"], document.get("error", "")
         machines = document.get("machines", {})
         return cls(
-            source=document["source"],
-            patches=tuple(document["patches"]),
-            configs=tuple(document["configs"]),
-            kernel=KernelFacts(kernel["release"], kernel["build_id"], kernel["cached"]),
-            accel=AccelFacts(accel["requested"], accel["used"], accel["reason"]),
+            source=str(document["source"]),
+            patches=tuple(map(str, document["patches"])),
+            configs=tuple(map(str, document["configs"])),
+            kernel=KernelFacts(str(kernel["release"]), str(kernel["build_id"]), cached=bool(kernel["cached"])),
+            accel=AccelFacts(str(accel["requested"]), str(accel["used"]), str(accel["reason"])),
             scenarios=tuple(ScenarioResult.restore(entry) for entry in document["scenarios"]),
-            machines=MachineFacts(machines.get("reason", ""), machines.get("from", "none")),
-            skipped={entry["name"]: entry["reason"] for entry in document.get("skipped", ())},
-            seconds=document["seconds"],
-            noise=tuple(document.get("noise", ())),
-            error=error,
+            machines=MachineFacts(str(machines.get("reason", "")), str(machines.get("from", "none"))),
+            skipped={str(entry["name"]): str(entry["reason"]) for entry in document.get("skipped", ())},
+            seconds={str(name): float(seconds) for name, seconds in document["seconds"].items()},
+            noise=tuple(map(str, document.get("noise", ()))),
+            error=str(error),
             forced=Outcome(document["verdict"]) if error else None,
         )

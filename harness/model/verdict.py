@@ -97,15 +97,18 @@ class ScenarioResult:
     def restore(cls, entry: Mapping[str, Any]) -> ScenarioResult:
         """What document() wrote, now or in an earlier version. Raises KeyError, TypeError or ValueError."""
         return cls(
-            name=entry["name"],
+            name=str(entry["name"]),
             outcome=Outcome(entry["verdict"]),
-            findings=tuple(Finding(**finding) for finding in entry["findings"]),
-            exercised=entry["exercised"],
-            seconds=entry["seconds"],
-            reason=entry.get("reason", ""),
-            phases=entry.get("phases", {}),
-            attempts=entry.get("attempts", 1),
-            latency_us=entry.get("latency_us", {}),
-            tape=entry.get("tape", ""),
-            selftests={name: ktap.restore(held) for name, held in entry.get("selftests", {}).items()},
+            findings=tuple(
+                Finding(str(finding["oracle"]), str(finding["summary"]), str(finding["evidence"]))
+                for finding in entry["findings"]
+            ),
+            exercised={str(name): int(count) for name, count in entry["exercised"].items()},
+            seconds=float(entry["seconds"]),
+            reason=str(entry.get("reason", "")),
+            phases={str(name): float(seconds) for name, seconds in entry.get("phases", {}).items()},
+            attempts=int(entry.get("attempts", 1)),
+            latency_us={str(name): int(spent) for name, spent in entry.get("latency_us", {}).items()},
+            tape=str(entry.get("tape", "")),
+            selftests={str(name): ktap.restore(held) for name, held in entry.get("selftests", {}).items()},
         )

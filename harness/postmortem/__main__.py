@@ -63,7 +63,10 @@ def main() -> int:
             # A part that this kernel lacks or that is destroyed must not hide the others.
             except (drgn.FaultError, LookupError, AttributeError, TypeError, ValueError) as error:
                 out.write(f"cannot be read: {type(error).__name__}: {error}\n")
-    sys.stdout.write(json.dumps({"circles": circles}) + "\n")
+            if not heading:
+                # At once: what follows may crash or never end, and a circle is proof.
+                sys.stdout.write(json.dumps({"circles": circles}) + "\n")
+                sys.stdout.flush()
     return 0
 
 

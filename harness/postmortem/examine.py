@@ -25,7 +25,7 @@ from harness.host import process, workspace
 from harness.host.progress import QUIET, Progress
 from harness.kernel import modules
 from harness.kernel.build import KernelBuild
-from harness.model.errors import HarnessError, LaunchError
+from harness.model.errors import HarnessError
 from harness.model.postmortem import PostMortem
 from harness.postmortem import kdump, registers
 from harness.postmortem.kdump import DUMP, TEXT
@@ -65,7 +65,8 @@ def examine(
             finally:
                 # The dump is worth having even when nothing can read it here.
                 capture(machine, kernel.release, folder)
-            circles = read(child)
+            circles, trouble = read(child)
+            trouble = trouble and f"post-mortem: {trouble}\n"
     except HarnessError as error:
         trouble = f"post-mortem: {error}\n"
     if len(list(folder.parent.glob(f"*/{DUMP}"))) > _DUMPS_KEPT:
@@ -124,20 +125,25 @@ def reader(
         yield child
 
 
-def read(child: subprocess.Popen[bytes]) -> Sequence[Sequence[str]]:
-    """Have a reader() write postmortem.txt, now that there is a dump; returns the circles that it found.
+def read(child: subprocess.Popen[bytes]) -> tuple[Sequence[Sequence[str]], str]:
+    """Have a reader() write postmortem.txt, now that there is a dump: the circles that it found, and what went wrong.
 
-    Raises LaunchError when the reader does not.
+    A reader that crashes or never ends may have found circles before.
     """
     try:
         stdout, stderr = child.communicate(b"\n", timeout=_READ_LIMIT_S)
-    except subprocess.TimeoutExpired:
-        raise LaunchError(f"drgn is not done after {_READ_LIMIT_S:g} s (limit {_READ_LIMIT_S:g} s)") from None
+    except subprocess.TimeoutExpired as late:
+        return _circles(late.stdout or b""), f"drgn is not done after {_READ_LIMIT_S:g} s (limit {_READ_LIMIT_S:g} s)"
     if child.returncode:
         said = clean(stderr).strip().splitlines()
-        raise LaunchError(f"drgn ended with status {child.returncode}{': ' + said[-1] if said else ''}")
+        return _circles(stdout), f"drgn ended with status {child.returncode}{': ' + said[-1] if said else ''}"
+    return _circles(stdout), ""
+
+
+def _circles(said: bytes) -> Sequence[Sequence[str]]:
+    """What the reader printed; none when it came to nothing."""
     try:
-        circles = json.loads(stdout)["circles"]
+        circles = json.loads(said)["circles"]
         return [[clean(task.encode()) for task in circle] for circle in circles]
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise LaunchError(f"drgn said {stdout[:80]!r}") from None
+        return ()

@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +19,7 @@ from harness.guest.machine import Condition, Machine, Watchdogs
 from harness.host import workspace
 from harness.host.clock import Deadline
 from harness.host.progress import QUIET, Progress
-from harness.host.starvation import share, starved
+from harness.host.starvation import Share, share, starved
 from harness.kernel import modules, selftests
 from harness.kernel.build import KernelBuild
 from harness.model import event, ktap
@@ -112,9 +113,7 @@ def drive(
     scenario needs. Raises GuestLost when the machine was lost for a reason on
     the host.
     """
-    loaded = machine.hello.get("modules", "?")
-    if loaded != "ok":
-        raise CannotTest(f"the module does not load on this kernel: {loaded}", f"see {machine.console.log}")
+    demand_modules(machine)
     events.parent.mkdir(parents=True, exist_ok=True)
     events.unlink(missing_ok=True)
     drive = _Drive(scenario, machine, instrument, listener, Deadline(limit_s), events, examine, given)
@@ -130,9 +129,7 @@ def drive(
     except OSError as refused:
         # A file of the module or of the kernel that each of our guests has.
         raise GuestLost(f"the guest refused what the harness asked of it: {refused}") from refused
-    drive.mind_the_host()
-    drive.mind_our_connection()
-    _mind_the_log(machine)
+    blame_the_kernel_alone(machine, listener, drive.ending())
     if drive.ended in (Ended.SILENT, Ended.SPINNING):
         drive.interrupt()
     return drive.recording()
@@ -232,28 +229,9 @@ class _Drive:
             self._machine.interrupt(max(10.0, self._grace_s))
             self.detail += "; the backtraces of all CPUs are in nmi.log"
 
-    def mind_the_host(self) -> None:
-        """Raises GuestLost for a guest that the host did not let run: it has not hung, whatever its watchdogs say."""
-        late = self.ended is Ended.COMPLETE and self._listener.hangs
-        if self.ended not in (Ended.NO_PROGRESS, Ended.SILENT, Ended.SPINNING) and not late:
-            return
-        if stopped := self._machine.stopped_by_qemu():
-            raise GuestLost(f"{self.detail}; {stopped}", "free space on the host's disk, and run it again")
-        if self._listener.reports > self._listener.hangs:
-            return
-        # A circle is proof, however slow the host is.
-        if self._postmortem and self._postmortem.circles:
-            return
-        reason = starved(self._share, share(self._machine.pid)) or self._machine.pauses.told()
-        if reason:
-            raise GuestLost(f"{self.detail}; {reason}", "run fewer guests at once: --jobs 1")
-
-    def mind_our_connection(self) -> None:
-        """Raises GuestLost for a guest that lives but does not get through to us: that says nothing of its kernel."""
-        if self.ended not in (Ended.SILENT, Ended.SPINNING) or self._listener.reports:
-            return
-        if life := self._machine.other_life(self._grace_s):
-            raise GuestLost(f"{self.detail}; but {life}: our connection to the guest broke")
+    def ending(self) -> Ending:
+        """How the guest's part ended, for whoever has to say whose fault that is."""
+        return Ending(self.ended, self.detail, self._postmortem or PostMortem(), self._share, self._grace_s)
 
     def recording(self) -> Recording:
         """What happened so far."""
@@ -371,6 +349,56 @@ class _Drive:
         self._machine.agent.write_file("/dev/kmsg", f"<5>{_DRIVER_ENDED}\n", self._grace_s)
         with contextlib.suppress(TimeoutError):
             self._machine.console.wait_for(_DRIVER_ENDED, Deadline(self._grace_s))
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a guest's part ended, why, and what was found; given: what the host gave QEMU until what did not end began.
+
+    grace_s: what the harness itself may ask of the guest may take.
+    """
+
+    ended: Ended
+    detail: str
+    found: PostMortem
+    given: Share
+    grace_s: float
+
+
+def demand_modules(machine: Machine) -> None:
+    """Raises CannotTest for a guest that could not load what it carries."""
+    loaded = machine.hello.get("modules", "?")
+    if loaded != "ok":
+        raise CannotTest(f"the module does not load on this kernel: {loaded}", f"see {machine.console.log}")
+
+
+def blame_the_kernel_alone(machine: Machine, listener: Listener, ending: Ending) -> None:
+    """Raises GuestLost or MachineError for an ending that is no fault of the guest's kernel: the host's, or ours."""
+    _mind_the_host(machine, listener, ending)
+    _mind_our_connection(machine, listener, ending)
+    _mind_the_log(machine)
+
+
+def _mind_the_host(machine: Machine, listener: Listener, ending: Ending) -> None:
+    """A guest that the host did not let run has not hung, whatever its watchdogs say."""
+    late = ending.ended is Ended.COMPLETE and listener.hangs
+    if ending.ended not in (Ended.NO_PROGRESS, Ended.SILENT, Ended.SPINNING) and not late:
+        return
+    if stopped := machine.stopped_by_qemu():
+        raise GuestLost(f"{ending.detail}; {stopped}", "free space on the host's disk, and run it again")
+    # A circle is proof, however slow the host is.
+    if listener.reports > listener.hangs or ending.found.circles:
+        return
+    if reason := starved(ending.given, share(machine.pid)) or machine.pauses.told():
+        raise GuestLost(f"{ending.detail}; {reason}", "run fewer guests at once: --jobs 1")
+
+
+def _mind_our_connection(machine: Machine, listener: Listener, ending: Ending) -> None:
+    """A guest that lives but does not get through to us says nothing of its kernel."""
+    if ending.ended not in (Ended.SILENT, Ended.SPINNING) or listener.reports:
+        return
+    if life := machine.other_life(ending.grace_s):
+        raise GuestLost(f"{ending.detail}; but {life}: our connection to the guest broke")
 
 
 def _mind_the_log(machine: Machine) -> None:

@@ -15,20 +15,22 @@ from harness.guest.agent import GuestTimeout
 from harness.guest.lab import Lab
 from harness.guest.machine import Machine, Watchdogs
 from harness.host.clock import Deadline, scaled
-from harness.host.starvation import share, starved
+from harness.host.starvation import share
 from harness.model import event, scenario
-from harness.model.errors import GuestLost
+from harness.model.errors import GuestLost, MachineError
 from harness.model.postmortem import PostMortem
 from harness.model.recording import Ended, Recording
 from harness.model.shape import MachineShape
 from harness.model.verdict import ScenarioResult
 from harness.run import judging
-from harness.run.drive import Listener, why
+from harness.run.drive import Ending, Listener, blame_the_kernel_alone, demand_modules, why
 from harness.run.pipeline import look
 
 # Seconds, unscaled: for what the harness itself asks of the guest, and within which its kernel reports a hang.
-_GRACE_S = 2.0
+_GRACE_S = 4.0
 _LIMIT_S = 10.0
+# Until a guest that panicked was looked at from outside, and QEMU has ended.
+_LOOK_LIMIT_S = 60.0
 _TAINTED = "/proc/sys/kernel/tainted"
 _LOCKDEP = "/proc/lockdep_stats"
 
@@ -49,28 +51,34 @@ def watched(
 ) -> Iterator[Watched]:
     """A fresh machine of a lab, whatever it carries, until the block ends; then `result` says what its kernel did.
 
-    folder: gets its console; its name is the result's. What the block raises
-    is passed on; the guest is judged all the same. Raises what lab.machine() does,
-    and GuestLost when the host is to blame for the guest's silence.
+    folder: gets its console; its name is the result's. An exception of the
+    block is passed on, and the guest is judged all the same, unless the block
+    was interrupted. Raises what lab.machine() does, CannotTest for a guest
+    that cannot load what it carries, and GuestLost or MachineError when the
+    host or our connection is to blame for what the guest did not do.
     """
     listener = Listener()
     with lab.machine(shape, folder, listener) as machine:
+        demand_modules(machine)
         slowdown = lab.slowdown(machine)
         watch = _Watch(lab, machine, folder, scaled(_GRACE_S, slowdown))
         machine.look_at_the_end(watch.look)
-        machine.set_watchdogs(Watchdogs.within(scaled(_LIMIT_S, slowdown)))
-        before = _state(machine)
-        watch.mark("begin")
+        try:
+            machine.set_watchdogs(Watchdogs.within(scaled(_LIMIT_S, slowdown)))
+            before = _state(machine)
+            watch.mark("begin")
+        except (GuestTimeout, OSError) as fault:
+            raise GuestLost(f"the guest did not do what each guest of ours does: {fault}") from fault
         seen = Watched(machine)
         began = Deadline(0)
-        try:
-            yield seen
-        finally:
-            ended, detail, after = watch.end(before)
+
+        def judge() -> None:
+            ending, after = watch.end(before)
+            blame_the_kernel_alone(machine, listener, ending)
             recording = Recording(
                 scenario=scenario.unwritten(folder.name, shape),
-                ended=ended,
-                detail=detail,
+                ended=ending.ended,
+                detail=ending.detail,
                 seconds=began.elapsed_s,
                 answers=(),
                 before=before,
@@ -78,10 +86,19 @@ def watched(
                 module={},
                 events=event.EMPTY,
                 console=machine.console.log.read_bytes(),
-                postmortem=watch.found,
+                postmortem=ending.found,
                 slowdown=slowdown,
             )
             seen.result = judging.judge(recording, oracles.of_the_console())
+
+        try:
+            yield seen
+        except Exception:
+            # The block's own word counts: a guest that was lost meanwhile is no second one.
+            with contextlib.suppress(MachineError):
+                judge()
+            raise
+        judge()
 
 
 class _Watch:
@@ -92,15 +109,11 @@ class _Watch:
         self._machine = machine
         self._folder = folder
         self._grace_s = grace_s
+        # What the host gave QEMU until the guest was handed over.
+        self._given = share(machine.pid)
         # A guest that hangs may panic while it is looked at.
         self._looking = threading.Lock()
         self._found: PostMortem | None = None
-
-    @property
-    def found(self) -> PostMortem:
-        """Why the guest did not go on; empty when nobody had to look."""
-        with self._looking:
-            return self._found or PostMortem()
 
     def look(self) -> None:
         """Find out from outside why the guest does not go on, once."""
@@ -109,28 +122,41 @@ class _Watch:
                 self._found = look(self._lab, self._machine, self._folder)
 
     def mark(self, which: str) -> None:
-        """Write a line to the kernel's log and wait for it; the clean-log oracle reports a line that is lost."""
+        """Write a line to the kernel's log, and hear it; what does not come back is the clean-log oracle's to tell."""
         text = f"{which}:{self._folder.name}"
         self._machine.agent.write_file("/dev/kmsg", f"<5>{text}\n", self._grace_s)
         with contextlib.suppress(TimeoutError):
             self._machine.console.wait_for(re.escape(text), Deadline(self._grace_s))
 
-    def end(self, before: Mapping[str, int]) -> tuple[Ended, str, Mapping[str, int]]:
-        """How the guest is, now that nobody drives it any more: how it ended, why, and its state."""
-        given = share(self._machine.pid)
+    def end(self, before: Mapping[str, int]) -> tuple[Ending, Mapping[str, int]]:
+        """How the guest is, now that nobody drives it any more, and its state."""
+        after = before
         try:
             after = _state(self._machine)
             self.mark("end")
-            return Ended.COMPLETE, "", after
+            ended, detail = Ended.COMPLETE, ""
         except GuestTimeout as late:
             self.look()
-            if reason := starved(given, share(self._machine.pid)) or self._machine.pauses.told():
-                raise GuestLost(f"{late}; {reason}", "run fewer guests at once") from late
-            pulse = self._machine.pulse(self._grace_s)
-            ended = Ended.NO_PROGRESS if pulse.answers else Ended.SPINNING if pulse.spins else Ended.SILENT
-            return ended, f"{late}; {self._machine.signs()}", before
+            ended, detail = self._silence(late)
         except GuestLost as lost:
-            return *why(self._machine, lost), before
+            ended, detail = why(self._machine, lost)
+            if ended is Ended.SILENT:
+                self.look()
+        except OSError as refused:
+            raise GuestLost(f"the guest refused what the harness asked of it: {refused}") from refused
+        if ended in (Ended.PANIC, Ended.RESET):
+            # The thread that got QEMU's word for the end is still looking.
+            self._machine.wait(_LOOK_LIMIT_S)
+        with self._looking:
+            return Ending(ended, detail, self._found or PostMortem(), self._given, self._grace_s), after
+
+    def _silence(self, late: GuestTimeout) -> tuple[Ended, str]:
+        """What became of a guest that did not do in time what it always can."""
+        pulse = self._machine.pulse(self._grace_s)
+        if self._machine.told_panic:
+            return Ended.PANIC, self._machine.state().evidence
+        ended = Ended.NO_PROGRESS if pulse.answers else Ended.SPINNING if pulse.spins else Ended.SILENT
+        return ended, f"{late}; {self._machine.signs()}"
 
 
 def _state(machine: Machine) -> dict[str, int]:

@@ -31,6 +31,8 @@ _LONGEST_FIRST = ("kvm", "bisect", "planted", "postmortem", "mutants", "explore"
 # Files and tests whose fixtures cost more than a test: one worker runs all tests of each.
 _TOGETHER = (
     "test_kvm.py",
+    # Its last tests are about what the others left behind.
+    "test_failures.py",
     "test_replay.py",
     "test_selftests.py",
     "test_snapshot.py",
@@ -40,6 +42,7 @@ _TOGETHER = (
 )
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:  # noqa: ARG001 - pytest's
     """One more than there are CPUs: a guest that hangs asleep, and a linker, leave their CPUs to others."""
     return len(os.sched_getaffinity(0)) + 1
@@ -61,8 +64,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class OneByOne(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            name = nodeid.rpartition("/")[2]
-            return next((scope for scope in _TOGETHER if name.partition("[")[0].startswith(scope)), nodeid)
+            # A parameter may hold a slash, too.
+            name = nodeid.partition("[")[0].rpartition("/")[2]
+            return next((scope for scope in _TOGETHER if name.startswith(scope)), nodeid)
 
     return OneByOne(config, log)
 

@@ -230,7 +230,7 @@ def test_known_noise_excuses_a_report_until_it_expires(
     plant: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, expires: str, failed: bool
 ) -> None:
     """What is left is a scenario that proved too little."""
-    recording, _ = plant("warning", source=versions.DEFAULT)
+    recording, _ = plant("warning")
     listed = tmp_path / "noise.yaml"
     words = {"title": "WARNING in planted_warning", "reason": "planted", "link": "none", "owner": "nobody"}
     listed.write_text(json.dumps({"entries": [words]})[:-3] + f', "expires": {expires}' + "}]}\n")

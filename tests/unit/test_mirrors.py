@@ -39,7 +39,9 @@ def enum(text: str, name: str) -> dict[str, int]:
         key, _, given = (part.strip() for part in word.partition("="))
         number = int(given, 0) if given else number + 1
         values[key] = number
-    return {key: value for key, value in values.items() if not re.fullmatch(r"NH_[A-Z]+S", key)}
+    if re.fullmatch(r"NH_[A-Z]+S", list(values)[-1]):
+        values.popitem()
+    return values
 
 
 def defines(text: str, prefix: str) -> dict[str, int]:

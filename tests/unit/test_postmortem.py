@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import socket
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,6 +13,7 @@ import pytest
 
 from harness.guest.console import Console
 from harness.guest.machine import Machine
+from harness.host import process
 from harness.kernel.build import KernelBuild
 from harness.model.errors import MachineError
 from harness.postmortem import examine, kdump, registers
@@ -133,6 +136,32 @@ def test_a_look_that_fails_is_told_and_fails_nothing(tmp_path: Path):
 
     assert examine.examine(machine, kernel, tmp_path, tmp_path).cause == "post-mortem: QEMU's monitor: gone"
     assert "looked at from outside" in (tmp_path / "postmortem.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("ends", "trouble"),
+    [("", ""), ("; sys.exit(3)", "drgn ended with status 3"), ("; time.sleep(60)", "drgn is not done")],
+)
+def test_a_circle_outlives_the_reader_that_found_it(ends: str, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is proof, whatever becomes of the rest of the dump."""
+    monkeypatch.setattr(examine, "_READ_LIMIT_S", 2.0)
+    says = 'import sys, time; sys.stdin.readline(); print(\'{"circles": [["pid 1 a", "pid 2 b"]]}\', flush=True)'
+    argv = [sys.executable, "-c", says + ends]
+
+    with process.running(process.spawn(argv, stdin=subprocess.PIPE)) as child:
+        circles, said = examine.read(child)
+
+    assert circles == [["pid 1 a", "pid 2 b"]]
+    assert said.startswith(trouble)
+    assert bool(said) is bool(trouble)
+
+
+@pytest.mark.parametrize("says", ["", "print(3)", "print('{}')", "print('{\"circles\": [[1]]}')"])
+def test_a_reader_that_says_nothing_of_use_has_found_no_circle(says: str) -> None:
+    argv = [sys.executable, "-c", says]
+
+    with process.running(process.spawn(argv, stdin=subprocess.PIPE)) as child:
+        assert examine.read(child) == ((), "")
 
 
 def test_the_cause_is_the_first_paragraph_and_short_and_safe_to_print(tmp_path: Path):

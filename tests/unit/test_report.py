@@ -91,7 +91,20 @@ def test_a_verdict_of_an_earlier_version_lacks_what_was_not_there() -> None:
     assert document.parse(json.dumps(held)).outcome is Outcome.FAIL
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "3", '{"scenarios": 3}', "null"])
+def changed(**fields: object) -> str:
+    """The text of a verdict document in which some fields are of another type."""
+    held = verdict().document()
+    held["scenarios"][0] |= {name: value for name, value in fields.items() if name in held["scenarios"][0]}
+    return json.dumps(held | {name: value for name, value in fields.items() if name not in held["scenarios"][0]})
+
+
+WRONG = (
+    changed(exercised=[]), changed(findings=[3]), changed(seconds="x"), changed(phases=[]), changed(verdict="good"),
+    changed(kernel=None), changed(patches=7), changed(skipped=[1]), changed(machines=[]),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "3", '{"scenarios": 3}', "null", *WRONG])
 def test_what_is_no_verdict_is_said_to_be_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "verdict.json").write_text(text)
 
