@@ -36,10 +36,10 @@ def run(*argv: str | Path, cwd: Path | None = None) -> str:
 
 @dataclass(frozen=True)
 class Shelf:
-    """Our own package lists in a folder, and apt's options for them; empty options mean the system's lists."""
+    """Our own package lists in a folder, and apt's options for them."""
 
     folder: Path
-    options: Sequence[str] = ()
+    options: Sequence[str]
 
     def depends(self, package: str) -> str:
         """What a package needs, as apt-cache prints it."""
