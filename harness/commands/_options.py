@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 from harness.kernel import versions
 
 if TYPE_CHECKING:
-    from harness.run.pipeline import KernelRequest
+    from collections.abc import Sequence
+
+    from harness.model.scenario import Scenario
+    from harness.run.pipeline import KernelRequest, RunRequest
 
 ACCELERATORS = ("auto", "kvm", "tcg")
 
@@ -68,6 +71,24 @@ def machines(parser: argparse.ArgumentParser) -> None:
     )
     out(parser)
     parser.add_argument("--json", action="store_true", help="the verdict document on standard output")
+
+
+def run_request(arguments: argparse.Namespace, scenarios: Sequence[Scenario], *, record: bool = False) -> RunRequest:
+    """What the options of kernel() and machines() ask for. record: machines are recorded, which QEMU can under TCG."""
+    from harness.run.pipeline import RunRequest
+    from harness.variants import instruments
+
+    return RunRequest(
+        kernel=kernel_request(arguments),
+        instrument=instruments.NOTIFIER_HOLD,
+        scenarios=scenarios,
+        accel="tcg" if record else arguments.accel,
+        jobs=arguments.jobs,
+        repeat=arguments.repeat,
+        timeout_s=arguments.timeout,
+        out=arguments.out,
+        record=record,
+    )
 
 
 def positive(text: str) -> int:

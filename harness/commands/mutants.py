@@ -29,7 +29,7 @@ from harness.report.lines import Colour
 from harness.report.text import one_line
 from harness.run import pipeline
 from harness.run.pipeline import RunRequest
-from harness.variants import catalogue, instruments, mutants
+from harness.variants import catalogue, mutants
 from harness.variants.mutants import Mutant
 
 # For one `harness run`: a changed header with an empty ccache takes minutes, a kernel that hangs as long again.
@@ -52,16 +52,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Try each mutant; 1 when one is not as it must be."""
     from harness.terminal import Terminal
 
-    request = RunRequest(
-        kernel=_options.kernel_request(arguments),
-        instrument=instruments.NOTIFIER_HOLD,
-        scenarios=(),
-        accel=arguments.accel,
-        jobs=arguments.jobs,
-        repeat=arguments.repeat,
-        timeout_s=arguments.timeout,
-        out=arguments.out,
-    )
+    request = _options.run_request(arguments, ())
     with Terminal() as terminal:
         done = run(
             request,

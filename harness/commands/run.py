@@ -26,21 +26,11 @@ def main(arguments: argparse.Namespace) -> int:
     from harness.report.document import render
     from harness.run import pipeline
     from harness.terminal import Terminal
-    from harness.variants import catalogue, instruments
+    from harness.variants import catalogue
 
     if arguments.record and arguments.accel == "kvm":
         raise UsageError("--record and --accel kvm: QEMU records no guest on KVM", "leave out --accel, or --record")
-    request = pipeline.RunRequest(
-        kernel=_options.kernel_request(arguments),
-        instrument=instruments.NOTIFIER_HOLD,
-        scenarios=catalogue.choose(arguments.scenarios),
-        accel="tcg" if arguments.record else arguments.accel,
-        jobs=arguments.jobs,
-        repeat=arguments.repeat,
-        timeout_s=arguments.timeout,
-        out=arguments.out,
-        record=arguments.record,
-    )
+    request = _options.run_request(arguments, catalogue.choose(arguments.scenarios), record=arguments.record)
     with Terminal() as terminal:
         verdict, folder = pipeline.run(
             request, cache_dir(), terminal, lambda result: terminal.lines(lines.result(result, terminal.colour))
