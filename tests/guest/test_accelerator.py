@@ -18,10 +18,9 @@ def test_tcg_runs_the_probes_guest(tmp_path: Path):
     assert "ran to its end" in found["tcg"].reason
 
 
-def test_kvm_gets_an_answer_in_seconds_and_a_reason(tmp_path: Path):
+def test_kvm_gets_an_answer_and_a_reason(tmp_path: Path):
     """This holds whatever this host's KVM is like."""
     found = probe(tmp_path)["kvm"]
 
     assert found.reason
     assert found.usable == ("ran to its end" in found.reason)
-    assert found.seconds < 60

@@ -232,8 +232,7 @@ def test_pid_1_answers_while_memory_is_short(start):
         assert machine.run("echo", "alive", timeout_s=LIMIT_S).text == "alive\n"
 
 
-def test_a_panic_is_seen_at_once_and_blamed_on_the_kernel(machine: Machine):
-    began = time.monotonic()
+def test_a_panic_is_blamed_on_the_kernel(machine: Machine):
     with pytest.raises(GuestLost):
         machine.agent.write_file("/proc/sysrq-trigger", "c")
 
@@ -244,7 +243,6 @@ def test_a_panic_is_seen_at_once_and_blamed_on_the_kernel(machine: Machine):
     machine.console.settle(LIMIT_S)
     assert "Call Trace" in machine.console.log.read_text("utf-8", errors="replace")
     assert any(event.name == "SHUTDOWN" for event in machine.monitor.events())
-    assert time.monotonic() - began < LIMIT_S
 
 
 def test_a_qemu_that_is_killed_is_blamed_on_the_host(machine: Machine):
