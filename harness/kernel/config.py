@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.host import process, workspace
+from harness.host import given, process, workspace
 from harness.kernel import kconfig
 from harness.kernel.source import series
 from harness.kernel.toolchain import Toolchain, environment, make
@@ -51,12 +51,11 @@ def load(names: Sequence[str]) -> list[Fragment]:
     folder = workspace.data("kernel-configs")
     found = []
     for name in dict.fromkeys((BASE, *names)):
-        named = folder / f"{name}.config"
-        path = named if "/" not in name and named.is_file() else Path(name).expanduser()
-        if not path.is_file():
-            known = [file.stem for file in folder.glob("*.config")]
+        known = {file.stem: file for file in folder.glob("*.config")}
+        path = known.get(name) or given.path(name, "--config")
+        if name not in known and "/" not in name and not path.exists():
             raise UsageError(f"--config {name}: no such fragment or file", offer(name, known))
-        fragment = Fragment(name, path, path.read_text(encoding="utf-8", errors="replace"))
+        fragment = Fragment(name, path, given.text(path, "configuration fragment"))
         requests(fragment, "0.0")
         found.append(fragment)
     return found

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from harness import oracles
+from harness.host import given
 from harness.host.workspace import data
 from harness.kernel.source import series
 from harness.model.errors import UsageError
@@ -89,7 +90,7 @@ def choose(names: Sequence[str], version: str) -> tuple[list[Mutant], list[str]]
     known = catalogue()
     for name in names:
         if "/" in name:
-            known[name] = [load(Path(name))]
+            known[name] = [load(given.path(name, "mutant"))]
         elif name not in known:
             raise UsageError(f"unknown mutant {name!r}", offer(name, known))
     ports = {name: port(known[name], version) for name in names or known}
@@ -106,11 +107,9 @@ def scenarios(version: str) -> list[str]:
 
 def load(path: Path) -> Mutant:
     """Read the head of a mutant's file: `Key: value` lines up to the first empty one, in a scenario behind a '#'."""
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file")
     module = path.suffix == ".yaml"
     said: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(given.text(path, "mutant").splitlines(), 1):
         if not line or (module and not line.startswith("# ")):
             break
         key, colon, value = line.removeprefix("# " if module else "").partition(":")

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whatever a user names as a file, what is wrong with it is one line and exit code 129."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.host import given
+from harness.kernel import config
+from harness.model.errors import UsageError
+from harness.variants import mutants
+
+READERS = [
+    pytest.param(lambda path: config.load([path]), id="config"),
+    pytest.param(lambda path: mutants.choose([path], "6.12"), id="mutant"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a file for each fault."""
+    (tmp_path / "binary").write_bytes(b"\x7fELF\xd0\xff")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / os.fsdecode(b"\xff\x1b[31m")).write_bytes(b"\xff")
+    os.mkfifo(tmp_path / "fifo")
+    return tmp_path
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "none", "binary", "folder", "dangling", "circle", "fifo", "binary/below", "x" * 300, "nul\0",
+        os.fsdecode(b"\xff\x1b[31m"), os.fsdecode(b"\xfe"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_file_is_usage(folder: Path, read: Callable[[str], object], name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(f"{folder}/{name}")
+
+    assert str(folder) in caught.value.message
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_a_user_that_does_not_exist_is_usage(read: Callable[[str], object]) -> None:
+    with pytest.raises(UsageError, match="no user 'nosuch'"):
+        read("~nosuch/x")
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_devices_are_no_files(read: Callable[[str], object]) -> None:
+    with pytest.raises(UsageError, match="is a file, and this is none"):
+        read("/dev/zero")
+
+
+def test_a_file_has_a_largest_size(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(b"x" * 11)
+
+    with pytest.raises(UsageError, match=r"11 bytes \(limit 10\)"):
+        given.text(tmp_path / "large", "list", 10)
