@@ -3,19 +3,29 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import importlib
 import os
+import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from harness import __version__
+from harness.host import streams
 from harness.model.errors import HarnessError, UsageError
 
-INTERRUPTED = 130
+# As a shell tells them: 128 + SIGINT, 128 + SIGTERM.
+INTERRUPTED, TERMINATED = 130, 143
+# Enough for numpy with one thread; what QEMU needs, QEMU tells.
+_ADDRESS_SPACE_MIB = 192
+
+# What the latest signal asked for, and what ended a thread.
+_interrupted = INTERRUPTED
+_faults: list[BaseException] = []
 
 # `harness X` is harness/commands/X.py, which is loaded only when the command is called.
 COMMANDS: Mapping[str, str] = {
@@ -43,36 +53,32 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code."""
-    # SIGINT as well: a shell without job control starts its background jobs with SIGINT ignored.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    """Run a command; returns the exit code, whatever happens. argv: None for the process's own arguments."""
+    if argv is None:
+        streams.prepare()
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        # SIGINT as well: a shell without job control starts its background jobs with SIGINT ignored.
         signal.signal(number, _interrupt)
+    hook, threading.excepthook = threading.excepthook, _thread_failed
     try:
-        arguments = parse(sys.argv[1:] if argv is None else argv)
-        command: Callable[[argparse.Namespace], int] = arguments.command
-        return command(arguments)
-    except HarnessError as error:
-        _tell(error)
-        return error.exit_code
-    except KeyboardInterrupt:
-        from harness.host import process
+        status = _status(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001 - Python's own exit status, 1, would read as *bad* to git bisect
+        return _ended(error)
+    finally:
+        threading.excepthook = hook
+    return status
 
-        process.end_all()
-        print("harness: interrupted; no process is left", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away, as `| head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128
-    except OSError as error:
-        _tell(_from_os(error))
-        return 128
-    except Exception:  # noqa: BLE001 - Python's own exit status, 1, would read as *bad* to git bisect
-        import traceback
 
-        traceback.print_exc()
-        print("harness: this is a fault of the harness, not of a kernel", file=sys.stderr)
-        return 128
+def _status(argv: Sequence[str]) -> int:
+    _demand_memory()
+    try:
+        arguments = parse(argv)
+    except SystemExit:
+        # --help and --version.
+        return 0
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    return command(arguments)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -90,8 +96,63 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _interrupt(_number: int, _frame: object) -> None:
+def _ended(error: BaseException) -> int:
+    """Say why a command did not come to its end; returns the exit code."""
+    try:
+        from harness.host import process
+
+        if isinstance(error, OSError) and error.filename == streams.OUTPUT:
+            streams.drop_output()
+            # The reader went away, as `| head` does, and wants to hear no more.
+            if isinstance(error, BrokenPipeError):
+                return 128
+        process.end_all()
+        if isinstance(error, KeyboardInterrupt) and not _faults:
+            print("harness: interrupted; no process is left", file=sys.stderr)
+            return _interrupted
+        told = _explained(_faults[0] if _faults else error)
+        _tell(told)
+        return told.exit_code
+    except BaseException as another:  # noqa: BLE001 - see main()
+        # There is no memory or no standard output, or a second signal came.
+        return _interrupted if isinstance(another, KeyboardInterrupt) else 128
+
+
+def _explained(error: BaseException) -> HarnessError:
+    """Any exception as one of ours."""
+    from harness.host import fault
+    from harness.host.workspace import cache_dir
+
+    return fault.explained(error, cache_dir() / "faults")
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    global _interrupted  # noqa: PLW0603 - a signal handler has no other way to tell
+    _interrupted = INTERRUPTED if number == signal.SIGINT else TERMINATED
     raise KeyboardInterrupt
+
+
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    """A thread ended by what nobody foresaw: no verdict can be trusted, the main thread ends as if it had failed."""
+    if isinstance(failed.exc_value, HarnessError | OSError):
+        _tell(_explained(failed.exc_value))
+    elif failed.exc_value is not None:
+        _faults.append(failed.exc_value)
+        _thread.interrupt_main()
+
+
+def _demand_memory() -> None:
+    """Libraries end the process with status 1 where they find no memory, so a low limit is told before they load."""
+    # numpy's OpenBLAS would take memory for one thread per CPU, and calculates nothing for us.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < _ADDRESS_SPACE_MIB << 20:
+        from harness.model.errors import MachineError
+
+        raise MachineError(
+            f"ulimit -v allows {limit >> 20} MiB of address space, the harness needs {_ADDRESS_SPACE_MIB} MiB",
+            "ulimit -v unlimited",
+        )
 
 
 def _tell(error: HarnessError) -> None:
@@ -100,17 +161,6 @@ def _tell(error: HarnessError) -> None:
     print(f"harness: {one_line(error.message, 2000)}", file=sys.stderr)
     if error.hint:
         print(f"  try: {one_line(error.hint, 500)}", file=sys.stderr)
-
-
-def _from_os(error: OSError) -> HarnessError:
-    import errno
-
-    from harness.host.workspace import no_space
-    from harness.model.errors import MachineError
-
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return no_space(Path(error.filename or "."))
-    return MachineError(f"{error.filename or 'the system'}: {error.strerror or error}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 KINDS = (
     "snapshots",
     "tmp",
+    "faults",
     "runs",
     "logs",
     "tests",

@@ -6,7 +6,7 @@
     HarnessError(message, hint)                                  exit
      ├─ UsageError    bad YAML, unknown name, no such file        129
      ├─ CannotTest    PatchError, ConfigError, BuildError         125
-     └─ MachineError  LaunchError, GuestLost, OutOfSpace          128
+     └─ MachineError  LaunchError, GuestLost, OutOfSpace, …       128
 
 An exception says "we could not look". What was seen is a verdict, never an
 exception: a kernel that crashed is not an error of the harness.
@@ -70,3 +70,7 @@ class GuestLost(MachineError):
 
 class OutOfSpace(MachineError):
     """The disk is full."""
+
+
+class HarnessFault(MachineError):
+    """An exception that nobody foresaw; harness.host.fault keeps its traceback."""

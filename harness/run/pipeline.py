@@ -21,7 +21,7 @@ from harness.guest import tape as tapes
 from harness.guest.boot import BootFailed
 from harness.guest.lab import Lab
 from harness.guest.machine import Machine
-from harness.host import accelerator, process, workspace
+from harness.host import accelerator, fault, process, workspace
 from harness.host.clock import scaled
 from harness.host.progress import Progress
 from harness.kernel import build as builds
@@ -128,8 +128,8 @@ def run(
     """The main job. Returns the verdict and the run directory that holds it.
 
     tell: called with each result, in the order of the scenarios. An error
-    that stops the run half-way is in the verdict, with what was judged before;
-    only a UsageError, where there is nothing to judge, is raised.
+    that stops the run half-way, a fault of ours among them, is in the verdict with what
+    was judged before; only a UsageError, where there is nothing to judge, is raised.
     """
     clock = Clock()
     began = time.monotonic()
@@ -155,8 +155,13 @@ def run(
             lab.look = lambda machine, place: look(lab, machine, place)
             if request.scenarios:
                 _run_all(request, lab, state, folder, clock, tell)
-    except (CannotTest, MachineError) as error:
-        state.error = error
+    except UsageError:
+        raise
+    except Exception as error:
+        process.end_all()
+        state.error = fault.explained(error, folder)
+        if isinstance(state.error, UsageError):
+            raise state.error from error
     clock.add("total", time.monotonic() - began)
     verdict = state.verdict(clock)
     noise = judging.known_noise(folder, [result.name for result in verdict.scenarios])

@@ -187,7 +187,7 @@ PHASES = pytest.mark.parametrize(
 
 
 @PHASES
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 @pytest.mark.kernel_build
 def test_an_interrupted_run_leaves_no_process(
     tmp_path: Path, phase: str, words: list[str], line: str, number: int, status: int

@@ -148,6 +148,7 @@ def test_every_name_in_readmes_python_is_a_fixture_of_the_plugin():
 
 
 def test_exit_codes_in_readme_are_those_of_the_errors():
+    from harness import cli
     from harness.model.errors import CannotTest, MachineError
     from harness.model.verdict import Outcome
 
@@ -158,5 +159,6 @@ def test_exit_codes_in_readme_are_those_of_the_errors():
         CannotTest.exit_code,
         MachineError.exit_code,
         UsageError.exit_code,
-        130,
+        cli.INTERRUPTED,
+        cli.TERMINATED,
     }

@@ -58,17 +58,3 @@ def test_what_is_no_command_is_usage() -> None:
         cli.parse(["rum"])
     with pytest.raises(UsageError, match="COMMAND"):
         cli.parse([])
-
-
-def test_an_exception_of_ours_is_no_bad_kernel(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Python's own status would be 1, which git bisect takes for *bad*."""
-
-    def fault(_: object) -> int:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr("harness.commands.gc.main", fault)
-
-    assert cli.main(["gc"]) == 128
-    assert "this is a fault of the harness" in capsys.readouterr().err
