@@ -123,6 +123,22 @@ def unreleased(log: EventLog) -> Iterator[Event]:
                 yield entry
 
 
+def repeated(log: EventLog) -> Iterator[Event]:
+    """Each RELEASE for a subscriber that the same task had released before, since it was registered.
+
+    mmu_notifier_unregister() and exit_mmap() may both call release(), but only if
+    they overlap, and so in two tasks; each calls it once (mm/mmu_notifier.c).
+    """
+    told: set[tuple[int, int]] = set()
+    for entry in sorted(log.of(Kind.REGISTER, Kind.RELEASE), key=lambda entry: entry.seq):
+        if entry.kind == Kind.REGISTER:
+            told = {(who, task) for who, task in told if who != entry.subscriber}
+        elif (entry.subscriber, entry.task) in told:
+            yield entry
+        else:
+            told.add((entry.subscriber, entry.task))
+
+
 @dataclass
 class Roll:
     """The subscribers that must be called, in order, for a range of an mm at any time.

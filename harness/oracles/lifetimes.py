@@ -4,7 +4,8 @@
 - A subscriber is not called before it was registered or after it is gone.
 - It is not gone before the callbacks that ran when it began to leave are over:
   mmu_notifier_unregister() waits for them, mmu_notifier_put() frees after them.
-- A subscriber of mmu_notifier_register() gets its release(), when the mm ends or when it leaves.
+- A subscriber of mmu_notifier_register() gets its release(), when the mm ends or when it leaves;
+  no task calls it twice.
 - An interval is told of no range that it does not meet, and of none before it was
   inserted or after it was removed. It is not gone before each range that it was
   told of is over. When the mm ends, it is told so.
@@ -16,11 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.model.event import Tally
+from harness.model.event import Event, Tally
 from harness.model.recording import Recording
 from harness.model.verdict import Finding
 from harness.oracles._intervals import untimely
-from harness.oracles._life import hurried, lives, strangers, unreleased
+from harness.oracles._life import hurried, lives, repeated, strangers, unreleased
 
 NAME = "lifetimes"
 
@@ -43,6 +44,15 @@ def judge(recording: Recording) -> Iterator[Finding]:
             NAME,
             f"subscriber {name} was unregistered, and never had its release()",
             f"event {entry.seq}, pid {entry.pid}: no RELEASE between its REGISTER and the return of its UNREGISTER",
+        )
+    twice: dict[int, Event] = {}
+    for entry in repeated(recording.events):
+        twice.setdefault(entry.subscriber, entry)
+    for number, entry in twice.items():
+        yield Finding(
+            NAME,
+            f"subscriber {recording.subscriber(number)} had its release() twice",
+            f"event {entry.seq}, pid {entry.pid}: the same task had called it since the subscriber was registered",
         )
 
 

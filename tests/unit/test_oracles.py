@@ -602,7 +602,7 @@ def test_lifetimes_wants_everybody_released(by: str) -> None:
         log.add(Kind.REGISTER, subscriber=number, flags=flags)
     if by in ("the mm's end", "both"):
         log.add(Kind.INVALIDATE, subscriber=3, **RELEASE)
-        log.add(Kind.RELEASE)
+        log.add(Kind.RELEASE, task=TASK + 64)
     leaving = log.add(Kind.UNREGISTER)
     if by in ("the list", "both"):
         log.add(Kind.RELEASE)
@@ -612,6 +612,21 @@ def test_lifetimes_wants_everybody_released(by: str) -> None:
 
     told = [] if by != "nobody" else ["subscriber #1 was unregistered, and never had its release()"]
     assert summaries(lifetimes.judge(recording(log))) == told
+
+
+@pytest.mark.parametrize(("again", "told"), [({}, 1), ({"task": TASK + 64}, 0), ({"subscriber": 2}, 0), (None, 0)])
+def test_lifetimes_wants_no_release_twice(again: dict[str, int] | None, told: int) -> None:
+    """From one task; the end of the mm and mmu_notifier_unregister() may overlap, and a new registration is another."""
+    log = Log()
+    log.add(Kind.REGISTER)
+    log.add(Kind.REGISTER, subscriber=2)
+    log.add(Kind.RELEASE)
+    if again is None:
+        log.add(Kind.UNREGISTER)
+        log.add(Kind.REGISTER)
+    log.add(Kind.RELEASE, **(again or {}))
+
+    assert summaries(lifetimes.judge(recording(log))) == ["subscriber #1 had its release() twice"] * told
 
 
 @pytest.mark.parametrize("fields", [ELSEWHERE, {"mm": MM + 64}])
