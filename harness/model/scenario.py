@@ -7,6 +7,7 @@ import dataclasses
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from harness.model import needs, strict_yaml
 from harness.model.errors import UsageError
 from harness.model.needs import Needs
 from harness.model.shape import MachineShape
+from harness.model.strict_yaml import offer
 from harness.model.vocabulary import (
     CHOICES,
     COMMON,
@@ -21,7 +23,14 @@ from harness.model.vocabulary import (
     ERRNOS,
     INTERFACES,
     KINDS,
+    ORACLES,
+    PAGEMAP,
     POLICIES,
+    PRESSED,
+    REPLIED,
+    REPLIES,
+    TIMES,
+    TRUTHS,
     VERBS,
     WAIT_MS_MAX,
     WHENS,
@@ -77,10 +86,33 @@ class Step:
 
 @dataclass(frozen=True)
 class Expected:
-    """A finding that this scenario exists to provoke: its oracle must speak, in these words."""
+    """A finding that this scenario exists to provoke: its oracle must speak, in these words.
+
+    pattern: a regular expression of RE2, whose matcher takes time in proportion to
+    the text: the file may be anybody's, and the text is the guest's.
+    """
 
     oracle: str
     pattern: str
+
+    def met_by(self, oracle: str, summary: str) -> bool:
+        """Whether a finding is the expected one."""
+        if oracle != self.oracle:
+            return False
+        # RE2 takes UTF-8, in which a surrogate has no place.
+        return self.compiled.search(summary.encode("utf-8", "backslashreplace")) is not None
+
+    @cached_property
+    def compiled(self) -> Any:
+        """The expression. Raises ValueError for one that is none."""
+        import re2
+
+        options = re2.Options()
+        options.log_errors = False
+        try:
+            return re2.compile(self.pattern.encode(), options)
+        except re2.error as error:
+            raise ValueError(error.args[0].decode("utf-8", "replace")) from None
 
 
 @dataclass(frozen=True)
@@ -113,9 +145,23 @@ class Scenario:
         return tuple(dict.fromkeys(step.target for step in self.steps if step.verb == "insmod"))
 
 
-_SIZE = re.compile(r"(\d+)([KMG]?)")
-_WANTED = re.compile(r"all|[<>]= *\d+")
+_SIZE = re.compile(r"([0-9]{1,13})([KMG]?)")
+_SIZE_MAX = 1 << 40
+# With less, a kernel of ours does not boot, which would look like its own fault.
+_MEMORY_MIN = 128 << 20
+_WANTED = re.compile(r"[<>]= *[0-9]{1,19}")
+_NUMBER_MAX = 1 << 64
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
+# What the driver's lines can hold: a word; in quotes, words. Kernel paths, as the name of a program or a module.
+_WORD = re.compile(r"[^\s\"#][^\s\"]{0,1023}")
+_WORDS = re.compile(r"[^\r\n\"]{1,1023}")
+_TARGETS = {
+    "program": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"),
+    "module": re.compile(r"[a-z0-9_]+(/[a-z0-9_-]+){0,15}"),
+}
+# Arguments of several words.
+_SPOKEN = ("value", "args")
+_VARIANTS_MAX, _STEPS_MAX = 100, 1000
 _TOP = (
     "summary",
     "default",
@@ -135,10 +181,13 @@ _TOP = (
 
 def size(value: Any, where: str) -> int:
     """A number of bytes: 4096, 64K, 16M, 1G."""
-    match = _SIZE.fullmatch(str(value))
+    match = _SIZE.fullmatch(str(value)) if isinstance(value, int | str) else None
     if match is None:
         raise UsageError(f"{where}: {value!r} is not a size", "write 64K, 16M or 1G")
-    return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2]]
+    number = int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2]]
+    if number > _SIZE_MAX:
+        raise UsageError(f"{where}: {value!r} is more than {_SIZE_MAX >> 30}G")
+    return number
 
 
 def load(path: Path, pressures: Mapping[str, Mapping[str, bool]]) -> list[Scenario]:
@@ -153,6 +202,8 @@ def load(path: Path, pressures: Mapping[str, Mapping[str, bool]]) -> list[Scenar
     variants = _section(top, "vary")
     if not variants:
         return [_scenario(path.stem, path, top, pressures)]
+    if len(variants) > _VARIANTS_MAX:
+        raise UsageError(f"{top.at('vary')}: {len(variants)} scenarios in a file, more than {_VARIANTS_MAX}")
     scenarios = []
     for word, values in variants.items():
         if not _NAME.fullmatch(word) or not isinstance(values, dict):
@@ -178,7 +229,7 @@ def _substitute(value: Any, values: Mapping[str, Any], where: str) -> Any:
         ]
     if isinstance(value, str) and value.startswith("$"):
         if value not in values:
-            raise UsageError(f"{where}: {value!r} has no value in vary", strict_yaml.offer(value, values))
+            raise UsageError(f"{where}: {value!r} has no value in vary", offer(value, values))
         return values[value]
     return value
 
@@ -199,9 +250,10 @@ def _scenario(name: str, path: Path, top: strict_yaml.Mapping, pressures: Mappin
         "process": {str(entry["fork"]) for entry in entries if isinstance(entry, dict) and "fork" in entry},
         "thread": {str(entry["background"]) for entry in entries if isinstance(entry, dict) and "background" in entry},
     }
+    if not 1 <= len(entries) <= _STEPS_MAX:
+        raise UsageError(f"{top.at('steps')}: a scenario has 1 to {_STEPS_MAX} steps, and this one {len(entries)}")
     steps = [_step(entry, top, names, pressures) for entry in entries]
-    if not steps:
-        raise UsageError(f"{top.at('steps')}: a scenario needs at least one step")
+    _expectations(steps, entries, buffers)
     exercised = _section(top, "exercised")
     if isinstance(exercised, strict_yaml.Mapping):
         exercised.only(COUNTERS, "exercised")
@@ -225,9 +277,24 @@ def _scenario(name: str, path: Path, top: strict_yaml.Mapping, pressures: Mappin
         exercised=dict(exercised),
         never=tuple(_word(name, COUNTERS, top.at("never"), "counter") for name in _list(top, "never")),
         needs=needs.read(top),
-        expected=tuple(Expected(str(oracle), str(words)) for oracle, words in _section(top, "expect").items()),
+        expected=tuple(_expected(top, oracle, words) for oracle, words in _section(top, "expect").items()),
         timeout_s=_number(top.get("timeout", 10), 1, 86400, f"{top.at('timeout')}: timeout"),
     )
+
+
+def _expected(top: strict_yaml.Mapping, oracle: str, pattern: Any) -> Expected:
+    where = top.at("expect")
+    _word(oracle, ORACLES, where, "oracle")
+    if not isinstance(pattern, str) or not 1 <= len(pattern) <= 1000:
+        raise UsageError(f"{where}: what {oracle} is to find must be a text of 1 to 1000 characters")
+    expected = Expected(oracle, pattern)
+    try:
+        _ = expected.compiled
+    except ValueError as error:
+        raise UsageError(
+            f"{where}: {pattern!r} is not a regular expression: {error}", "github.com/google/re2/wiki/Syntax"
+        ) from None
+    return expected
 
 
 def _section(top: strict_yaml.Mapping, key: str) -> Mapping[str, Any]:
@@ -259,7 +326,7 @@ def _number(value: Any, least: int, most: int, where: str) -> int:
 
 def _word(value: Any, allowed: Collection[str], where: str, what: str) -> str:
     if not isinstance(value, str) or value not in allowed:
-        raise UsageError(f"{where}: unknown {what} {value!r}", strict_yaml.offer(str(value), allowed))
+        raise UsageError(f"{where}: unknown {what} {value!r}", offer(str(value), allowed))
     return value
 
 
@@ -269,11 +336,19 @@ def _shape(top: strict_yaml.Mapping) -> MachineShape:
     if not isinstance(entry, strict_yaml.Mapping):
         return default
     entry.only(("memory", "cpus", "swap", "cmdline"), "shape")
+    memory = size(entry.get("memory", default.memory_mib << 20), entry.at("memory"))
+    if memory < _MEMORY_MIN:
+        raise UsageError(
+            f"{entry.at('memory')}: {memory} bytes of memory are less than the {_MEMORY_MIN >> 20}M to boot"
+        )
+    cmdline = entry.get("cmdline", "")
+    if not isinstance(cmdline, str):
+        raise UsageError(f"{entry.at('cmdline')}: cmdline must be text")
     return MachineShape(
-        memory_mib=size(entry["memory"], entry.at("memory")) >> 20 if "memory" in entry else default.memory_mib,
+        memory_mib=memory >> 20,
         cpus=_number(entry.get("cpus", default.cpus), 1, 64, f"{entry.at('cpus')}: cpus"),
         swap_mib=size(entry["swap"], entry.at("swap")) >> 20 if "swap" in entry else default.swap_mib,
-        cmdline=tuple(str(entry.get("cmdline", "")).split()),
+        cmdline=tuple(cmdline.split()),
     )
 
 
@@ -335,15 +410,9 @@ def _step(
         raise UsageError(f"{top.at('steps')}: a step is a mapping, as in '{{touch: held, seed: 1}}'")
     verb = next(iter(entry), "")
     if verb not in VERBS:
-        raise UsageError(
-            f"{entry.at()}: a step begins with its verb, and {verb!r} is not a verb", strict_yaml.offer(verb, VERBS)
-        )
-    kind, keys = VERBS[verb]
-    target = str(entry[verb])
-    if kind in names:
-        _word(target, names[kind], entry.at(verb), kind)
-    elif kind == "new" and not _NAME.fullmatch(target):
-        raise UsageError(f"{entry.at(verb)}: {target!r} is not a name (lower-case words joined by '-')")
+        raise UsageError(f"{entry.at()}: a step begins with its verb, and {verb!r} is not a verb", offer(verb, VERBS))
+    keys = VERBS[verb][1]
+    target = _target(entry, verb, names)
     if verb == "pressure":
         keys = frozenset(pressures[target])
         for key, needed in pressures[target].items():
@@ -352,6 +421,7 @@ def _step(
     entry.only({verb, *COMMON, *keys}, f"step {verb!r}")
     arguments = {key: entry[key] for key in entry if key not in (verb, *COMMON)}
     for key, value in arguments.items():
+        _spoken(entry, key, _WORDS if key in _SPOKEN else _WORD)
         if key in CHOICES:
             _word(value, CHOICES[key][0], entry.at(key), CHOICES[key][1])
     if verb == "selftest":
@@ -359,7 +429,28 @@ def _step(
     if "into" in arguments:
         _word(arguments["into"], names["buffer"], entry.at("into"), "buffer")
     doer = _doer(entry, names["process"])
-    return Step(verb, target, arguments, _expectations(entry), entry.at(verb), *doer, _again(entry))
+    expect = entry.get("expect", {})
+    if not isinstance(expect, dict):
+        raise UsageError(f"{entry.at('expect')}: expect must be a mapping from a field of the reply to its value")
+    return Step(verb, target, arguments, dict(expect), entry.at(verb), *doer, _again(entry))
+
+
+def _target(entry: strict_yaml.Mapping, verb: str, names: Mapping[str, set[str]]) -> str:
+    kind = VERBS[verb][0]
+    target = _spoken(entry, verb, _TARGETS.get(kind, _WORD))
+    if kind in names:
+        return _word(target, names[kind], entry.at(verb), kind)
+    if kind == "new" and not _NAME.fullmatch(target):
+        raise UsageError(f"{entry.at(verb)}: {target!r} is not a name (lower-case words joined by '-')")
+    return target
+
+
+def _spoken(entry: strict_yaml.Mapping, key: str, form: re.Pattern[str]) -> str:
+    """A value as it stands in a line for the driver."""
+    value = entry[key]
+    if not isinstance(value, str | int) or not form.fullmatch(str(value)):
+        raise UsageError(f"{entry.at(key)}: {key} cannot be {value!r}", "a word or a number, without quotes in it")
+    return str(value)
 
 
 def _again(entry: strict_yaml.Mapping) -> bool:
@@ -380,15 +471,47 @@ def _doer(entry: strict_yaml.Mapping, processes: Collection[str]) -> tuple[str, 
     return thread, process
 
 
-def _expectations(entry: strict_yaml.Mapping) -> dict[str, Any]:
-    """What the reply to a step must say: a field of it → its value, all, '>= N' or '<= N'."""
-    expect = entry.get("expect", {})
-    if not isinstance(expect, dict):
-        raise UsageError(f"{entry.at('expect')}: expect must be a mapping from a field of the reply to its value")
-    for key, wanted in expect.items():
-        if isinstance(wanted, str) and not _WANTED.fullmatch(wanted):
-            raise UsageError(f"{entry.at('expect')}: {key} cannot be {wanted!r}", "a number, all, '>= N' or '<= N'")
-    return dict(expect)
+def _expectations(steps: Sequence[Step], entries: Sequence[strict_yaml.Mapping], buffers: Collection[str]) -> None:
+    """Check what the replies must say: a value, all, '>= N' or '<= N' for fields that such a reply has."""
+    for step, entry in zip(steps, entries, strict=True):
+        if not step.expect:
+            continue
+        where = entry.at("expect")
+        if step.background:
+            raise UsageError(f"{where}: the reply of a thread comes when it is waited for", "expect it of its wait")
+        fields = _fields(step, steps, buffers)
+        for key, wanted in step.expect.items():
+            if key not in fields:
+                raise UsageError(f"{where}: unknown field {key!r} in the reply to {step.verb!r}", offer(key, fields))
+            if key in TRUTHS:
+                good, form = isinstance(wanted, bool), "true or false"
+            else:
+                good, form = _quantity(wanted, fields), "a number, all, '>= N' or '<= N'"
+            if not good:
+                raise UsageError(f"{where}: {key} cannot be {wanted!r}", form)
+
+
+def _quantity(wanted: Any, fields: Collection[str]) -> bool:
+    """Whether it is one that a number can be expected to be; `all` are as many as are held, or as there are pages."""
+    if isinstance(wanted, str):
+        return _WANTED.fullmatch(wanted) is not None or (wanted == "all" and not {"held", "pages"}.isdisjoint(fields))
+    return isinstance(wanted, int) and not isinstance(wanted, bool) and abs(wanted) < _NUMBER_MAX
+
+
+def _fields(step: Step, steps: Sequence[Step], buffers: Collection[str]) -> frozenset[str]:
+    """The fields of the reply to a step; a wait gives the reply to what its thread did."""
+    match step.verb:
+        case "wait":
+            done = [one for one in steps if (one.background, one.process) == (step.target, step.process)]
+            told = [_fields(one, steps, buffers) for one in done if one.verb != "wait"]
+            return REPLIED.union(*told, {TIMES} if any(one.again for one in done) else ())
+        case "pressure":
+            return REPLIED | PRESSED.get(step.target, frozenset())
+        case "pages" if step.target in buffers:
+            return REPLIED | PAGEMAP
+        case "advise" if step.arguments.get("advice") != "soft-offline":
+            return REPLIED
+    return REPLIED | REPLIES.get(step.verb, frozenset())
 
 
 def unwritten(name: str, shape: MachineShape) -> Scenario:

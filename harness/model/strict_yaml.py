@@ -1,16 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""YAML in which a wrong key is an error that names file, line and the nearest right key."""
+"""YAML in which a wrong key is an error that names file, line and the nearest right key.
+
+A file comes from anybody: what can make a small text large, slow or another
+type (anchors, tags, nesting) is refused, and so are characters that a terminal
+would obey.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Hashable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from harness.model import files
+from harness.model.characters import UNSAFE
 from harness.model.errors import UsageError
+
+# The largest scenario of the project has 4 KB and 6 levels; a file at the limit takes half a second.
+LIMIT_BYTES = 64 << 10
+LIMIT_DEPTH = 32
 
 
 class Mapping(dict[str, Any]):
@@ -45,6 +56,37 @@ def offer(wrong: str, right: Collection[str]) -> str:
 
 class _Loader(yaml.SafeLoader):
     where = ""
+    depth = 0
+
+    def at(self, mark: yaml.Mark) -> str:
+        """`file:line` of a mark."""
+        return f"{self.where}:{mark.line + 1}"
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next node, if it is one that a file may have."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        at = self.at(event.start_mark)
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise UsageError(f"{at}: anchors and aliases are not allowed", "write it out")
+        if getattr(event, "tag", None) is not None:
+            raise UsageError(f"{at}: the tag {event.tag!r} is not allowed", "leave it out")
+        if self.depth >= LIMIT_DEPTH:
+            raise UsageError(f"{at}: nested more than {LIMIT_DEPTH} deep")
+        if isinstance(event, yaml.ScalarEvent) and (found := UNSAFE.search(event.value)):
+            raise UsageError(f"{at}: {found[0]!r} is not a character for a text")
+        self.depth += 1
+        try:
+            node: yaml.Node | None = super().compose_node(parent, index)
+            return node
+        finally:
+            self.depth -= 1
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of a node; one that does not fit its type, as a date that is none, is told with its line."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError) as error:
+            raise UsageError(f"{self.at(node.start_mark)}: not a value: {str(error).partition(';')[0]}") from None
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> Mapping:
@@ -54,7 +96,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> Mapping:
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
         line = key_node.start_mark.line + 1
-        if not isinstance(key, Hashable) or not isinstance(key, str):
+        if not isinstance(key, str):
             raise UsageError(f"{loader.where}:{line}: the key {key!r} is not a word", "quote it")
         if key in result:
             raise UsageError(
@@ -70,30 +112,49 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 def load(path: Path) -> Mapping:
     """Read a file whose top level is a mapping; every fault is a UsageError with its line."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from error
-    loader = _Loader(text)
-    loader.where = str(path)
-    try:
-        content = loader.get_single_data()
-    except RecursionError:
-        raise UsageError(f"{path}: nested too deeply") from None
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark is not None else 1
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UsageError(f"{path}:{line}: not YAML: {problem}") from None
-    finally:
-        loader.dispose()
+    content = _parse(_text(path), str(path))
     if not isinstance(content, Mapping):
         raise UsageError(f"{path}:1: the top level must be a mapping of keys")
     return content
 
 
+def _text(path: Path) -> str:
+    content = b""
+    try:
+        content = files.read(path, LIMIT_BYTES)
+        return content.decode("utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{path}:{line}: byte {error.start} is not UTF-8") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from None
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        # It looks through the text at once.
+        loader = _Loader(text)
+        loader.where = where
+        return loader.get_single_data()
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UsageError(f"{where}:{line}: {chr(error.character)!r} is not a character for a text") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark is not None else 1
+        raise UsageError(f"{where}:{line}: not YAML: {error.problem or error.context}") from None
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, _data: Any) -> bool:
+        """Write out what occurs twice: load() takes no aliases."""
+        return True
+
+
 def dump(document: dict[str, Any]) -> str:
     """A document as people write it: the innermost mappings on one line, keys in their order."""
-    return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)

@@ -141,3 +141,91 @@ CHOICES = {
     "errno": (ERRNOS, "errno"),
     "when": (WHENS, "time to fail"),
 }
+
+# The invariants that a scenario may expect to be broken; the files of oracles/.
+ORACLES = (
+    "clean-log",
+    "end-state",
+    "exercised",
+    "integrity",
+    "latency",
+    "lifetimes",
+    "mayfail-gate",
+    "never",
+    "no-hang",
+    "pairing",
+    "ranges",
+    "references",
+    "selftests",
+)
+
+_FAULTS = frozenset({"minflt", "majflt"})
+# What the page table tells of a buffer; of a subscriber's pages, struct page tells more.
+PAGEMAP = frozenset({"pages", "present", "swapped", "empty"})
+_STRUCT_PAGE = frozenset(
+    {"held", "mapped", "swapcache", "dirty", "writeback", "pinned", "lru", "active", "buddy", "refs_min", "refs_max"}
+)
+_STATUS = frozenset({"status", "signal"})
+
+# verb: the numbers in its reply, of which a step may expect values. A verb that is missing here replies nothing.
+REPLIES: dict[str, frozenset[str]] = {
+    "map": frozenset({"addr", "pages"}),
+    "unmap": frozenset({"pages"}),
+    "touch": _FAULTS | {"pages"},
+    "user-write": _FAULTS | {"pages"},
+    "user-check": _FAULTS | {"pages", "bad"},
+    "advise": frozenset({"busy"}),
+    "move": frozenset({"addr"}),
+    "migrate": frozenset({"pages", "moved"}),
+    "move-pages": frozenset({"pages"}),
+    "subscribe": frozenset({"subscriber", "interrupted"}),
+    "hold": frozenset({"pages"}),
+    "release": frozenset({"pages"}),
+    "device-write": frozenset({"pages"}),
+    "device-check": frozenset({"pages", "bad"}),
+    "pages": PAGEMAP | _STRUCT_PAGE,
+    "same": frozenset({"same", "differ", "absent"}),
+    "stats": frozenset({"starts", "ends", "own", "mayfail", "direct", "refused", "waits", "timeouts"}),
+    "until": frozenset({"value"}),
+    "read-begin": frozenset({"result", "sequence"}),
+    "build": frozenset({"pages", "allocated", "failed", "callbacks", "timeouts", "result"}),
+    "cgroup-stat": frozenset(
+        {
+            "current",
+            "swap_current",
+            "anon",
+            "file",
+            "shmem",
+            "kernel",
+            "swapcached",
+            "pgscan",
+            "pgsteal",
+            "pgscan_direct",
+            "pgsteal_direct",
+            "pgscan_kswapd",
+            "pgmajfault",
+        }
+    ),
+    "await": frozenset({"value"}),
+    "fork": frozenset({"pid"}),
+    "end": _STATUS,
+    "kill": _STATUS,
+    "mrelease": _STATUS | {"result"},
+    "asleep": frozenset({"uninterruptible"}),
+    # The last are what the host counts in its output (model/ktap.py).
+    "selftest": _STATUS | {"processes", "unwatched", "pass", "fail", "skip"},
+}
+# The same for each pressure: the reply to the last of its commands.
+PRESSED: dict[str, frozenset[str]] = {
+    "global-direct": frozenset({"allocated", "failed", "allocstall", "callbacks"}),
+    "kswapd": frozenset({"pages"}),
+    "memcg-charge": _FAULTS | {"pages"},
+    "memory-high": frozenset(),
+    "memory-reclaim": frozenset({"short"}),
+    "pageout": frozenset(),
+}
+# In every reply; and in that of a thread, which may be interrupted and may repeat its step.
+REPLIED = frozenset({"ms", "signals"})
+TIMES = "times"
+# Those that are true or false.
+TRUTHS = frozenset({"uninterruptible", "short"})

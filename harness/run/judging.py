@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -70,7 +69,7 @@ def _set_off(recording: Recording, findings: Sequence[Finding]) -> tuple[list[Fi
     rest = list(findings)
     missing = []
     for expected in recording.scenario.expected:
-        met = [f for f in rest if f.oracle == expected.oracle and re.search(expected.pattern, f.summary)]
+        met = [finding for finding in rest if expected.met_by(finding.oracle, finding.summary)]
         if not met:
             text = f"{expected.oracle} was to find {expected.pattern!r} and did not"
             missing.append(Finding(_EXERCISED, "the fault that this scenario provokes was not found", text))

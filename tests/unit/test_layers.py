@@ -39,6 +39,7 @@ HOMES = {
     "elftools": ("harness.kernel", "harness.guest"),
     "hypothesis": ("harness.variants.generated", "harness.commands.explore"),
     "jinja2": ("harness.report",),
+    "jsonschema": ("harness.model.documents",),
     "junitparser": ("harness.report",),
     "numpy": ("harness.model.event", "harness.oracles"),
     "paramiko": ("harness.guest.shell",),
@@ -46,6 +47,7 @@ HOMES = {
     "platformdirs": ("harness.host",),
     "pytest": ("harness.pytest_plugin",),
     "qemu": ("harness.guest.monitor",),
+    "re2": ("harness.model.scenario",),
     "rich": ("harness.terminal", "harness.cli"),
     "yaml": ("harness.model",),
 }

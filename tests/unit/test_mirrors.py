@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from harness import pressures
+from harness import oracles, pressures
 from harness.guest import agent, machine
 from harness.guest.agent import Frame
 from harness.host.workspace import data
@@ -190,6 +190,68 @@ def test_the_driver_knows_each_verb_of_a_scenario_and_its_keys() -> None:
     assert sorted(set(spoken) - set(verbs)) == []
     for verb, keys in spoken.items():
         assert {"policy" if key == "to" else key for key in keys} <= set(verbs[verb]), verb
+
+
+# --- the fields of replies
+
+
+def bodies() -> dict[str, str]:
+    """Function of the driver → its body, without comments."""
+    text = "\n".join(bare(path.read_text()) for path in sorted((C / "drive").glob("*.c")))
+    return dict(re.findall(r"^[\w *]*?\b(\w+)\([^;{]*\)\n\{\n(.*?)^\}", text, flags=re.MULTILINE | re.DOTALL))
+
+
+def said(function: str, known: Mapping[str, str]) -> set[str]:
+    """The numbers that a function puts into a reply, itself or by a function that it calls."""
+    body = known[function]
+    found = set(re.findall(r'\breply(?:_signed|_bool)?\("(\w+)"', body))
+    for table in re.findall(r"\breply\((\w+)\[i\]", body):
+        found |= set(re.findall(r'"(\w+)"', body.split(f"{table}[] = {{")[1].split("}")[0]))
+    for called in ("reap", "reply_faults", "reply_pagemap"):
+        if called != function and f"{called}(" in body:
+            found |= said(called, known)
+    return found
+
+
+def replies() -> dict[str, set[str]]:
+    """Verb of the driver → the numbers in its reply."""
+    known = bodies()
+    tables = "\n".join(
+        body
+        for path in sorted((C / "drive").glob("*.c"))
+        for body in re.findall(r"struct verb \w+\[\] = \{(.*?)\{ NULL", path.read_text(), re.DOTALL)
+    )
+    return {verb: said(run, known) for verb, run in re.findall(r'\{ "([^"]+)", (run_\w+)', tables)}
+
+
+def test_the_fields_that_a_step_may_expect_are_those_that_the_driver_replies() -> None:
+    driver = replies()
+    # The host counts the results in a selftest's output. A wait's reply is its thread's.
+    driver["selftest"] |= {"pass", "fail", "skip"}
+    spoken = {verb: driver[verb] for verb in vocabulary.VERBS if verb not in RENAMED | {"wait"}}
+
+    assert {verb: fields for verb, fields in spoken.items() if fields} == vocabulary.REPLIES
+    assert driver["pages"] >= vocabulary.PAGEMAP
+    assert said("obey", bodies()) == vocabulary.REPLIED
+    assert said("run_again", bodies()) == {vocabulary.TIMES}
+
+
+def test_a_pressure_replies_what_its_last_command_does() -> None:
+    arguments = {"subscriber": "s", "callbacks": 1, "size": "1M", "limit": "1M", "buffer": "b"}
+    driver = replies() | {"advise": set()}  # busy comes only with soft-offline
+    last = {name: one.commands(arguments)[-1].split()[0] for name, one in pressures.catalogue().items()}
+
+    assert {name: driver[verb] for name, verb in last.items()} == vocabulary.PRESSED
+
+
+def test_the_fields_that_are_no_numbers_are_known() -> None:
+    text = "".join(bodies().values())
+
+    assert set(re.findall(r'\breply_bool\("(\w+)"', text)) == vocabulary.TRUTHS
+
+
+def test_a_scenario_can_expect_a_finding_of_each_oracle() -> None:
+    assert sorted(oracles.catalogue()) == sorted(vocabulary.ORACLES)
 
 
 def test_each_verb_of_the_driver_is_spoken_by_a_scenario_or_by_the_harness() -> None:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
+import itertools
+import os
 import re
 from pathlib import Path
 
 import pytest
 
-from harness.model import scenario
+from harness.model import scenario, strict_yaml
 from harness.model.errors import UsageError
 from harness.run.planning import plan
 from harness.variants import catalogue
@@ -199,6 +201,136 @@ def test_a_fault_is_one_line_with_its_place(tmp_path: Path, old: str, new: str, 
 
     assert re.search(message, str(caught.value)), str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+STEP = "{touch: held, seed: 1}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        # Findings that are expected: an oracle of ours, and an expression that RE2 takes.
+        ("exercised:", "expect: {exercised: '('}\nexercised:", r":11: '\(' is not a regular expression: missing \)"),
+        ("exercised:", "expect: {pairing: '(?=x)'}\nexercised:", r":11: .* is not a regular expression: invalid perl"),
+        ("exercised:", "expect: {pairing: '(x)\\1'}\nexercised:", r":11: .* not a regular expression: invalid escape"),
+        ("exercised:", "expect: {no-hnag: x}\nexercised:", r":11: unknown oracle 'no-hnag'.*mean 'no-hang'"),
+        ("exercised:", "expect: {zzz: x}\nexercised:", r":11: unknown oracle 'zzz'.*known: clean-log, .*, selftests"),
+        ("exercised:", "expect: {pairing: [x]}\nexercised:", r":11: what pairing is to find must be a text"),
+        # Replies that are expected: a field that the step's reply has, and a value that it can have.
+        (STEP, "{touch: held, expect: {majfalt: 0}}", r":9: unknown field 'majfalt' .* 'touch'.*mean 'majflt'"),
+        (STEP, "{touch: held, expect: {held: 1}}", r":9: unknown field 'held' .*known: majflt, minflt, ms, pages"),
+        (STEP, "{pages: held, expect: {held: 1}}", r":9: unknown field 'held'"),
+        (STEP, "{advise: held, advice: cold, expect: {busy: 0}}", r":9: unknown field 'busy'"),
+        (STEP, "{pressure: memcg-charge, size: 1M, expect: {short: true}}", r":9: unknown field 'short'"),
+        (STEP, "{touch: held, expect: {majflt: true}}", r":9: majflt cannot be True .a number, all"),
+        (STEP, "{touch: held, expect: {majflt: 0.5}}", r":9: majflt cannot be 0.5"),
+        (STEP, "{touch: held, expect: {majflt: [0]}}", r":9: majflt cannot be \[0\]"),
+        (STEP, "{stats: dev, expect: {own: all}}", r":9: own cannot be 'all'"),
+        (
+            STEP,
+            "{touch: held, background: a}\n  - {asleep: a, expect: {uninterruptible: 1}}",
+            r":10: .* .true or false",
+        ),
+        (STEP, "{touch: held, background: a, expect: {majflt: 0}}", r":9: the reply of a thread comes when"),
+        (STEP, "{touch: held, background: a}\n  - {wait: a, expect: {times: 1}}", r":10: unknown field 'times'"),
+        (STEP, "{wait: a, background: a, expect: {majflt: 1}}", r":9: the reply of a thread comes when"),
+        # What a line for the driver cannot hold, and what is looked up on the host.
+        (STEP, '{write: /proc/x, value: "1\\nquit"}', r":9: value cannot be '1\\nquit'"),
+        (STEP, "{write: /proc/x, value: 'a\"b'}", r":9: value cannot be 'a\"b'"),
+        (STEP, "{write: /proc/x y, value: 1}", r":9: write cannot be '/proc/x y'"),
+        (STEP, "{touch: [held]}", r":9: touch cannot be \['held'\]"),
+        (STEP, "{touch: held, seed: {a: 1}}", r":9: seed cannot be"),
+        (STEP, "{insmod: ../../evil}", r":9: insmod cannot be '../../evil'"),
+        (STEP, "{selftest: ../evil, policy: accept}", r":9: selftest cannot be '../evil'"),
+        # Numbers that no machine has, or with which no kernel boots.
+        ("steps:", "shape: {memory: 1M}\nsteps:", r":8: 1048576 bytes of memory are less than the 128M"),
+        ("steps:", "shape: {memory: 9999999G}\nsteps:", r":8: '9999999G' is more than 1024G"),
+        ("steps:", "shape: {cmdline: [quiet]}\nsteps:", r":8: cmdline must be text"),
+        ("size: 16M", "size: [16M]", r":5: \['16M'\] is not a size"),
+        ("size: 16M", f"size: {'9' * 4000}M", r":5: '9+M' is not a size"),
+        (
+            "  - {touch",
+            "  - {touch: held}\n" * 1000 + "  - {touch",
+            r":8: a scenario has 1 to 1000 steps, and this one",
+        ),
+    ],
+)
+def test_what_would_fail_after_the_run_fails_before_it(tmp_path: Path, old: str, new: str, message: str) -> None:
+    """A misspelt word is no fault of the kernel, and a boot is a high price for finding it."""
+    test_a_fault_is_one_line_with_its_place(tmp_path, old, new, message)
+
+
+def test_a_wait_may_expect_what_its_thread_replies(tmp_path: Path) -> None:
+    steps = "{touch: held, background: a, again: true}\n  - {wait: a, expect: {majflt: '<= 3', times: 2, pages: all}}"
+
+    (sample,) = load(tmp_path, GOOD.replace(STEP, steps))
+
+    assert sample.steps[1].expect == {"majflt": "<= 3", "times": 2, "pages": "all"}
+
+
+def test_an_expected_finding_is_matched_in_linear_time() -> None:
+    """A backtracking matcher tries 2^60 ways here; and a text may hold what is not UTF-8."""
+    expected = scenario.Expected("pairing", "^(a+)+$|bad")
+
+    assert not expected.met_by("pairing", "a" * 60 + "b")
+    assert expected.met_by("pairing", "\ud800 bad")
+    assert not expected.met_by("no-hang", "bad")
+
+
+BOMB = "a: &a [x, x]\n" + "".join(f"{new}: &{new} [*{old}, *{old}]\n" for old, new in itertools.pairwise("abcdefgh"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'summary: x\nvary: "\0"\n', r":2: '\\x00' is not a character"),
+        (b'summary: x\nvary: "\\e[31m"\n', r":2: '\\x1b' is not a character"),
+        (b'summary: x\nvary: "\\ud800"\n', r":2: '\\ud800' is not a character"),
+        ("summary: \u202eevil\n".encode(), r":1: '\\u202e' is not a character"),
+        (b"summary: x\nvary: \xff\n", r":2: byte 17 is not UTF-8"),
+        (b"summary: x\ndefault: !!bool foo\n", r":2: the tag .*bool' is not allowed"),
+        (b"summary: x\ntimeout: !!int ''\n", r":2: the tag .*int' is not allowed"),
+        (b"summary: x\nvary: !!python/object:os.system x\n", r":2: the tag .* is not allowed"),
+        (b"summary: x\ntimeout: " + b"9" * 6000, r":2: not a value: Exceeds the limit"),
+        (b"summary: x\ntimeout: 0x_\n", r":2: not a value: invalid literal"),
+        (b"summary: 2020-13-45\n", r":1: not a value: month must be"),
+        (b"summary: 2020-10-10\n", r":1: summary must be text"),
+        (b"2020-10-10: x\n", r":1: the key .* is not a word"),
+        (BOMB.encode(), r":1: anchors and aliases are not allowed"),
+        (b"summary: *x\n", r":1: anchors and aliases are not allowed"),
+        (b"summary: " + b"[" * 20000, r":1: nested more than 32 deep"),
+        (b"- " * 20000, r":1: nested more than 32 deep"),
+        (b"summary: " + b"x" * 65536, r": cannot be read: more than 65536 bytes"),
+        (b"<<: {summary: x}\n", r":1: not YAML"),
+        (b"summary: x\n---\nsummary: y\n", r":2: not YAML"),
+        (b"", r":1: the top level must be a mapping"),
+    ],
+)
+def test_a_file_that_is_meant_to_hurt_is_refused_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "sample.yaml"
+    path.write_bytes(content)
+
+    with pytest.raises(UsageError) as caught:
+        scenario.load(path, PRESSURES)
+
+    assert re.search(f"sample.yaml{message}", str(caught.value)), str(caught.value)
+
+
+def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
+    """A pipe would be waited for, and a device may never end."""
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "device.yaml").symlink_to("/dev/zero")
+    (tmp_path / "folder.yaml").mkdir()
+    for name in ("pipe", "device", "folder"):
+        with pytest.raises(UsageError, match=f"{name}.yaml: cannot be read"):
+            scenario.load(tmp_path / f"{name}.yaml", PRESSURES)
+
+
+def test_what_is_written_needs_no_anchors() -> None:
+    """A search for scenarios writes the same mapping twice."""
+    twice = {"policy": "accept"}
+
+    assert "&" not in strict_yaml.dump({"one": twice, "two": twice})
 
 
 def test_a_missing_file_and_an_unknown_name_are_usage_errors(tmp_path: Path) -> None:
