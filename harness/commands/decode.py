@@ -19,6 +19,7 @@ from harness.kernel import lines
 from harness.kernel.lines import Spot
 from harness.model.instrument import Instrument
 from harness.postmortem.kdump import TEXT
+from harness.report import manifest
 from harness.run import earlier, pipeline
 from harness.run.pipeline import Clock
 
@@ -54,6 +55,8 @@ def decode(run: Path, compiler: str, cache: Path, progress: Progress) -> list[Pa
     Raises UsageError for a folder that is no run, or a run whose inputs no longer make its kernel.
     """
     ran = earlier.read(run, compiler)
+    for doubt in manifest.doubts(run):
+        progress.say(doubt)
     texts = {run / name: text for name in ran.verdicts if (text := _reports(run / name))}
     if not texts:
         return []
@@ -74,7 +77,7 @@ def _reports(place: Path) -> str:
         with (place / "console.log").open("rb") as stream:
             parts = [f"{report.title}\nconsole line {report.line}\n{report.text}" for report in console.scan(stream)]
     if (place / TEXT).exists():
-        parts.append((place / TEXT).read_text(encoding="utf-8"))
+        parts.append((place / TEXT).read_text(encoding="utf-8", errors="backslashreplace"))
     return "\n\n".join(parts)
 
 

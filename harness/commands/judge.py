@@ -10,8 +10,8 @@ from pathlib import Path
 from harness.model import recording as recordings
 from harness.model.run import RunVerdict
 from harness.model.verdict import ScenarioResult, worst
-from harness.report import document
-from harness.report.write import write
+from harness.report import document, manifest
+from harness.report.write import rewrite
 from harness.run import earlier, judging
 
 
@@ -30,6 +30,7 @@ def main(arguments: argparse.Namespace) -> int:
     with Terminal() as terminal:
         for folder in arguments.runs:
             verdict = judge(folder)
+            terminal.lines(manifest.doubts(folder))
             for result in verdict.scenarios:
                 terminal.lines(lines.result(result, terminal.colour))
             terminal.lines(lines.summary(verdict, str(folder), terminal.colour))
@@ -45,7 +46,7 @@ def judge(folder: Path) -> RunVerdict:
     results = tuple(_judged(folder / result.name, result) for result in verdict.scenarios)
     noise = judging.known_noise(folder, [result.name for result in results])
     verdict = dataclasses.replace(verdict, scenarios=results, noise=noise)
-    write(verdict, folder)
+    rewrite(verdict, folder)
     return verdict
 
 

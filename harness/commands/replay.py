@@ -24,6 +24,7 @@ from harness.guest.tape import Tape
 from harness.host.progress import Progress
 from harness.model.errors import UsageError
 from harness.model.verdict import Outcome
+from harness.report import manifest
 from harness.run import debugger, earlier
 from harness.run.debugger import Desk
 
@@ -73,6 +74,8 @@ def main(arguments: argparse.Namespace) -> int:
     from harness.terminal import Terminal
 
     names = choose(arguments.run, arguments.scenarios)
+    with Terminal() as terminal:
+        terminal.lines(manifest.doubts(arguments.run))
     if arguments.gdb:
         if len(names) > 1:
             raise UsageError(f"--gdb takes one scenario, not {len(names)}", f"name one of {', '.join(names)}")

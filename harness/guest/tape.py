@@ -19,8 +19,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from harness.guest.image import GuestImage
 from harness.guest.machine import Machine
 from harness.host import process, workspace
 from harness.host.clock import Deadline, scaled
+from harness.model import documents
 from harness.model.errors import LaunchError, MachineError, UsageError
 from harness.model.shape import Board, MachineShape
 
@@ -165,16 +166,21 @@ def _digest(path: Path) -> str:
         return f"{hashlib.file_digest(stream, 'sha256').hexdigest()} of {path.stat().st_size} bytes"
 
 
+def _known(kind: type, content: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a document that are fields of a dataclass."""
+    return {field.name: content[field.name] for field in fields(kind)}
+
+
 def load(folder: Path) -> Tape:
     """Read tape.json. Raises UsageError for a folder without a tape."""
     try:
-        content: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        shape = content.pop("shape")
-        board = Board(shape.pop("board"))
-        tape = Tape(shape=MachineShape(board=board, cmdline=tuple(shape.pop("cmdline")), **shape), **content)
+        content = documents.read(folder / RECORD, "tape")
+        shape = _known(MachineShape, content["shape"])
+        shape |= {"board": Board(shape["board"]), "cmdline": tuple(shape["cmdline"])}
+        tape = Tape(**{**_known(Tape, content), "shape": MachineShape(**shape)})
     except FileNotFoundError:
         raise UsageError(f"{folder}: was not recorded", "harness run --record records") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
+    except (OSError, ValueError) as fault:
         raise UsageError(f"{folder / RECORD}: no recording: {fault}", "harness run --record records") from None
     if not (folder / TAPE).exists():
         raise UsageError(

@@ -66,17 +66,19 @@ class Results:
 
 def restore(document: Mapping[str, Any]) -> Results:
     """The results in a document that came from a guest: a value of the wrong type counts as missing."""
-    passed, failed, skipped = (
-        value if isinstance(value := document.get(key), int) else 0 for key in ("pass", "fail", "skip")
-    )
+    passed, failed, skipped = (_count(document.get(key)) for key in ("pass", "fail", "skip"))
     failures, reasons = document.get("failures"), document.get("reasons")
     return Results(
         passed,
         failed,
         skipped,
         tuple(map(str, failures)) if isinstance(failures, list) else (),
-        tuple((str(reason), count) for reason, count in reasons.items()) if isinstance(reasons, dict) else (),
+        tuple((str(reason), _count(count)) for reason, count in reasons.items()) if isinstance(reasons, dict) else (),
     )
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def read(text: str, status: int) -> Results:

@@ -9,6 +9,7 @@ console.log (raw bytes of the kernel's console); the events are in
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,13 +17,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.model import event, ktap
+from harness.model import documents, event, ktap
 from harness.model.errors import UsageError
 from harness.model.postmortem import PostMortem
 from harness.model.scenario import Scenario
 
 # Oracles look at this much of a console; what a flood wrote after that is only counted.
 CONSOLE_LIMIT_BYTES = 32 << 20
+# The name of a program, in a reply that a guest may have made up.
+_PROGRAM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
 class Ended(StrEnum):
@@ -70,9 +73,10 @@ class Answer:
     @classmethod
     def restore(cls, entry: Mapping[str, Any]) -> Answer:
         """An entry of record.json. In an earlier version it had only the command, whose words tell the rest."""
+        entry = {name: entry[name] for name in cls.__dataclass_fields__ if name in entry}
         if "verb" in entry:
-            return cls(**entry)
-        words = str(entry["command"]).split()
+            return cls(**{"target": "", "process": "", **entry})
+        words = entry["command"].split()
         process = words[0].removeprefix("@") if words[:1] and words[0].startswith("@") else ""
         verb = next((word for word in words if word[0] not in "@&+"), "")
         target = next((word.partition("=")[2] for word in words if word.startswith("name=")), "")
@@ -123,11 +127,12 @@ class Recording:
     @property
     def selftests(self) -> Mapping[str, ktap.Results]:
         """Program of the kernel's selftests → the results of its tests."""
-        return {
-            answer.reply["program"]: ktap.restore(answer.reply)
-            for answer in self.answers
-            if isinstance(answer.reply.get("program"), str)
-        }
+        found = {}
+        for answer in self.answers:
+            program = answer.reply.get("program")
+            if isinstance(program, str) and _PROGRAM.fullmatch(program):
+                found[program] = ktap.restore(answer.reply)
+        return found
 
     def subscriber(self, number: int) -> str:
         """The scenario's name of the module's subscriber `number`."""
@@ -138,9 +143,9 @@ class Recording:
 
 
 def read(folder: Path, scenario: Scenario) -> Recording:
-    """Read a recording back from the folder that `document` was written to."""
+    """Read a recording back from the folder that `document` was written to. Raises UsageError, or MachineError."""
     try:
-        content = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+        content = documents.read(folder / "record.json", "record")
         answers = [Answer.restore(entry) for entry in content["answers"]]
         return Recording(
             scenario=scenario,
@@ -152,12 +157,12 @@ def read(folder: Path, scenario: Scenario) -> Recording:
             after=content["after"],
             module=content["module"],
             events=event.read(folder.parent / "events" / f"{scenario.name}.bin"),
-            console=(folder / "console.log").read_bytes() if (folder / "console.log").exists() else b"",
+            console=(folder / "console.log").read_bytes(),
             postmortem=PostMortem(content.get("postmortem", ""), content.get("circles", ())),
             postmortem_s=content.get("postmortem_s", 0.0),
             slowdown=content.get("slowdown", 1.0),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(
             f"{folder}: not a recording of a scenario: {error}", "name a folder that harness run wrote"
         ) from None

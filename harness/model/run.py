@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.model.verdict import Outcome, ScenarioResult, worst
+from harness.model.verdict import Outcome, ScenarioResult, rounded, worst
 
 SCHEMA = 1
 
@@ -89,13 +90,17 @@ class RunVerdict:
             "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped.items()],
             "noise": list(self.noise),
             "seconds": {
-                name: round(self.seconds.get(name, 0.0), 2) for name in {**dict.fromkeys(phases), **self.seconds}
+                name: rounded(self.seconds.get(name, 0.0)) for name in {**dict.fromkeys(phases), **self.seconds}
             },
         }
 
     @classmethod
     def restore(cls, document: Mapping[str, Any]) -> RunVerdict:
-        """What document() wrote, now or in an earlier version. Raises KeyError, TypeError or ValueError."""
+        """What document() wrote, now or in an earlier version, once it fits the schema. Raises ValueError."""
+        names = [entry["name"] for entry in (*document["scenarios"], *document.get("skipped", ()))]
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise ValueError(f"two scenarios are called {name!r}")
         kernel, accel, error = document["kernel"], document["accel"], document.get("error", "")
         machines = document.get("machines", {})
         return cls(

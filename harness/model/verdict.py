@@ -35,6 +35,11 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
     return Outcome.INCONCLUSIVE
 
 
+def rounded(seconds: float) -> float:
+    """A time as documents hold it; the difference of two clocks may be below 0 by nothing."""
+    return round(max(0.0, seconds), 2)
+
+
 @dataclass(frozen=True)
 class Finding:
     """One claim of an oracle, and what it rests on.
@@ -85,8 +90,8 @@ class ScenarioResult:
             "reason": self.reason,
             "findings": [finding.document() for finding in self.findings],
             "exercised": dict(self.exercised),
-            "seconds": round(self.seconds, 2),
-            "phases": {name: round(seconds, 2) for name, seconds in self.phases.items()},
+            "seconds": rounded(self.seconds),
+            "phases": {name: rounded(seconds) for name, seconds in self.phases.items()},
             "attempts": self.attempts,
             "latency_us": dict(self.latency_us),
             "selftests": {name: results.document() for name, results in self.selftests.items()},
@@ -95,7 +100,7 @@ class ScenarioResult:
 
     @classmethod
     def restore(cls, entry: Mapping[str, Any]) -> ScenarioResult:
-        """What document() wrote, now or in an earlier version. Raises KeyError, TypeError or ValueError."""
+        """What document() wrote, now or in an earlier version, once it fits the schema."""
         return cls(
             name=str(entry["name"]),
             outcome=Outcome(entry["verdict"]),

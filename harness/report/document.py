@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from harness.model import documents, files
 from harness.model.errors import UsageError
 from harness.model.run import RunVerdict
+from harness.report import manifest
 
 NAME = "verdict.json"
 
@@ -17,17 +19,34 @@ def render(verdict: RunVerdict) -> str:
     return json.dumps(verdict.document(), indent=2, ensure_ascii=True) + "\n"
 
 
-def parse(text: str) -> RunVerdict:
+def parse(content: str | bytes) -> RunVerdict:
     """The verdict in a text that render() made. Raises ValueError for another text."""
-    try:
-        return RunVerdict.restore(json.loads(text))
-    except (KeyError, TypeError, AttributeError) as fault:
-        raise ValueError(f"not a verdict document: {type(fault).__name__}: {fault}") from fault
+    return RunVerdict.restore(documents.parse(content, "verdict"))
 
 
 def read(folder: Path) -> RunVerdict:
-    """The verdict of a run directory. Raises UsageError for any other folder."""
+    """The verdict of a run directory, all of whose files are as they were when the run ended.
+
+    Raises UsageError for a folder that is no run directory, or that has links in
+    it, and MachineError for a run that is damaged.
+    """
+    listed = manifest.read(folder)
     try:
-        return parse((folder / NAME).read_text(encoding="utf-8"))
+        content, found = b"", {}
+        if files.is_below(folder, NAME):
+            content = files.read(folder / NAME, documents.LIMIT_BYTES)
+            found = {NAME: manifest.digest(content)}
+        if listed is not None:
+            manifest.compare(folder, {NAME: listed.get(NAME, "")}, found)
+        if not found:
+            raise FileNotFoundError(f"no {NAME}")
+        verdict = parse(content)
     except (OSError, ValueError) as fault:
         raise UsageError(f"{folder}: not a run directory: {fault}", "name a folder that harness run wrote") from None
+    names = [result.name for result in verdict.scenarios]
+    if listed is None:
+        # They must still be files of the run.
+        list(manifest.evidence(folder, names))
+    else:
+        manifest.compare(folder, listed, {**found, **manifest.digests(folder, names)})
+    return verdict

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from harness.model.run import RunVerdict
@@ -18,5 +20,13 @@ def render(verdict: RunVerdict) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["plain"] = plain
-    return environment.get_template("report.html.j2").render(run=verdict.document())
+    return environment.get_template("report.html.j2").render(run=_plain(verdict.document()))
+
+
+def _plain(value: Any) -> Any:
+    """A document with all of its text made harmless, keys as well."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, dict):
+        return {plain(key): _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list) else value

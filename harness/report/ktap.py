@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from harness.model.run import RunVerdict
 from harness.model.verdict import Outcome
-from harness.report.text import one_line, plain
+from harness.report.text import flat, one_line
 
 
 def render(verdict: RunVerdict) -> str:
@@ -14,7 +14,7 @@ def render(verdict: RunVerdict) -> str:
     for number, result in enumerate(verdict.scenarios, 1):
         for finding in result.findings:
             lines.append(f"# {finding.oracle}: {one_line(finding.summary)}")
-            lines += [f"#   {plain(line)}" for line in finding.evidence.splitlines()]
+            lines += [f"#   {line}" for line in finding.evidence.splitlines()]
         for program, results in result.selftests.items():
             why = f"; skipped: {results.why_skipped}" if results.skipped else ""
             lines.append(f"# selftest {one_line(f'{program}: {results}{why}', 400)}")
@@ -24,9 +24,15 @@ def render(verdict: RunVerdict) -> str:
             if result.outcome in (Outcome.PASS, Outcome.FAIL)
             else f" # {result.outcome.value} {one_line(result.reason)}"
         )
-        lines.append(f"{word} {number} {result.name}{note.rstrip()}")
+        lines.append(f"{word} {number} {_name(result.name)}{note.rstrip()}")
     for number, (name, reason) in enumerate(verdict.skipped.items(), len(verdict.scenarios) + 1):
-        lines.append(f"ok {number} {name} # SKIP {one_line(reason)}")
+        lines.append(f"ok {number} {_name(name)} # SKIP {one_line(reason)}")
     if verdict.error:
         lines.append(f"Bail out! {one_line(verdict.error)}")
-    return "\n".join(lines) + "\n"
+    # Whatever is in them, they are as many lines as were made.
+    return "".join(f"{flat(line)}\n" for line in lines)
+
+
+def _name(name: str) -> str:
+    """A test's name, in which no directive begins."""
+    return one_line(name).replace("#", "\\#")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Writes the documents of a run directory, verdict.json last, so that a directory that has it is complete."""
+"""Writes the documents of a run directory: verdict.json and then manifest.json last, so that what has them is whole."""
 
 from __future__ import annotations
 
@@ -7,13 +7,28 @@ from pathlib import Path
 
 from harness.host.workspace import write_atomic
 from harness.model.run import RunVerdict
-from harness.report import document, html, junit, ktap
+from harness.report import document, html, junit, ktap, manifest
+from harness.report.manifest import Digests
 
 
 def write(verdict: RunVerdict, folder: Path) -> Path:
-    """Write all reports into a run directory and return the path of verdict.json."""
+    """Write all reports into the directory of a run whose files are all there; returns the path of verdict.json."""
+    return _write(verdict, folder, manifest.digests(folder, [result.name for result in verdict.scenarios]))
+
+
+def rewrite(verdict: RunVerdict, folder: Path) -> Path:
+    """Write them again. A run without a manifest gets none: nobody knows whether its files are what they were."""
+    return _write(verdict, folder, manifest.read(folder))
+
+
+def _write(verdict: RunVerdict, folder: Path, digests: Digests | None) -> Path:
+    # While there is no manifest, the run counts as unverified.
+    (folder / manifest.NAME).unlink(missing_ok=True)
+    text = document.render(verdict).encode()
     write_atomic(folder / "junit.xml", junit.render(verdict))
     write_atomic(folder / "results.ktap", ktap.render(verdict))
     write_atomic(folder / "report.html", html.render(verdict))
-    write_atomic(folder / document.NAME, document.render(verdict))
+    write_atomic(folder / document.NAME, text)
+    if digests is not None:
+        manifest.write(folder, {**digests, document.NAME: manifest.digest(text)})
     return folder / document.NAME

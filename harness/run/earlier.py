@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from harness.model.scenario import Scenario
 from harness.model.verdict import Outcome
 from harness.report import document
 from harness.run.pipeline import MODULES, KernelRequest
+
+_MODULE = re.compile(r"[A-Za-z0-9_-]+\.ko")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Earlier:
 
 
 def read(folder: Path, compiler: str = "gcc") -> Earlier:
-    """What the verdict of a run directory says. Raises UsageError for a folder that is not a run directory."""
+    """What the verdict of a run directory says. Raises what document.read() does."""
     verdict = document.read(folder)
     configs = tuple(name for name in verdict.configs if name != "base")
     return Earlier(
@@ -68,7 +71,8 @@ def scenario_of(place: Path, name: str) -> Scenario:
 
 def module(folder: Path) -> Path | None:
     """The module of a run as it was loaded; None for a run that built no module."""
-    return next((folder / MODULES).glob("*.ko"), None)
+    # Its name becomes a word of a command of gdb.
+    return next((path for path in (folder / MODULES).glob("*.ko") if _MODULE.fullmatch(path.name)), None)
 
 
 def named(word: str) -> tuple[Path, str] | None:

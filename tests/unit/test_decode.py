@@ -39,8 +39,8 @@ def test_a_folder_that_is_no_run_is_bad_input(tmp_path: Path):
 
 
 def test_a_run_without_reports_needs_no_kernel(tmp_path: Path):
-    write(run_of({"quiet": Outcome.PASS}), tmp_path)
     (tmp_path / "quiet").mkdir()
     (tmp_path / "quiet" / "console.log").write_text("[    0.1] all is well\n")
+    write(run_of({"quiet": Outcome.PASS}), tmp_path)
 
     assert decode.decode(tmp_path, "gcc", tmp_path, QUIET) == []

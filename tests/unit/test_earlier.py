@@ -16,6 +16,7 @@ from harness.model.event import EMPTY
 from harness.model.recording import Ended, Recording
 from harness.model.run import KernelFacts
 from harness.model.verdict import Outcome
+from harness.report import manifest
 from harness.report.write import write
 from harness.run import earlier, planning
 from harness.run.pipeline import KernelRequest
@@ -78,6 +79,7 @@ def kept(folder: Path, ended: Ended, answered: int) -> shell.Scene:
     place = folder / scenario.name
     place.mkdir()
     (place / "scenario.yaml").write_bytes(scenario.path.read_bytes())
+    (place / "console.log").touch()
     (place / "record.json").write_text(recordings.document(recording), encoding="utf-8")
     return shell.scene(place, scenario.name)
 
@@ -85,9 +87,12 @@ def kept(folder: Path, ended: Ended, answered: int) -> shell.Scene:
 def test_gdb_is_let_into_one_scenario_at_a_time(run: Path, capsys: pytest.CaptureFixture[str]):
     for name in ("two", "three"):
         (run / name / tapes.RECORD).write_text("{}", encoding="utf-8")
+    (run / manifest.NAME).unlink()
 
     assert main(["replay", "--gdb", str(run)]) == 129
-    assert "--gdb takes one scenario, not 2\n  try: name one of two, three\n" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"unverified   {run}: has no manifest.json" in said
+    assert "--gdb takes one scenario, not 2\n  try: name one of two, three\n" in said
 
 
 def test_a_folder_that_is_no_run_is_bad_input(tmp_path: Path):

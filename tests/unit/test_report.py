@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from junitparser import JUnitXml
 
 from harness.model.errors import UsageError
+from harness.model.ktap import Results
 from harness.model.run import MachineFacts, RunVerdict
 from harness.model.verdict import Finding, Outcome, ScenarioResult, worst
-from harness.report import document, html, junit, ktap
+from harness.report import document, html, junit, ktap, lines
 from harness.report.text import one_line, plain
 from harness.report.write import write
 from tests.unit.verdicts import run_of
@@ -65,7 +69,9 @@ def test_the_document_has_all_fields_of_schema_1(tmp_path: Path) -> None:
     assert set(document["seconds"]) >= {"source", "build", "image", "boot", "restore", "scenarios", "total"}
     assert set(document["scenarios"][0]) >= {"name", "verdict", "findings", "exercised", "seconds"}
     assert set(document["scenarios"][1]["findings"][0]) == {"oracle", "summary", "evidence"}
-    assert {path.name for path in tmp_path.iterdir()} == {"verdict.json", "junit.xml", "results.ktap", "report.html"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "verdict.json", "manifest.json", "junit.xml", "results.ktap", "report.html",
+    }  # fmt: skip
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
@@ -122,6 +128,71 @@ def test_hostile_text_reaches_no_terminal_and_no_page() -> None:
     assert "&lt;script&gt;" in page
     assert one_line(HOSTILE).count("\n") == 0
     assert len(one_line("x" * 1000)) == 300
+
+
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+EVERYWHERE = f"{HOSTILE}\r\tok 1 \u2028# SKIP\ud800\u2066\x85\x0c%"
+
+
+def hostile(value: Any) -> Any:
+    """A value with hostile text in place of each text in it, and in each name of an entry."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        return dataclasses.replace(value, **{name: hostile(getattr(value, name)) for name in names})
+    if isinstance(value, Outcome) or not isinstance(value, str | tuple | dict):
+        return value
+    if isinstance(value, dict):
+        return {f"{EVERYWHERE}{key}": hostile(entry) for key, entry in value.items()}
+    return EVERYWHERE if isinstance(value, str) else tuple(map(hostile, value))
+
+
+@pytest.fixture
+def everywhere() -> RunVerdict:
+    """A verdict with hostile text in every field that is text, as no file of ours can hold."""
+    results = [
+        ScenarioResult(
+            "name",
+            outcome,
+            (Finding("oracle", "summary", "evidence"),),
+            {"callbacks": 1},
+            1.0,
+            "reason",
+            phases={"boot": 1.0},
+            latency_us={"p50": 1},
+            tape="tape.gz",
+            selftests={"cow": Results(1, 1, 1, ("a failure",), (("a reason", 1),))},
+        )
+        for outcome in Outcome
+    ]
+    machines = MachineFacts("refused", "boot")
+    fields = {"machines": machines, "noise": ("noise",), "error": "error", "forced": Outcome.ERROR}
+    made: RunVerdict = hostile(verdict(results=results, **fields))
+    return made
+
+
+def test_hostile_text_in_any_field_is_harmless_wherever_it_is_shown(everywhere: RunVerdict) -> None:
+    shown = [*lines.summary(everywhere, EVERYWHERE, lambda _, word: word)]
+    for result in everywhere.scenarios:
+        shown += lines.result(result, lambda _, word: word)
+    page, tap, xml = html.render(everywhere), ktap.render(everywhere), junit.render(everywhere).decode()
+
+    assert not [text for text in (*shown, tap) if CONTROLS.search(text)]
+    assert not [text for text in shown if set(text) & set("\n\t")]
+    assert not CONTROLS.search(page)
+    assert "<script>" not in page
+    assert not CONTROLS.search(xml)
+    (suite,) = JUnitXml.fromstring(xml.encode())
+    assert suite.tests == len(everywhere.scenarios) + len(everywhere.skipped) + 1
+
+
+def test_hostile_text_adds_no_line_and_no_directive_to_ktap(everywhere: RunVerdict) -> None:
+    read = ktap.render(everywhere).splitlines()
+
+    tests = [line for line in read if not line.startswith("#")]
+    assert tests[:2] == ["KTAP version 1", "1..5"]
+    assert [line.split(" ")[0] for line in tests[2:]] == ["ok", "not", "not", "not", "ok", "Bail"]
+    directives = [re.findall(r"(?<!\\)# *(\w+)", line) for line in tests[2:7]]
+    assert [found[:1] for found in directives] == [[], [], ["inconclusive"], ["error"], ["SKIP"]]
 
 
 def test_junit_shows_only_passes_as_green() -> None:

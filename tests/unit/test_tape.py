@@ -16,6 +16,7 @@ from harness.host import workspace
 from harness.model.errors import LaunchError, UsageError
 from harness.model.shape import MachineShape
 from harness.model.verdict import Outcome
+from harness.report import manifest
 from harness.report.write import write
 from tests.unit.verdicts import run_of
 
@@ -77,6 +78,7 @@ def test_what_was_not_recorded_is_told(place: Path, tmp_path: Path):
     with pytest.raises(UsageError, match=r"tape\.json: no recording"):
         tapes.load(place)
     (place / tapes.RECORD).unlink()
+    (place.parent / manifest.NAME).unlink()
     with pytest.raises(UsageError, match="was not recorded"):
         replay.choose(place.parent, [])
 
