@@ -14,6 +14,9 @@ from harness.model.errors import UsageError
 from harness.model.scenario import Scenario
 from harness.variants import mutants
 
+# What a run directory holds beside the folders of its scenarios.
+_TAKEN = ("events", "kernel")
+
 
 def scenarios() -> dict[str, Scenario]:
     """Every scenario of the project by name."""
@@ -24,7 +27,10 @@ def scenarios() -> dict[str, Scenario]:
 
 
 def choose(names: Sequence[str]) -> list[Scenario]:
-    """The scenarios that were named: none → the default set; `all`; a name, or a file's own; a path to a YAML file."""
+    """The scenarios that were named: none → the default set; `all`; a name, or a file's own; a path to a YAML file.
+
+    Each once; raises UsageError for two of one name, which would share a folder of the run.
+    """
     keys = {name: pressure.keys for name, pressure in pressures.catalogue().items()}
     known = scenarios()
     if not names:
@@ -39,7 +45,15 @@ def choose(names: Sequence[str]) -> list[Scenario]:
             found = [entry for entry in known.values() if name in (entry.name, entry.path.stem)]
         if not found:
             raise UsageError(f"unknown scenario {name!r}", strict_yaml.offer(name, ["all", *known]))
-        chosen |= {entry.name: entry for entry in found}
+        for entry in found:
+            other = chosen.setdefault(entry.name, entry)
+            if other.path.resolve() != entry.path.resolve():
+                raise UsageError(
+                    f"two scenarios are called {entry.name!r}: {other.path} and {entry.path}",
+                    "rename one of the files, or run each with a --out of its own",
+                )
+            if entry.name in _TAKEN:
+                raise UsageError(f"{entry.path}: a run keeps files of its own in {entry.name!r}", "rename the file")
     return list(chosen.values())
 
 

@@ -95,6 +95,9 @@ def choose(names: Sequence[str], version: str) -> tuple[list[Mutant], list[str]]
             raise UsageError(f"unknown mutant {name!r}", offer(name, known))
     ports = {name: port(known[name], version) for name in names or known}
     chosen = [mutant for mutant in ports.values() if mutant is not None]
+    for number, mutant in enumerate(chosen):
+        if twin := next((other for other in chosen[:number] if other.name == mutant.name), None):
+            raise UsageError(f"two mutants are called {mutant.name!r}: {twin.path} and {mutant.path}", "rename one")
     return sorted(chosen, key=lambda mutant: mutant.costs_headers), [name for name in ports if ports[name] is None]
 
 
