@@ -120,10 +120,17 @@ def _ended(error: BaseException) -> int:
 
 def _explained(error: BaseException) -> HarnessError:
     """Any exception as one of ours."""
+    import tempfile
+    from pathlib import Path
+
     from harness.host import fault
     from harness.host.workspace import cache_dir
 
-    return fault.explained(error, cache_dir() / "faults")
+    try:
+        folder = cache_dir() / "faults"
+    except HarnessError:
+        folder = Path(tempfile.gettempdir())
+    return fault.explained(error, folder)
 
 
 def _interrupt(number: int, _frame: object) -> None:

@@ -96,7 +96,8 @@ def main(arguments: argparse.Namespace) -> int:
         request = _options.kernel_request(arguments)
         session = Session(request, instruments.NOTIFIER_HOLD, arguments.accel, terminal, arguments.out)
         jobs = arguments.jobs or pipeline.auto_jobs(MachineShape().memory_mib)
-        hunt = explore(session.lab, session.folder, arguments.seconds, arguments.seed, terminal, jobs=jobs)
+        folder = session.folder  # Before anything is built: it may be refused.
+        hunt = explore(session.lab, folder, arguments.seconds, arguments.seed, terminal, jobs=jobs)
     print("\n".join(lines(hunt)), file=sys.stderr)
     if arguments.json:
         print(json.dumps(document(hunt)))

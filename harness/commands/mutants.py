@@ -255,10 +255,10 @@ def run(
     oracle speaks that its file does not name, and equivalents on all scenarios.
     Raises CannotTest when the patch itself fails.
     """
+    folder = pipeline.run_folder(request.out, cache)
     version = source.fetch(request.kernel.source, cache, progress).version
     chosen, skipped = mutants.choose(names, version)
     plans = {mutant.name: _plan(mutant, version, whole=whole) for mutant in chosen if not mutant.in_module}
-    folder = pipeline.run_folder(request.out, cache)
     # One more than there are CPUs: a guest that hangs asleep and a linker leave their CPUs to others.
     jobs = request.jobs or len(os.sched_getaffinity(0)) + 1
     progress.say("the patch as it is")

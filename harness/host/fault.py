@@ -9,8 +9,7 @@ import time
 import traceback
 from pathlib import Path
 
-from harness.host import streams
-from harness.host.workspace import no_space
+from harness.host import workspace
 from harness.model.errors import HarnessError, HarnessFault, MachineError, UsageError
 
 _LONGEST_NAME_BYTES = 255
@@ -35,9 +34,7 @@ def _from_os(error: OSError) -> HarnessError:
     if error.errno == errno.ENAMETOOLONG:
         longest = max(map(len, os.fsencode(place).split(b"/")))
         return UsageError(f"{place[:80]}…: a name of {longest} bytes is too long (limit {_LONGEST_NAME_BYTES})")
-    if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename not in (None, streams.OUTPUT):
-        return no_space(Path(error.filename))
-    return MachineError(f"{place}: {error.strerror or error}")
+    return workspace.fault(error)
 
 
 def _keep(error: BaseException, folder: Path) -> HarnessFault:

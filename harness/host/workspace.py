@@ -8,6 +8,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -16,10 +17,15 @@ from pathlib import Path
 
 import platformdirs
 
+from harness.host import streams
 from harness.host.progress import QUIET, Progress
-from harness.model.errors import MachineError, OutOfSpace
+from harness.model.errors import MachineError, OutOfSpace, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# What make splits words and targets at, a shell acts on, or gcc's -Wp, splits at; and bytes that are not UTF-8.
+_ODD = re.compile(r"[^\w/.+=@~-]")
 
 
 def data(folder: str) -> Path:
@@ -29,9 +35,68 @@ def data(folder: str) -> Path:
 
 
 def cache_dir() -> Path:
-    """Where sources, kernels, images and runs live: $HARNESS_CACHE, or the user's cache folder."""
+    """Where sources, kernels, images and runs live: $HARNESS_CACHE, or the user's cache folder.
+
+    Raises UsageError for a place where nothing can be built; there need not be anything yet.
+    """
     chosen = os.environ.get("HARNESS_CACHE")
-    return Path(chosen).absolute() if chosen else Path(platformdirs.user_cache_path("kernel-harness"))
+    # With a ~ in front that is no user's, it is a name like another.
+    cache = Path(os.path.expanduser(chosen)).absolute() if chosen else platformdirs.user_cache_path("kernel-harness")  # noqa: PTH111
+    where, hint = f"HARNESS_CACHE {cache}" if chosen else f"cache {cache}", "set HARNESS_CACHE to a folder of yours"
+    if odd := _ODD.search(str(cache)):
+        raise UsageError(
+            f"{where}: make and gcc cannot build in a folder with {odd[0]!r} in its path",
+            "set HARNESS_CACHE to a path of letters, digits and any of /._-+=@~",
+        )
+    place = cache
+    try:
+        while not _there(place):
+            place = place.parent
+        if not place.is_dir():
+            raise UsageError(f"{where}: {place} is not a folder", hint)
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise UsageError(f"{where}: {place} is not writable", hint)
+    except OSError as error:
+        raise UsageError(f"{where}: {error.strerror}", hint) from None
+    return cache
+
+
+def _there(path: Path) -> bool:
+    """Whether there is something of this name, a link to nothing, too. Raises OSError for a name that cannot be."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def claim(out: Path) -> Path:
+    """Take a folder that the user named, for this process alone and as long as it lives; it is new, or empty.
+
+    The one door for --out. Raises UsageError for any other place, before
+    anything is written; OutOfSpace for a full disk.
+    """
+    hint = "name a new folder with --out"
+    out = Path(os.path.expanduser(out))  # noqa: PTH111 - as in cache_dir()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not os.access(out, os.W_OK | os.X_OK):
+            raise UsageError(f"--out {out}: is not writable", hint)
+        # Left open: the kernel drops the lock when we die. Two that find the folder empty must not both write to it.
+        fcntl.flock(os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = sorted(entry.name for entry in out.iterdir())
+    except BlockingIOError:
+        raise UsageError(f"--out {out}: another harness is writing there", hint) from None
+    except FileExistsError:
+        raise UsageError(f"--out {out}: is not a folder", hint) from None
+    except OSError as error:
+        if error.errno in _FULL:
+            raise no_space(out) from error
+        raise UsageError(f"--out {out}: {error.strerror}", hint) from None
+    if held:
+        what = "a run" if "verdict.json" in held else f"files that are not a run's ({held[0]}{', …' * (len(held) > 1)})"
+        raise UsageError(f"--out {out}: holds {what} already", hint)
+    return out
 
 
 def digest(*parts: str | bytes) -> str:
@@ -81,9 +146,16 @@ def space(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in _FULL:
             raise no_space(path) from error
         raise
+
+
+def fault(error: OSError) -> MachineError:
+    """What the system refused us, as an error of the machine."""
+    if error.errno in _FULL and error.filename not in (None, streams.OUTPUT):
+        return no_space(Path(error.filename))
+    return MachineError(f"{error.filename or 'the system'}: {error.strerror or error}")
 
 
 def no_space(path: Path) -> OutOfSpace:

@@ -35,7 +35,6 @@ from harness.model.run import AccelFacts, KernelFacts, MachineFacts, RunVerdict
 from harness.model.scenario import Scenario, renamed
 from harness.model.verdict import Outcome, ScenarioResult
 from harness.postmortem import examine
-from harness.report import document
 from harness.report.write import write
 from harness.run import judging
 from harness.run.drive import Listener, drive, files
@@ -361,10 +360,7 @@ def auto_jobs(memory_mib: int) -> int:
 def run_folder(out: Path | None, cache: Path) -> Path:
     """A run directory that no other run uses."""
     if out is not None:
-        if (out / document.NAME).exists():
-            raise UsageError(f"{out}: holds a run already", "name a new folder with --out")
-        out.mkdir(parents=True, exist_ok=True)
-        return out
+        return workspace.claim(out)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for number in range(1000):
         folder = cache / "runs" / (f"{stamp}-{number}" if number else stamp)

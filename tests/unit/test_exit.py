@@ -116,8 +116,9 @@ def test_a_fault_of_ours_is_one_line_that_names_the_traceback(ends, cache: Path,
     assert re.search(r'File ".*test_exit.py", line \d+, in command', kept.read_text())
 
 
-def test_a_fault_whose_traceback_cannot_be_kept_says_where_it_was(ends, cache: Path, capsys) -> None:
+def test_a_fault_whose_traceback_cannot_be_kept_says_where_it_was(ends, cache: Path, monkeypatch, capsys) -> None:
     cache.write_text("a file, and no folder")
+    monkeypatch.setattr("tempfile.tempdir", str(cache / "below"))
 
     assert ends(KeyError("x")) == 128
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.host import workspace
-from harness.model.errors import OutOfSpace
+from harness.model.errors import OutOfSpace, UsageError
 from tests.unit.conftest import Said
 
 
@@ -87,8 +87,132 @@ def test_a_lock_is_waited_for_and_says_so(tmp_path: Path, said: Said):
     assert said.lines == []
 
 
+def test_only_a_new_or_an_empty_folder_is_claimed(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("years")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "verdict.json").touch()
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden/.git").mkdir()
+
+    assert workspace.claim(tmp_path / "a/b/c").is_dir()
+    assert workspace.claim(tmp_path / "empty") == tmp_path / "empty"
+    with pytest.raises(UsageError, match=r"mine: holds files that are not a run's \(thesis.tex\) already"):
+        workspace.claim(mine)
+    with pytest.raises(UsageError, match=r"hidden: holds files that are not a run's"):
+        workspace.claim(tmp_path / "hidden")
+    with pytest.raises(UsageError, match="run: holds a run already"):
+        workspace.claim(run)
+    assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_is_claimed_by_one(tmp_path: Path):
+    """The lock holds as long as the process lives, whatever is written meanwhile; under another name, too."""
+    (tmp_path / "link").symlink_to("out")
+    workspace.claim(tmp_path / "out")
+
+    for again in ("out", "link", "../" + tmp_path.name + "/out"):
+        with pytest.raises(UsageError, match="another harness is writing there"):
+            workspace.claim(tmp_path / again)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("file", "is not a folder"),
+        ("file/below", "Not a directory"),
+        ("dangling", "is not a folder"),
+        ("dangling/below", "is not a folder"),
+        ("loop", "is not a folder|Too many levels"),
+        ("n" * 300, "File name too long"),
+        ("d/" * 3000, "File name too long"),
+        ("/proc/nothing", "No such file"),
+    ],
+)
+def test_a_place_that_cannot_be_a_run_is_usage(tmp_path: Path, name: str, why: str):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+
+    with pytest.raises(UsageError, match=why):
+        workspace.claim(tmp_path / name)
+
+    assert (tmp_path / "file").read_text() == "mine"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_home_folder_is_meant_by_its_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HARNESS_CACHE", "~/c")
+
+    assert workspace.claim(Path("~/out")) == tmp_path / "out"
+    assert workspace.cache_dir() == tmp_path / "c"
+
+
+def test_a_place_that_may_not_be_written_is_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As a read-only file system is for root, too."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "c"))
+    monkeypatch.setattr(os, "access", lambda _path, _mode: False)
+
+    with pytest.raises(UsageError, match="out: is not writable"):
+        workspace.claim(tmp_path / "out")
+    with pytest.raises(UsageError, match=r"HARNESS_CACHE .*/c: .* is not writable"):
+        workspace.cache_dir()
+
+
+def test_a_full_disk_is_no_mistake_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_args: object, **_rest: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+
+    with pytest.raises(OutOfSpace, match="out: no space left"):
+        workspace.claim(tmp_path / "out")
+
+
 def test_the_cache_may_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """$HARNESS_CACHE is where everything goes."""
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "c"))
-
     assert workspace.cache_dir() == tmp_path / "c"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_CACHE", "rel/ative")
+    assert workspace.cache_dir() == tmp_path / "rel/ative"
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "jürgen+x@2.0=~"))
+    assert workspace.cache_dir().name == "jürgen+x@2.0=~"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "a:b", "a,b", "a#b", "a$b", "a%b", "a'b", 'a"b', "a\\b", "a\udcff", "a\nb", "a;b", "(a)"]
+)
+def test_a_cache_in_which_nothing_can_be_built_is_usage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str):
+    """Kbuild refuses spaces and colons, and misreads the others."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / name))
+
+    with pytest.raises(UsageError, match="cannot build in a folder with"):
+        workspace.cache_dir()
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("file", "is not a folder"),
+        ("file/below", "file is not a folder"),
+        ("dangling", "dangling is not a folder"),
+        ("dangling/below", "dangling is not a folder"),
+        ("loop/below", "Too many levels|is not a folder"),
+        ("n" * 300, "File name too long"),
+    ],
+)
+def test_a_cache_that_cannot_be_one_is_usage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, why: str):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / name))
+
+    with pytest.raises(UsageError, match=why):
+        workspace.cache_dir()
