@@ -68,11 +68,12 @@ def assemble(
         *(item for name, path in parts.items() for item in (name, workspace.digest_file(path))),
         *(item for module in modules for item in (module.name, workspace.digest_file(module))),
     )
-    target = cache / "images" / f"{key}.cpio"
+    target = cache / "images" / key / "initrd.cpio"
     with workspace.lock(cache / "images" / f"{key}.lock", progress, "guest image"):
-        if not target.exists():
+        if not workspace.whole(target.parent, progress, "guest image"):
             progress.say("assembling the guest image")
-            workspace.write_atomic(target, cpio.archive(_entries(parts, modules)))
+            with workspace.publishing(target.parent) as fresh:
+                (fresh / target.name).write_bytes(cpio.archive(_entries(parts, modules)))
     return GuestImage(target, parts["init"], key, time.monotonic() - began)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ def compiled(
     )
     target = cache / "programs" / key / name
     with workspace.lock(cache / "programs" / f"{key}.lock", progress, name):
-        if not target.exists():
+        if not workspace.whole(target.parent, progress, name):
             progress.say(f"compiling {name} for the guest")
             with tempfile.TemporaryDirectory(prefix="harness-cc-") as scratch:
                 made = Path(scratch) / name
@@ -45,8 +46,8 @@ def compiled(
                 )  # fmt: skip
                 if done.status:
                     raise MachineError(f"{name}: {first_error(done.stderr)}", done.command)
-                workspace.write_atomic(target, made.read_bytes())
-            target.chmod(0o755)
+                with workspace.publishing(target.parent) as fresh:
+                    shutil.copy(made, fresh / name)
     return target
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -69,7 +70,7 @@ def probe(cache: Path, progress: Progress = QUIET, device: Path = KVM) -> dict[s
             # A host without the tools for the check is not remembered: somebody may install them.
             if known["tcg"].usable:
                 document = {"key": key, "accelerators": [asdict(item) for item in known.values()]}
-                workspace.write_atomic(record, json.dumps(document, indent=1))
+                workspace.remember(record, json.dumps(document, indent=1))
     return known
 
 
@@ -130,7 +131,7 @@ def _key(qemu: Path, device: Path) -> str:
 def _recall(record: Path, key: str) -> dict[str, Accelerator] | None:
     """What was found before, if nothing has changed since; a record that cannot be read counts as none."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        document = json.loads(record.read_text(encoding="utf-8"))
+        document = json.loads(workspace.recall(record) or b"{}")
         if document["key"] == key:
             return {item["name"]: Accelerator(**item) for item in document["accelerators"]}
     return None
@@ -169,7 +170,7 @@ def _guest(cache: Path) -> Path:
     """The probe's guest, assembled once per source."""
     source = workspace.data("guest-modules") / "probe" / "probe.S"
     target = cache / "programs" / workspace.digest_file(source) / "probe"
-    if not target.exists():
+    if not workspace.whole(target.parent):
         with tempfile.TemporaryDirectory(prefix="harness-probe-") as scratch:
             made = Path(scratch) / "probe"
             done = process.run(
@@ -185,7 +186,8 @@ def _guest(cache: Path) -> Path:
             )  # fmt: skip
             if done.status:
                 raise MachineError(f"{source.name}: {done.stderr.strip().splitlines()[0]}", done.command)
-            workspace.write_atomic(target, made.read_bytes())
+            with workspace.publishing(target.parent) as fresh:
+                shutil.copy(made, fresh / target.name)
     return target
 
 

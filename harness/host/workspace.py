@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import platformdirs
@@ -26,6 +26,13 @@ ROOT = Path(__file__).resolve().parents[2]
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # What make splits words and targets at, a shell acts on, or gcc's -Wp, splits at; and bytes that are not UTF-8.
 _ODD = re.compile(r"[^\w/.+=@~-]")
+# In each entry of the cache: what its files held when it was published.
+DIGESTS = "digests"
+_DIGEST = re.compile(r"([0-9a-f]{64})  (.+)")
+# The size of the blocks in which a file is read for its digest.
+_BLOCK = 1 << 16
+# The errors that a rotten disk or file system gives for a file that should be there.
+_ROTTEN = (errno.EIO, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EBADMSG, errno.EUCLEAN)
 
 
 def data(folder: str) -> Path:
@@ -203,7 +210,8 @@ def link(source: Path, target: Path) -> None:
 def publishing(target: Path) -> Iterator[Path]:
     """A fresh folder that becomes `target` when the block succeeds, and is removed when the block fails.
 
-    Leftovers of a killed harness have the same prefix and are removed here, which
+    It replaces an entry that is not whole(). What its files hold is written
+    down in it. Leftovers of a killed harness have the same prefix and are removed here, which
     is safe because callers hold the lock of `target`.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -213,10 +221,154 @@ def publishing(target: Path) -> Iterator[Path]:
         fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
         try:
             yield fresh
+            write_atomic(fresh / DIGESTS, _rendered(_digests(fresh)))
             fresh.chmod(0o755)
             if target.exists():
-                raise MachineError(f"{target}: appeared while the harness was making it")
+                target.rename(target.parent / f".{target.name}.damaged")
             fresh.rename(target)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
+        shutil.rmtree(target.parent / f".{target.name}.damaged", ignore_errors=True)
+
+
+class Damaged(MachineError):
+    """An entry of the cache that is not what it was when it was made; asking for it again makes it again."""
+
+
+class _Checked:
+    """What this process knows of the cache: the entries that were whole when it looked, and the damage that it met."""
+
+    def __init__(self) -> None:
+        self.whole: dict[Path, object] = {}
+        self.damaged: dict[Path, object] = {}
+        self.said: list[str] = []
+
+
+_checked = _Checked()
+
+
+def whole(entry: Path, progress: Progress = QUIET, what: str = "") -> bool:
+    """Whether an entry of the cache is there and each byte is as it was published; damage is said, and kept.
+
+    Every byte is read, because a rotten block changes no time; once in a
+    process, unless a file's facts change. what: the entry, for people.
+    """
+    try:
+        facts = _facts(entry)
+        if not facts or _checked.whole.get(entry) == facts:
+            return bool(facts)
+        now = _digests(entry)
+        # An entry of an older harness has no digests. It is adopted as it is: to make it again would cost minutes of
+        # CPU for each kernel, and nothing can tell any more what it was.
+        adopted = not (entry / DIGESTS).exists()
+        said = now if adopted else _parsed((entry / DIGESTS).read_text(encoding="utf-8", errors="replace"))
+        wrong = sorted(name for name in {*now, *said} if now.get(name) != said.get(name))
+    except OSError as error:
+        if error.errno not in _ROTTEN:
+            raise
+        facts, now, adopted, wrong = {}, {}, False, [Path(error.filename or entry).name]
+    if wrong:
+        # A caller looks again when it holds the lock, which is no news.
+        if _checked.damaged.get(entry) != facts:
+            _checked.damaged[entry] = facts
+            _checked.said.append(f"{what or entry.parent.name}: {', '.join(wrong)} in the cache is damaged")
+            progress.say(f"{_checked.said[-1]}; making it again")
+        return False
+    if adopted:
+        write_atomic(entry / DIGESTS, _rendered(now))
+        facts = _facts(entry)
+    _checked.whole[entry] = facts
+    return True
+
+
+def condemn(entry: Path, file: str) -> Damaged:
+    """The error for damage that was met in an entry's inner folders; from now on the entry is not whole()."""
+    write_atomic(entry / DIGESTS, "")
+    _checked.damaged[entry] = _facts(entry)
+    _checked.said.append(f"{entry.name}: {file} in the cache is damaged")
+    return Damaged(_checked.said[-1], "run it again; it is made again")
+
+
+def damage() -> list[str]:
+    """The damage to the cache that this process has met so far, a line for each entry."""
+    return list(_checked.said)
+
+
+def _names(entry: Path) -> list[str]:
+    """The files of an entry that have digests: not those that killed harnesses left, nor what is in folders."""
+    with os.scandir(entry) as found:
+        return sorted(
+            item.name
+            for item in found
+            if item.name != DIGESTS and not item.name.startswith(".") and not item.is_dir(follow_symlinks=False)
+        )
+
+
+def _facts(entry: Path) -> Mapping[str, tuple[int, ...]]:
+    """What changes when somebody writes to the files of an entry; nothing when there is no entry."""
+    if not entry.is_dir():
+        return {}
+    stats = ((name, (entry / name).stat()) for name in [DIGESTS, *_names(entry)] if (entry / name).exists())
+    return {name: (s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in stats}
+
+
+def _digests(entry: Path) -> dict[str, str]:
+    return {name: digest_sparse(entry / name) for name in _names(entry)}
+
+
+def _rendered(digests: Mapping[str, str]) -> str:
+    return "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+
+
+def _parsed(text: str) -> dict[str, str]:
+    matches = (_DIGEST.fullmatch(line) for line in text.splitlines())
+    return {match[2]: match[1] for match in matches if match}
+
+
+def digest_sparse(path: Path) -> str:
+    """The digest of what is not zero in a file, and where: holes are not read.
+
+    Of a guest's RAM 60 of 512 MiB are read, in 0.05 s; and on tmpfs a clone that
+    reads a hole makes zeros of it.
+    """
+    state = hashlib.sha256()
+    with path.open("rb", buffering=0) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        at = 0
+        while at < size:
+            try:
+                at = os.lseek(stream.fileno(), at, os.SEEK_DATA) // _BLOCK * _BLOCK
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # a hole up to the end
+                    break
+                raise
+            block = os.pread(stream.fileno(), _BLOCK, at)
+            if block != bytes(len(block)):
+                state.update(f"{at}:".encode())
+                state.update(block)
+            at += _BLOCK
+    state.update(str(size).encode())
+    return state.hexdigest()
+
+
+def remember(path: Path, content: str | bytes) -> None:
+    """Write a small file that saves work, so that recall() believes it only as long as it is what was written."""
+    raw = content.encode() if isinstance(content, str) else content
+    write_atomic(path, _seal(raw) + raw)
+
+
+def recall(path: Path) -> bytes | None:
+    """What remember() wrote; None when it is not there, is damaged, or comes from a harness that wrote no seal."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        if error.errno not in _ROTTEN:
+            raise
+        return None
+    seal, newline, content = raw.partition(b"\n")
+    return content if seal + newline == _seal(content) else None
+
+
+def _seal(content: bytes) -> bytes:
+    return f"sha256 {hashlib.sha256(content).hexdigest()}\n".encode()

@@ -43,17 +43,16 @@ class Unpacked:
         return manifests.parse((self.folder / "manifest").read_bytes())
 
     def some(self, paths: list[str]) -> Manifest:
-        """The entries of those of `paths` that exist, read from the files themselves."""
-        root = self.folder / "tree"
-        found = {path: manifests.read_file(root / path) for path in paths if not _behind_link(root, path)}
-        return {path: file.entry for path, file in found.items() if file is not None}
+        """The entries of those of `paths` that exist."""
+        return manifests.some((self.folder / "manifest").read_bytes(), paths)
 
     def read(self, entries: Manifest) -> Iterator[tuple[str, File]]:
-        """The files behind entries."""
-        for path in entries:
+        """The files behind entries of the manifest. Raises Damaged for a file that is not what was unpacked."""
+        for path, entry in entries.items():
             file = manifests.read_file(self.folder / "tree" / path)
-            if file is not None:
-                yield path, file
+            if file is None or file.entry != entry:
+                raise workspace.condemn(self.folder, f"tree/{path}")
+            yield path, file
 
 
 def debian(spec: str, version: str, cache: Path, progress: Progress) -> KernelSource:
@@ -75,9 +74,9 @@ def tarball(spec: str, path: Path, cache: Path, progress: Progress) -> KernelSou
 def _source(spec: str, path: Path, cache: Path, progress: Progress, lineage: str, md5: str) -> KernelSource:
     name = _identity(path, cache, progress, md5)
     folder = cache / "sources" / name
-    if not (folder / "manifest").exists():
+    if not workspace.whole(folder, progress, path.name):
         with workspace.lock(cache / "locks" / f"{name}.lock", progress, path.name):
-            if not (folder / "manifest").exists():
+            if not workspace.whole(folder, progress, path.name):
                 with workspace.publishing(folder) as fresh:
                     _unpack(spec, path, fresh, progress)
     origin = Unpacked(folder)
@@ -87,9 +86,10 @@ def _source(spec: str, path: Path, cache: Path, progress: Progress, lineage: str
 def _identity(path: Path, cache: Path, progress: Progress, md5: str) -> str:
     """The content's name: hashed and verified when the file is new, remembered while its size and time stay."""
     facts = path.stat()
-    seen = cache / "sources" / "seen" / workspace.digest(str(path), str(facts.st_size), str(facts.st_mtime_ns), md5)
-    if seen.exists():
-        return seen.read_text(encoding="ascii")
+    key = workspace.digest("sealed", str(path), str(facts.st_size), str(facts.st_mtime_ns), md5)
+    seen = cache / "sources" / "seen" / key
+    if known := workspace.recall(seen):
+        return known.decode()
     progress.say(f"{path.name}: verifying")
     ours, theirs = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with path.open("rb") as stream:
@@ -102,7 +102,7 @@ def _identity(path: Path, cache: Path, progress: Progress, md5: str) -> str:
             f"apt-get install --reinstall {path.name.removesuffix('.tar.xz')}",
         )
     name = f"tar-{ours.hexdigest()[:20]}"
-    workspace.write_atomic(seen, name)
+    workspace.remember(seen, name)
     return name
 
 
@@ -125,7 +125,6 @@ def _unpack(spec: str, path: Path, fresh: Path, progress: Progress) -> None:
     top = [inside, *(entry for entry in inside.iterdir() if entry.is_dir())]
     root = next((folder for folder in top if (folder / "Makefile").is_file()), inside)
     root.rename(fresh / "tree")
-    check(spec, Unpacked(fresh))
     progress.say(f"{path.name}: hashing its files")
     manifest: Manifest = {}
     for name in manifests.walk(fresh / "tree"):
@@ -133,6 +132,7 @@ def _unpack(spec: str, path: Path, fresh: Path, progress: Progress) -> None:
         if file is not None:
             manifest[name] = file.entry
     (fresh / "manifest").write_bytes(manifests.dump(manifest))
+    check(spec, Unpacked(fresh))
 
 
 def _extract(spec: str, path: Path, inside: Path, progress: Progress) -> None:
@@ -166,8 +166,3 @@ def _extract(spec: str, path: Path, inside: Path, progress: Progress) -> None:
             raise UsageError(
                 f"--source {spec}: does not unpack: {said.splitlines()[0] if said else f'tar ended with {status}'}"
             )
-
-
-def _behind_link(root: Path, path: str) -> bool:
-    """Whether a parent of the path is a symbolic link: its files belong to another path."""
-    return any((root / parent).is_symlink() for parent in Path(path).parents)

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,7 @@ from harness.model.errors import BuildError, MachineError
 
 # Part of every key: raise it when the way of building changes what is built.
 RECIPE = "3"
+_KEY = re.compile("[0-9a-f]{20}")
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def build(
     made from these inputs; LaunchError and OutOfSpace when the machine is to blame.
     """
     recipe = Recipe(source, series, tuple(fragments), toolchain.find(compiler), jobs)
-    found = _stored(recipe, patches.apply(series, source, cache), cache)
+    found = _stored(recipe, patches.apply(series, source, cache), cache, progress)
     if found is not None:
         return found
     began = time.monotonic()
@@ -110,11 +112,12 @@ def objects_of(recipe: Recipe, cache: Path, progress: Progress) -> Iterator[tupl
         what = f"Linux {recipe.source.version} ({', '.join(recipe.series.names) or 'none'}; {_label(recipe)})"
         log = cache / "logs" / f"build-{key}.log"
         with workspace.space(cache):
-            if not objects.holds(key):
+            # What rotted in the object tree would go into this kernel and the next, or into modules for them.
+            if objects.weed(progress) or not objects.holds(key):
                 began = time.monotonic()
                 objects.make(key, final, what, log, recipe.toolchain, cache, recipe.jobs, progress)
                 _publish(recipe, objects, key, log, cache, time.monotonic() - began)
-            elif not (cache / "kernels" / key / "kernel.json").exists():
+            else:
                 _publish(recipe, objects, key, log, cache, 0.0)
             workspace.write_atomic(_memo(recipe, patched, cache), key)
         yield recipe, objects, key
@@ -141,17 +144,24 @@ def _memo(recipe: Recipe, patched: Patched, cache: Path) -> Path:
     return cache / "kernels" / "inputs" / workspace.digest(RECIPE, recipe.source.id, patched.id, *tools, *texts)
 
 
-def _stored(recipe: Recipe, patched: Patched, cache: Path) -> KernelBuild | None:
-    memo = _memo(recipe, patched, cache)
+def _stored(recipe: Recipe, patched: Patched, cache: Path, progress: Progress) -> KernelBuild | None:
     try:
-        key = memo.read_text(encoding="ascii")
-        return _kernel(recipe, key, cache, cached=True, seconds=0.0)
+        key = _memo(recipe, patched, cache).read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:
         return None
+    # A damaged key names no kernel: no digits, or those of none.
+    if not _KEY.fullmatch(key) or not _whole(recipe, key, cache, progress):
+        return None
+    return _kernel(recipe, key, cache, cached=True, seconds=0.0)
+
+
+def _whole(recipe: Recipe, key: str, cache: Path, progress: Progress) -> bool:
+    """Whether the store has a kernel, undamaged."""
+    return workspace.whole(cache / "kernels" / key, progress, f"kernel {recipe.source.version}")
 
 
 def _kernel(recipe: Recipe, key: str, cache: Path, *, cached: bool, seconds: float) -> KernelBuild:
-    """A kernel of the store as a value. Raises FileNotFoundError when it is not there."""
+    """A kernel of the store as a value."""
     folder = cache / "kernels" / key
     facts = json.loads((folder / "kernel.json").read_text(encoding="utf-8"))
     os.utime(folder)  # The time of the last use, by which the cache is bounded.
@@ -170,11 +180,10 @@ def _kernel(recipe: Recipe, key: str, cache: Path, *, cached: bool, seconds: flo
 
 
 def _publish(recipe: Recipe, objects: ObjectTree, key: str, log: Path, cache: Path, seconds: float) -> None:
-    """Copy what boots, and what explains it, from an object tree into the store."""
+    """Copy what boots, and what explains it, from an object tree into the store, unless it is there."""
     folder = cache / "kernels" / key
-    if (folder / "kernel.json").exists():
+    if _whole(recipe, key, cache, QUIET):
         return
-    shutil.rmtree(folder, ignore_errors=True)
     with workspace.publishing(folder) as fresh:
         for name, target in (("vmlinux", "vmlinux"), (".config", "config"), ("System.map", "System.map")):
             # Copies: the next run of the linker in the object tree may write its file in place.
@@ -224,13 +233,15 @@ def _configured(recipe: Recipe, manifest: Manifest, tree: Path, place: Path, cac
     relevant = "".join(f"{path}\t{entry}\n" for path, entry in sorted(manifest.items()) if _read_by_kconfig(path))
     texts = (text for fragment in recipe.fragments for text in (fragment.path.name, fragment.text))
     tools = (recipe.toolchain.name, recipe.toolchain.identity)
-    memory = cache / "configs" / f"{workspace.digest(RECIPE, relevant, version, *tools, *texts)}.config"
-    if not memory.exists():
+    memory = cache / "configs" / f"{workspace.digest('sealed', RECIPE, relevant, version, *tools, *texts)}.config"
+    known = workspace.recall(memory)
+    if known is None:
         progress.say(f"configuring Linux {version}: {', '.join(fragment.name for fragment in recipe.fragments)}")
         scratch = place / f"kconfig-{recipe.toolchain.name}"
         final = config.resolve(recipe.fragments, version, tree, scratch, recipe.toolchain, cache)
-        workspace.write_atomic(memory, final)
-    return memory.read_text(encoding="utf-8")
+        workspace.remember(memory, final)
+        return final
+    return known.decode()
 
 
 def _read_by_kconfig(path: str) -> bool:

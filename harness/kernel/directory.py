@@ -83,7 +83,7 @@ def _listing(spec: str, root: Path, cache: Path) -> list[str]:
     else:
         # Not by .gitignore: Debian's own source package ignores everything at the top.
         empty = cache / "sources" / "empty.git"
-        if not (empty / "HEAD").exists():
+        if not workspace.whole(empty):
             _init(empty)
         products = [f"--exclude={pattern}" for pattern in _PRODUCTS]
         argv = ["git", "-C", root, f"--git-dir={empty}", f"--work-tree={root}", "ls-files", "-z", "--others", *products]
@@ -97,7 +97,7 @@ def _listing(spec: str, root: Path, cache: Path) -> list[str]:
 def _init(empty: Path) -> None:
     """Make an empty repository: `git ls-files` needs one to look at a folder that is not a repository."""
     with workspace.lock(empty.with_name("empty.git.lock")):
-        if not (empty / "HEAD").exists():
+        if not workspace.whole(empty):
             with workspace.publishing(empty) as fresh:
                 process.run(["git", "init", "-q", "--bare", fresh], timeout_s=_TIMEOUT_S)
 
@@ -134,14 +134,11 @@ def _entries(root: Path, paths: list[str], memory: Path, progress: Progress) -> 
             facts[path] = fact
     if read or len(known) != len(facts):
         lines = (f"{fact}\t{entries[path]}\t{path}\0" for path, fact in facts.items())
-        workspace.write_atomic(memory, os.fsencode("".join(lines)))
+        workspace.remember(memory, os.fsencode("".join(lines)))
     return {path: entry for path, entry in entries.items() if entry}
 
 
 def _remembered(memory: Path) -> dict[str, tuple[str, str]]:
-    """Facts and entry by path, as the last call left them; nothing when there was no call or the file is torn."""
-    try:
-        records = os.fsdecode(memory.read_bytes()).split("\0")
-        return {path: (fact, entry) for fact, entry, path in (line.split("\t", 2) for line in records if line)}
-    except (FileNotFoundError, ValueError):
-        return {}
+    """Facts and entry by path, as the last call left them; nothing when there was no call or the file is damaged."""
+    records = os.fsdecode(workspace.recall(memory) or b"").split("\0")
+    return {path: (fact, entry) for fact, entry, path in (line.split("\t", 2) for line in records if line)}

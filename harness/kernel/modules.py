@@ -34,12 +34,13 @@ def build_module(
     key = workspace.digest(builds.RECIPE, kernel.key, folder.name, *texts)
     target = cache / "modules" / key
     module = target / f"{folder.name}{suffix}"
-    if module.exists():
+    what = f"module {folder.name}"
+    if _whole(module, progress, what):
         return module
     with builds.objects_again(kernel, cache, progress) as objects:
-        if module.exists():
+        if _whole(module, progress, what):
             return module
-        progress.say(f"building module {folder.name}")
+        progress.say(f"building {what}")
         log = cache / "logs" / f"module-{key}.log"
         made = made_in(objects, folder, kernel, cache, log, progress, suffix)
         with workspace.publishing(target) as fresh:
@@ -78,16 +79,21 @@ def in_tree(name: str, kernel: KernelBuild, cache: Path, progress: Progress = QU
     """
     target = cache / "modules" / workspace.digest(builds.RECIPE, kernel.key, name)
     module = target / f"{name.rpartition('/')[2]}.ko"
-    if module.exists():
+    if _whole(module, progress, f"module {name}"):
         return module
     with builds.objects_again(kernel, cache, progress) as objects:
         made = objects.obj / f"{name}.ko"
         if not made.exists():
             raise CannotTest(f"module {name}: this kernel is built without it")
-        if not module.exists():
+        if not _whole(module, progress, f"module {name}"):
             with workspace.publishing(target) as fresh:
                 shutil.copyfile(made, fresh / module.name)
     return module
+
+
+def _whole(module: Path, progress: Progress, what: str) -> bool:
+    """Whether the store has a module, undamaged: a folder of objects has one key for .ko and .o."""
+    return workspace.whole(module.parent, progress, what) and module.exists()
 
 
 def complaints(folder: Path, kernel: KernelBuild, cache: Path, progress: Progress = QUIET) -> list[str]:

@@ -56,10 +56,11 @@ def program(name: str, kernel: KernelBuild, cache: Path, progress: Progress = QU
     compiler = process.run([process.which("gcc"), "--version"], timeout_s=10).stdout
     key = workspace.digest(builds.RECIPE, name, _STATIC, compiler, *inputs)
     made = cache / "selftests" / key / name
-    if made.exists():
+    what = f"selftest {name}"
+    if workspace.whole(made.parent, progress, what):
         return made
     with builds.objects_again(kernel, cache, progress) as objects:
-        if not made.exists():
+        if not workspace.whole(made.parent, progress, what):
             _compile(name, folder, kernel, objects.tree, cache / "selftests" / key, cache, progress)
     return made
 

@@ -69,19 +69,19 @@ def bring(folder: Path, source: KernelSource, overlay: Overlay, manifest: Manife
         for path in gone:
             _remove(tree, path)
         _write(tree, source, overlay, changed, fresh, progress)
-        workspace.write_atomic(folder / "manifest", manifests.dump(manifest))
+        workspace.remember(folder / "manifest", manifests.dump(manifest))
         (folder / "moving").unlink(missing_ok=True)
     return tree
 
 
 def _held(folder: Path, progress: Progress) -> Manifest | None:
     """What the tree holds; None when there is none, or its first filling was cut short."""
-    try:
-        held = manifests.parse((folder / "manifest").read_bytes())
-    except FileNotFoundError:
+    if not (folder / "manifest").exists():
         return None
-    if (folder / "moving").exists():
-        progress.say("work tree: a harness was killed while it moved the tree; looking at every file")
+    known = workspace.recall(folder / "manifest")
+    held = manifests.parse(known) if known is not None else {}
+    if known is None or (folder / "moving").exists():
+        progress.say("work tree: what it holds is not known, as after a harness was killed; looking at every file")
         found = ((path, manifests.read_file(folder / "tree" / path)) for path in manifests.walk(folder / "tree"))
         held = {path: file.entry for path, file in found if file is not None}
     return held
@@ -96,7 +96,8 @@ def _write(
     linkable = source.origin.linkable
     made: set[str] = set()
     if fresh and linkable is not None:
-        for path in from_source:
+        # Each is read, because what is linked here goes into every kernel of this lineage.
+        for path, _ in source.origin.read(from_source):
             parent = os.path.dirname(path)  # noqa: PTH120 - 85,000 times
             if parent not in made:
                 (tree / parent).mkdir(parents=True, exist_ok=True)

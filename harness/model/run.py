@@ -58,6 +58,8 @@ class RunVerdict:
     seconds: Mapping[str, float] = field(default_factory=dict)
     # What the list of known noise excused, and what is wrong with the list.
     noise: Sequence[str] = ()
+    # What was damaged in the cache, and was made again.
+    cache: Sequence[str] = ()
     error: str = ""
     forced: Outcome | None = None
 
@@ -89,6 +91,7 @@ class RunVerdict:
             "scenarios": [result.document() for result in self.scenarios],
             "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped.items()],
             "noise": list(self.noise),
+            "cache": list(self.cache),
             "seconds": {
                 name: rounded(self.seconds.get(name, 0.0)) for name in {**dict.fromkeys(phases), **self.seconds}
             },
@@ -114,6 +117,7 @@ class RunVerdict:
             skipped={str(entry["name"]): str(entry["reason"]) for entry in document.get("skipped", ())},
             seconds={str(name): float(seconds) for name, seconds in document["seconds"].items()},
             noise=tuple(map(str, document.get("noise", ()))),
+            cache=tuple(map(str, document.get("cache", ()))),
             error=str(error),
             forced=Outcome(document["verdict"]) if error else None,
         )

@@ -105,6 +105,16 @@ class Clock:
 
 def prepare(request: KernelRequest, instrument: Instrument, cache: Path, progress: Progress, clock: Clock) -> Prepared:
     """Fetch, patch, configure and build a kernel and the instrument's module, or take them from the store."""
+    try:
+        return _prepared(request, instrument, cache, progress, clock)
+    except workspace.Damaged as damaged:
+        progress.say(f"{damaged.message}; making it again")
+        return _prepared(request, instrument, cache, progress, clock)
+
+
+def _prepared(
+    request: KernelRequest, instrument: Instrument, cache: Path, progress: Progress, clock: Clock
+) -> Prepared:
     with clock.phase("source"):
         tree = source.fetch(request.source, cache, progress)
         series = patches.load(request.patches, tree.version)
@@ -132,6 +142,7 @@ def run(
     """
     clock = Clock()
     began = time.monotonic()
+    before = len(workspace.damage())
     folder = run_folder(request.out, cache)
     state = _State(request)
     try:
@@ -164,7 +175,7 @@ def run(
     clock.add("total", time.monotonic() - began)
     verdict = state.verdict(clock)
     noise = judging.known_noise(folder, [result.name for result in verdict.scenarios])
-    verdict = dataclasses.replace(verdict, noise=noise)
+    verdict = dataclasses.replace(verdict, noise=noise, cache=tuple(workspace.damage()[before:]))
     _join_consoles(folder, verdict)
     write(verdict, folder)
     return verdict, folder

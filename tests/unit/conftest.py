@@ -62,6 +62,15 @@ def variants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
+def rot(path: Path, kind: str = "flip") -> None:
+    """Change a file as a rotten disk does: its size and times stay; or as a full one does: it is cut, or empty."""
+    before, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    # In place: other names of the file rot with it.
+    path.write_bytes({"flip": bytes(content), "cut": bytes(content[: len(content) // 2]), "empty": b""}[kind])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def diff(path: str, old: str, new: str) -> str:
     """A diff against the toy kernel that replaces one text; it fails if the toy kernel lacks the text."""
     before = (TOY / path).read_text().splitlines()

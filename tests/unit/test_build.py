@@ -19,7 +19,7 @@ from harness.kernel.build import KernelBuild
 from harness.kernel.objects import ObjectTree
 from harness.kernel.source import fetch
 from harness.model.errors import BuildError, LaunchError, MachineError, OutOfSpace
-from tests.unit.conftest import Said, diff
+from tests.unit.conftest import Said, diff, rot
 
 pytestmark = pytest.mark.usefixtures("variants")
 
@@ -57,6 +57,79 @@ def test_the_same_inputs_call_no_make(toy: Path, cache: Path, monkeypatch: pytes
     text = Path(toy.parent / "same.patch")
     text.write_text(diff("mm/rmap.c", "start(0)", "start(2)"))
     assert build(toy, cache, str(text)).key == first.key
+
+
+@pytest.mark.parametrize("kind", ["flip", "cut", "empty"])
+@pytest.mark.parametrize("name", ["vmlinux", "config", "kernel.json", "digests"])
+def test_a_rotten_kernel_is_not_used(
+    toy: Path, cache: Path, name: str, kind: str, said: Said, monkeypatch: pytest.MonkeyPatch
+):
+    """It comes again from its object tree, which is whole; the user is told."""
+    first = build(toy, cache)
+    good = {path.name: path.read_bytes() for path in first.vmlinux.parent.iterdir()}
+    rot(first.vmlinux.parent / name, kind)
+    monkeypatch.setattr(ObjectTree, "run", lambda *_args, **_kwargs: pytest.fail("make was called"))
+
+    again = build(toy, cache, said=said)
+
+    assert again.key == first.key
+    assert again.vmlinux.read_bytes() == good["vmlinux"]
+    assert again.config.read_bytes() == good["config"]
+    damaged = name if name != "digests" else "config, kernel.json, vmlinux"
+    assert any(line.startswith("kernel 6.12.7: ") and "damaged" in line for line in said.lines)
+    assert name == "digests" or f"kernel 6.12.7: {damaged} in the cache is damaged; making it again" in said.lines
+
+
+def test_a_rotten_kernel_whose_tree_has_moved_on_is_built_again(toy: Path, cache: Path, said: Said):
+    first = build(toy, cache)
+    good = first.vmlinux.read_bytes()
+    build(toy, cache, "none")
+    rot(first.vmlinux)
+
+    again = build(toy, cache, said=said)
+
+    assert not again.cached
+    assert again.vmlinux.read_bytes() == good
+    assert compiled(again) == ["mm/rmap.o"]
+
+
+def test_a_rotten_object_is_linked_into_no_kernel(toy: Path, cache: Path, said: Said):
+    """Its time says that it is up to date."""
+    build(toy, cache)
+    (objects,) = (cache / "trees").glob("*/objects/base-gcc")
+    fine = (objects / "obj/mm/mmu_notifier.o").read_bytes()
+    rot(objects / "obj/mm/mmu_notifier.o")
+    rot(objects / "obj/vmlinux")
+
+    kernel = build(toy, cache, "none", said=said)
+
+    assert sorted(compiled(kernel)) == ["mm/mmu_notifier.o", "mm/rmap.o"]
+    assert (objects / "obj/mm/mmu_notifier.o").read_bytes() == fine
+    assert any("object tree: " in line and "is damaged; making it again" in line for line in said.lines)
+
+
+@pytest.mark.parametrize("key", [b"", b"\xff" * 20, b"../../../../../../etc", b"0" * 20, b"\0" * 20])
+def test_a_damaged_memory_of_what_inputs_make_is_no_memory(toy: Path, cache: Path, key: bytes):
+    first = build(toy, cache)
+    (memo,) = (cache / "kernels/inputs").iterdir()
+    memo.write_bytes(key)
+
+    assert build(toy, cache).key == first.key
+    assert memo.read_text() == first.key
+
+
+@pytest.mark.parametrize("kind", ["flip", "cut", "empty"])
+def test_a_rotten_configuration_is_found_out_again(toy: Path, cache: Path, kind: str):
+    """It would make another kernel, with another key, and nobody would know why."""
+    first = build(toy, cache)
+    (memo,) = (cache / "configs").iterdir()
+    good = memo.read_bytes()
+    rot(memo, kind)
+
+    again = build(toy, cache, "none")
+
+    assert again.config.read_bytes() == first.config.read_bytes()
+    assert memo.read_bytes() == good
 
 
 def test_a_patch_compiles_what_it_changes(toy: Path, cache: Path):
@@ -180,6 +253,10 @@ def test_a_module_is_built_for_its_kernel_and_kept(toy: Path, cache: Path, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(ObjectTree, "run", lambda *_args, **_kwargs: pytest.fail("make was called"))
         assert modules.build_module(folder, patched, cache) == module
+    good = module.read_bytes()
+    for kind in ("flip", "cut", "empty"):
+        rot(module, kind)
+        assert modules.build_module(folder, patched, cache).read_bytes() == good
     (folder / "hold.c").write_text("int hold = 2;\n")
     assert modules.build_module(folder, patched, cache) != module
 

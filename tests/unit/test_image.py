@@ -10,6 +10,7 @@ import pytest
 
 from harness.guest import cpio, image, programs, swap
 from harness.model.errors import MachineError
+from tests.unit.conftest import Said, rot
 
 
 def read(archive: bytes) -> dict[str, tuple[int, bytes]]:
@@ -82,6 +83,29 @@ def test_the_same_parts_are_not_assembled_twice(tmp_path: Path):
 
     assert again.key == first.key
     assert again.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["flip", "cut", "empty"])
+def test_a_rotten_image_or_program_is_made_again(tmp_path: Path, kind: str, said: Said):
+    """Each from its own parts: the rotten program does not get into an image."""
+    first = image.assemble(tmp_path)
+    good = first.path.read_bytes()
+    rot(first.path, kind)
+    assert image.assemble(tmp_path, progress=said).path.read_bytes() == good
+    assert said.lines == [
+        "guest image: initrd.cpio in the cache is damaged; making it again",
+        "assembling the guest image",
+    ]
+
+    rot(first.init, kind)
+    second = image.assemble(tmp_path, progress=said)
+
+    assert (second.key, second.path.read_bytes()) == (first.key, good)
+    assert said.lines[2:] == [
+        "init: init in the cache is damaged; making it again",
+        "compiling init for the guest",
+    ]
+    assert second.init.stat().st_mode & 0o111
 
 
 def test_another_module_makes_another_image(tmp_path: Path):

@@ -20,7 +20,7 @@ from harness.oracles import exercised
 from harness.oracles.selftests import judge
 from harness.run import planning
 from harness.variants import catalogue
-from tests.unit.conftest import Said
+from tests.unit.conftest import Said, rot
 from tests.unit.recordings import Log, recording
 
 MM = "tools/testing/selftests/mm"
@@ -49,6 +49,8 @@ def test_a_program_is_built_once_for_all_kernels_that_share_its_sources(
     with monkeypatch.context() as never:
         never.setattr(ObjectTree, "run", lambda *_args, **_kwargs: pytest.fail("make was called"))
         assert selftests.program("toy_test", plain, cache) == program
+    rot(program)
+    assert run(selftests.program("toy_test", plain, cache)).endswith("ok 1 toy\n")
 
 
 @pytest.mark.usefixtures("variants")

@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from harness.guest.snapshot import _digest
+from harness.host.workspace import digest_sparse
 
 MIB = 1 << 20
 
@@ -24,15 +24,15 @@ def test_a_hole_that_became_zeros_is_no_change(tmp_path: Path):
     after = sparse(tmp_path / "after", (3 * MIB, b"word"), (MIB, bytes(4096)), (3 * MIB + 4, bytes(100_000)))
 
     assert after.stat().st_blocks > before.stat().st_blocks
-    assert _digest(after) == _digest(before)
+    assert digest_sparse(after) == digest_sparse(before)
 
 
 def test_every_byte_its_place_and_the_size_count(tmp_path: Path):
-    base = _digest(sparse(tmp_path / "file", (3 * MIB, b"word")))
+    base = digest_sparse(sparse(tmp_path / "file", (3 * MIB, b"word")))
 
-    assert _digest(sparse(tmp_path / "file", (3 * MIB, b"ward"))) != base
-    assert _digest(sparse(tmp_path / "file", (3 * MIB + 1, b"word"))) != base
-    assert _digest(sparse(tmp_path / "file", (5 * MIB, b"word"))) != base
-    assert _digest(sparse(tmp_path / "file", (3 * MIB, b"word"), (8 * MIB - 1, b"."))) != base
+    assert digest_sparse(sparse(tmp_path / "file", (3 * MIB, b"ward"))) != base
+    assert digest_sparse(sparse(tmp_path / "file", (3 * MIB + 1, b"word"))) != base
+    assert digest_sparse(sparse(tmp_path / "file", (5 * MIB, b"word"))) != base
+    assert digest_sparse(sparse(tmp_path / "file", (3 * MIB, b"word"), (8 * MIB - 1, b"."))) != base
     os.truncate(sparse(tmp_path / "file", (3 * MIB, b"word")), 9 * MIB)
-    assert _digest(tmp_path / "file") != base
+    assert digest_sparse(tmp_path / "file") != base

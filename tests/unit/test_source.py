@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from harness.host import workspace
+from harness.kernel import manifest as manifests
+from harness.kernel import patches, worktree
 from harness.kernel.source import fetch, kernel_version, series
 from harness.model.errors import LaunchError, UsageError
-from tests.unit.conftest import Said, git
+from tests.unit.conftest import Said, git, rot
 
 
 @pytest.mark.parametrize(
@@ -121,6 +127,63 @@ def test_a_tarball_is_unpacked_once(suffix, tmp_path: Path, cache: Path, said: S
     assert first.id == second.id
     assert not again.lines
     assert dict(second.origin.manifest()).keys() >= {"Makefile", "mm/rmap.c"}
+
+
+@pytest.fixture
+def tarball(toy: Path, tmp_path: Path) -> Path:
+    """The toy kernel packed."""
+    packed = tmp_path / "linux.tar.gz"
+    subprocess.run(["tar", "-caf", packed, "-C", toy.parent, toy.name], check=True)
+    return packed
+
+
+@pytest.mark.parametrize("kind", ["flip", "cut", "empty"])
+@pytest.mark.parametrize("name", ["manifest", "digests"])
+def test_a_rotten_manifest_is_made_again(tarball: Path, cache: Path, said: Said, name: str, kind: str):
+    """With the tree that it is of."""
+    first = fetch(str(tarball), cache)
+    manifest = first.origin.manifest()
+    rot(cache / "sources" / first.id / name, kind)
+
+    again = fetch(str(tarball), cache, said)
+
+    assert (again.id, again.origin.manifest()) == (first.id, manifest)
+    assert said.lines[0] == "linux.tar.gz: manifest in the cache is damaged; making it again"
+
+
+@pytest.mark.usefixtures("variants")
+def test_a_rotten_file_of_a_tree_is_no_bad_patch_and_no_bad_kernel(tarball: Path, cache: Path, said: Said):
+    """It is noticed when a patch touches it, and when a work tree is filled; then the tree is unpacked again."""
+    first = fetch(str(tarball), cache)
+    series = patches.load(["mayfail"], first.version)
+    touched, other = (cache / "sources" / first.id / "tree" / name for name in ("mm/rmap.c", "mm/mmu_notifier.c"))
+    good = touched.read_bytes(), other.read_bytes()
+    rot(touched)
+
+    with pytest.raises(workspace.Damaged, match=r"tree/mm/rmap.c in the cache is damaged"):
+        patches.apply(series, first, cache)
+    again = fetch(str(tarball), cache, said)
+    assert patches.apply(series, again, cache).files
+    rot(other)
+    with pytest.raises(workspace.Damaged, match=r"tree/mm/mmu_notifier.c in the cache is damaged"):
+        worktree.bring(cache / "w", again, {}, again.origin.manifest(), said)
+
+    fetch(str(tarball), cache)
+    assert good == (touched.read_bytes(), other.read_bytes())
+
+
+@given(
+    names=st.sets(st.text(st.sampled_from("ab/\t\n "), min_size=1, max_size=4), min_size=1, max_size=6),
+    asked=st.lists(st.text(st.sampled_from("ab/\t\n "), min_size=1, max_size=4), max_size=6),
+)
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_some_entries_are_those_of_the_whole_manifest(names: set[str], asked: list[str]):
+    manifest = {name: f"100644 {hashlib.sha256(name.encode()).hexdigest()[:40]}" for name in names}
+    raw = manifests.dump(manifest)
+    wanted = [*asked, *names]
+
+    assert manifests.some(raw, wanted) == {path: manifest[path] for path in wanted if path in manifest}
+    assert manifests.parse(raw) == manifest
 
 
 def test_a_tarball_of_something_else_leaves_nothing(tmp_path: Path, cache: Path):

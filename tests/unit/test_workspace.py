@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.host import workspace
 from harness.model.errors import OutOfSpace, UsageError
@@ -49,6 +51,7 @@ def test_a_folder_is_published_whole(tmp_path: Path):
 
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
     assert (target / "f").read_text() == "x"
+    assert workspace.whole(target)
 
 
 def test_a_folder_that_failed_is_not_published(tmp_path: Path):
@@ -85,6 +88,138 @@ def test_a_lock_is_waited_for_and_says_so(tmp_path: Path, said: Said):
     assert order == ["first", "second"]
     assert heard.lines == ["the tree: another harness is at work on it, waiting"]
     assert said.lines == []
+
+
+def publish(target: Path, **files: bytes) -> None:
+    with workspace.publishing(target) as fresh:
+        for name, content in files.items():
+            (fresh / name).write_bytes(content)
+
+
+def quietly(path: Path, content: bytes) -> None:
+    """Change a file as a rotten disk does: its times stay."""
+    before = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@given(
+    files=st.dictionaries(st.sampled_from(["vmlinux", "config", "a.ko"]), st.binary(max_size=300), min_size=1),
+    data=st.data(),
+)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_whatever_happens_to_a_file_of_an_entry_is_seen_and_mended(tmp_path_factory, files, data):
+    """A flipped bit, a truncated, emptied, lengthened or deleted file; in the list of digests, too."""
+    target = tmp_path_factory.mktemp("cache") / "kernels" / "key"
+    publish(target, **files)
+    assert workspace.whole(target)
+    victim = target / data.draw(st.sampled_from([*files, workspace.DIGESTS]))
+    content = victim.read_bytes()
+    kinds = ["delete", "longer", *(["flip", "cut"] if content else [])]
+    kind = data.draw(st.sampled_from(kinds if victim.name != workspace.DIGESTS else ["flip", "cut"]))
+    at = data.draw(st.integers(0, max(0, len(content) - 1)))
+    flipped = bytearray(content)
+    if kind == "flip":
+        flipped[at] ^= 1 << data.draw(st.integers(0, 7))
+    changed = {"flip": bytes(flipped), "cut": content[:at], "longer": content + b"x", "delete": b""}[kind]
+    quietly(victim, changed)
+    if kind == "delete":
+        victim.unlink()
+
+    assert not workspace.whole(target)
+    publish(target, **files)
+
+    assert workspace.whole(target)
+    assert {path.name: path.read_bytes() for path in target.iterdir() if path.name in files} == files
+    assert [path.name for path in target.parent.iterdir()] == ["key"]
+
+
+def test_damage_is_said_once_with_its_place(tmp_path: Path, said: Said):
+    publish(tmp_path / "k", vmlinux=b"kernel", config=b"c")
+    quietly(tmp_path / "k/vmlinux", b"kernal")
+    before = len(workspace.damage())
+
+    assert not workspace.whole(tmp_path / "k", said, f"kernel of {tmp_path}")
+    assert not workspace.whole(tmp_path / "k", said, f"kernel of {tmp_path}")
+
+    assert said.lines == [f"kernel of {tmp_path}: vmlinux in the cache is damaged; making it again"]
+    assert workspace.damage()[before:] == [f"kernel of {tmp_path}: vmlinux in the cache is damaged"]
+
+
+def test_an_entry_is_read_once_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """But again when somebody wrote to it."""
+    publish(tmp_path / "k", vmlinux=b"kernel")
+    assert workspace.whole(tmp_path / "k")
+    monkeypatch.setattr(workspace, "digest_sparse", lambda path: pytest.fail(f"read {path} again"))
+
+    assert workspace.whole(tmp_path / "k")
+
+    monkeypatch.undo()
+    (tmp_path / "k/vmlinux").write_bytes(b"kernal")
+    assert not workspace.whole(tmp_path / "k")
+
+
+def test_an_entry_of_an_older_harness_is_adopted_once(tmp_path: Path):
+    """From then on it cannot rot unseen."""
+    entry = tmp_path / "k"
+    entry.mkdir()
+    (entry / "vmlinux").write_bytes(b"kernel")
+
+    assert workspace.whole(entry)
+    quietly(entry / "vmlinux", b"kernal")
+
+    assert not workspace.whole(entry)
+
+
+def test_what_is_not_there_is_not_damaged(tmp_path: Path):
+    before = len(workspace.damage())
+    (tmp_path / "empty").mkdir()
+
+    assert not workspace.whole(tmp_path / "none")
+    assert not workspace.whole(tmp_path / "empty")
+    assert len(workspace.damage()) == before
+
+
+def test_a_disk_that_gives_no_bytes_is_damage_and_one_that_is_closed_to_us_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    publish(tmp_path / "k", vmlinux=b"kernel")
+
+    def refuse(number: int) -> None:
+        def digest(path: Path) -> str:
+            raise OSError(number, os.strerror(number), str(path))
+
+        monkeypatch.setattr(workspace, "digest_sparse", digest)
+
+    refuse(errno.EIO)
+    assert not workspace.whole(tmp_path / "k")
+    refuse(errno.EMFILE)
+    with pytest.raises(OSError, match="Too many open files"):
+        workspace.whole(tmp_path / "k")
+
+
+def test_a_condemned_entry_is_made_again(tmp_path: Path):
+    publish(tmp_path / "k", manifest=b"m")
+    assert workspace.whole(tmp_path / "k")
+
+    assert "k: tree/a.c in the cache is damaged" in str(workspace.condemn(tmp_path / "k", "tree/a.c"))
+
+    assert not workspace.whole(tmp_path / "k")
+
+
+@given(content=st.binary(max_size=100), at=st.integers(0, 200), bit=st.integers(0, 7))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_what_is_remembered_is_recalled_whole_or_not_at_all(tmp_path_factory, content, at, bit):
+    memo = tmp_path_factory.mktemp("memo") / "m"
+    workspace.remember(memo, content)
+    assert workspace.recall(memo) == content
+    raw = memo.read_bytes()
+    flipped = bytearray(raw)
+    flipped[at % len(raw)] ^= 1 << bit
+
+    for changed in (bytes(flipped), raw[: at % len(raw)], raw + b"x", content):
+        memo.write_bytes(changed)
+        assert workspace.recall(memo) is None or changed == raw
 
 
 def test_only_a_new_or_an_empty_folder_is_claimed(tmp_path: Path):

@@ -13,7 +13,7 @@ from harness.kernel import worktree
 from harness.kernel.manifest import PLAIN, File, read_file, walk
 from harness.kernel.source import KernelSource, fetch
 from harness.model.errors import MachineError
-from tests.unit.conftest import Said, git
+from tests.unit.conftest import Said, git, rot
 
 PATCHED = File(PLAIN, b"int patched;\n")
 
@@ -76,6 +76,19 @@ def test_a_move_that_was_killed_is_finished(toy: Path, cache: Path):
 
     assert holds(tree) == source.origin.manifest()
     assert not (tree.parent / "moving").exists()
+
+
+@pytest.mark.parametrize("kind", ["flip", "cut", "empty"])
+def test_a_rotten_list_of_what_the_tree_holds_is_made_again(toy: Path, cache: Path, kind: str):
+    """Every file is looked at; those that are right keep their time, so nothing is compiled for it."""
+    source = fetch(str(toy), cache)
+    tree = bring(cache, source, {})
+    before = times(tree)
+    rot(tree.parent / "manifest", kind)
+
+    bring(cache, source, {})
+
+    assert times(tree) == before
 
 
 def test_a_first_filling_that_was_killed_starts_over(toy: Path, cache: Path):
