@@ -152,6 +152,8 @@ class Agent:
         self._ids = itertools.count(1)
         self._talks: dict[int, _Conversation] = {}
         self._lost: str | None = None
+        # The error of the host that made the machine useless, if one did.
+        self.trouble: MachineError | None = None
         self._hello = hello
         self._beat: Beat | None = None
         self._reader = threading.Thread(target=self._read, name="agent-reader", daemon=True)
@@ -171,6 +173,14 @@ class Agent:
     def lost(self) -> str | None:
         """Why the channel is gone, None while it is there."""
         return self._lost
+
+    def lose(self, trouble: MachineError) -> None:
+        """Nobody is to wait for this guest any longer: whoever does, and whoever asks it something, gets the error."""
+        with self._news:
+            self.trouble = trouble
+            self._lost = self._lost or trouble.message
+            self._news.notify_all()
+        self._on_change()
 
     def close(self) -> None:
         """End the channel and its thread."""
@@ -299,7 +309,7 @@ class Agent:
 
     def _send(self, number: int, kind: Frame, payload: bytes) -> None:
         if self._lost is not None:
-            raise GuestLost(self._lost)
+            raise self.trouble or GuestLost(self._lost)
         if len(payload) > PAYLOAD_MAX:
             raise MachineError(f"agent: a {kind.name} frame of {len(payload)} bytes (limit {PAYLOAD_MAX})")
         try:
@@ -310,7 +320,8 @@ class Agent:
         except OSError as error:
             # A caller that now asks what became of the guest must find the channel lost.
             self._reader.join(timeout=_END_LIMIT_S)
-            raise GuestLost(self.lost or f"the agent's channel is closed: {error.strerror}") from error
+            gone = self.lost or f"the agent's channel is closed: {error.strerror}"
+            raise self.trouble or GuestLost(gone) from error
 
     def _wait(self, ready: Callable[[], bool], deadline: Deadline, what: str) -> None:
         """Under the lock: wait until `ready`; what came counts even if the channel was lost after it."""
@@ -318,7 +329,7 @@ class Agent:
         if ready():
             return
         if self._lost is not None:
-            raise GuestLost(self._lost)
+            raise self.trouble or GuestLost(self._lost)
         raise GuestTimeout(f"{what}: not done after {deadline}")
 
     def _read(self) -> None:
@@ -331,7 +342,7 @@ class Agent:
         except (GuestLost, OSError, struct.error) as error:
             why = str(error)
         with self._news:
-            self._lost = why
+            self._lost = self._lost or why
             self._news.notify_all()
         self._on_change()
 

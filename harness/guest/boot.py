@@ -22,7 +22,7 @@ from harness.guest.console import Console
 from harness.guest.image import GuestImage
 from harness.guest.machine import Condition, Machine
 from harness.guest.monitor import Event, Monitor
-from harness.host import process
+from harness.host import process, workspace
 from harness.host.accelerator import usual_slowdown
 from harness.host.clock import Deadline, scaled
 from harness.host.starvation import Share, share, starved, watched
@@ -195,6 +195,8 @@ def started(
                 machine.session_ended()
             if event.name == "GUEST_PANICKED":
                 machine.told_panic = True
+            if event.name == "BLOCK_IO_ERROR" and event.data.get("action") == "stop":
+                machine.fail(_broken_disk(event, run_dir))
             if event.name == "WATCHDOG":
                 machine.watchdog_s = time.monotonic()
             if event.name == "SHUTDOWN" and event.data.get("guest"):
@@ -245,6 +247,14 @@ def _files(
     )
 
 
+def _broken_disk(event: Event, folder: Path) -> MachineError:
+    """What an error of a guest's disk, which is a file of ours in a folder, means."""
+    if event.data.get("nospace"):
+        return workspace.no_space(folder)
+    said = f"{event.data.get('operation', 'access')}: {event.data.get('reason', 'no reason')}"
+    return MachineError(f"{folder}: the guest's swap disk there failed: {said}")
+
+
 @functools.cache
 def tsc_khz(init: Path) -> int:
     """The rate of this host's time stamp counter; 0 when it is not known."""
@@ -276,6 +286,7 @@ def _await_hello(machine: Machine, news: threading.Event, deadline: Deadline) ->
 
 def _look_for_end(machine: Machine, deadline: Deadline) -> None:
     """Return if QEMU still runs; otherwise find out what is to blame for its end, and raise."""
+    machine.mind_the_host()
     status = machine.wait(2.0)
     if status is None:
         return

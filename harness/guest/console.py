@@ -168,7 +168,7 @@ class Console:
 
     def divert(self, path: Path) -> None:
         """Keep further output in another file, and do not look at it: the guest was made to print it."""
-        with self._news:
+        with self._news, space(path):
             aside = path.open("wb", buffering=0)
             self._file, before = aside, self._file
             self._aside = True

@@ -31,6 +31,8 @@ _SILENCE_S = 5.0
 # What calibrate.c takes on an ordinary machine with KVM, in nanoseconds (3 GHz x86-64 of the 2020s).
 _REFERENCE_NS = 4_500_000
 _STDERR_KEPT_BYTES = 4096
+# What QEMU says of a guest that runs, or that stopped by itself; empty when QEMU does not answer.
+_GUESTS_OWN = ("", "running", "suspended", "guest-panicked", "shutdown")
 
 
 class Condition(StrEnum):
@@ -197,6 +199,20 @@ class Machine:
         size = shutil.get_terminal_size()
         self.run("stty", "-F", "/dev/hvc0", "rows", str(size.lines), "cols", str(size.columns))
         self.terminal.interact()
+        self.mind_the_host()
+
+    def fail(self, trouble: MachineError) -> None:
+        """End the machine at once, because the host cannot go on with it; whoever waits for the guest gets the error.
+
+        From any thread, the monitor's too.
+        """
+        self.agent.lose(trouble)
+        self._child.kill()
+
+    def mind_the_host(self) -> None:
+        """Raise the error for which the machine was ended, if it was."""
+        if self.agent.trouble is not None:
+            raise self.agent.trouble
 
     def look_at_the_end(self, look: Callable[[], object]) -> None:
         """When the guest panics or resets, QEMU pauses instead of ending, and ends after `look` has returned.
@@ -313,9 +329,9 @@ class Machine:
         return self._ssh_ends != ended
 
     def stopped_by_qemu(self) -> str:
-        """Why QEMU stopped the guest for an error of its own or of the host; empty when it did not."""
+        """Why QEMU does not run a guest that did not end itself, such as internal-error; empty when it runs it."""
         status = self._status()
-        return f"QEMU stopped the guest: {status}{self.complaint()}" if status in ("io-error", "internal-error") else ""
+        return "" if status in _GUESTS_OWN else f"QEMU stopped the guest: {status}{self.complaint()}"
 
     def interrupt(self, timeout_s: float) -> None:
         """Get all CPUs' backtraces from a guest that does not answer, by an NMI, which ends the guest.

@@ -224,7 +224,9 @@ def _swap(board: Board, files: Files) -> Sequence[str]:
         # Not -drive: QEMU 7.2 first opens a drive read-only, but our only descriptor is not read-only.
         "-blockdev", f"driver=raw,node-name={disk},cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/1",
         *(["-blockdev", "driver=blkreplay,node-name=swap,image=image"] if files.tape else []),
-        "-device", f"{_virtio('virtio-blk', board)},drive=swap",
+        # An error of the host's disk stops the guest: its kernel would report it, and be blamed. Not on a tape, whose
+        # command line must stay what it was.
+        "-device", f"{_virtio('virtio-blk', board)},drive=swap{'' if files.tape else ',rerror=stop,werror=stop'}",
     ]  # fmt: skip
 
 

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 import tempfile
 from pathlib import Path
 from typing import IO
 
-from harness.host.workspace import space
+from harness.host.workspace import no_space, space
 from harness.model.errors import MachineError
 
 _PAGE = 4096
@@ -30,7 +31,13 @@ def header(size_mib: int) -> bytes:
 
 
 def disk(size_mib: int, folder: Path) -> IO[bytes]:
-    """A sparse swap disk without a name: it vanishes with the last process that holds it, kill -9 included."""
+    """A sparse swap disk without a name: it vanishes with the last process that holds it, kill -9 included.
+
+    Raises OutOfSpace where it could not grow to its size; another writer may still fill the disk later.
+    """
+    free_mib = shutil.disk_usage(folder).free >> 20
+    if free_mib < size_mib:
+        raise no_space(folder, f"a guest's swap disk needs up to {size_mib} MiB")
     with space(folder):
         stream = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - the caller's to close
         stream.truncate(size_mib << 20)

@@ -245,6 +245,7 @@ def wait(machine: Machine, tape: Tape, advance: Callable[[int], None]) -> int:
         advance(count)
         if deadline.expired:
             raise MachineError(f"the replay is not done after {deadline}: {count} instructions were run")
+    machine.mind_the_host()
     return count
 
 
@@ -261,6 +262,7 @@ def seek(machine: Machine, tape: Tape, instruction: int, advance: Callable[[int]
             return
         if status in ("shutdown", "paused", "internal-error"):
             raise UsageError(f"the tape ends at instruction {count}, before {instruction}")
+    machine.mind_the_host()
     raise MachineError(f"instruction {instruction} was not reached after {deadline}: {machine.stderr()}")
 
 

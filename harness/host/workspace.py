@@ -165,15 +165,15 @@ def fault(error: OSError) -> MachineError:
     return MachineError(f"{error.filename or 'the system'}: {error.strerror or error}")
 
 
-def no_space(path: Path) -> OutOfSpace:
-    """The error for a full disk, with the number and the command to type next."""
+def no_space(path: Path, need: str = "") -> OutOfSpace:
+    """The error for a full disk, with the number, the limit if it is known, and the command to type next."""
     place = path
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
     return OutOfSpace(
-        f"{path}: no space left ({free >> 20} MiB free)",
-        "harness gc frees the cache; or set HARNESS_CACHE to another disk",
+        f"{path}: no space left ({free >> 20} MiB free{need and '; '}{need})",
+        "harness gc frees the cache; HARNESS_CACHE and --out may name other disks",
     )
 
 

@@ -384,8 +384,9 @@ def _mind_the_host(machine: Machine, listener: Listener, ending: Ending) -> None
     late = ending.ended is Ended.COMPLETE and listener.hangs
     if ending.ended not in (Ended.NO_PROGRESS, Ended.SILENT, Ended.SPINNING) and not late:
         return
+    machine.mind_the_host()
     if stopped := machine.stopped_by_qemu():
-        raise GuestLost(f"{ending.detail}; {stopped}", "free space on the host's disk, and run it again")
+        raise GuestLost(f"{ending.detail}; {stopped}", "run it again")
     # A circle is proof, however slow the host is.
     if listener.reports > listener.hangs or ending.found.circles:
         return

@@ -6,6 +6,8 @@ resets    exits 0 without a word           silent    does nothing for ever
 answers   a guest that answers PING        murdered  HELLO, then SIGKILL to itself
 hostile   sends what is no frame         stalls    PID 1 and QMP answer; no program in it does
 crashes   SIGSEGV to itself              recovers  the same three times, answers the fourth
+full      at the first question there is no room for the guest's disk; QEMU stops the guest
+ailing    the same, and the disk is broken         cramped   full before HELLO
 """
 
 from __future__ import annotations
@@ -54,6 +56,13 @@ def obey(monitor: socket.socket) -> None:
         monitor.sendall(json.dumps(answer).encode() + b"\r\n")
 
 
+def stop(monitor: socket.socket, nospace: bool) -> None:
+    """The event of a QEMU that stopped its guest, because the host's disk did not take what the guest wrote."""
+    data = {"device": "", "node-name": "swap", "operation": "write", "action": "stop", "nospace": nospace}
+    event = {"event": "BLOCK_IO_ERROR", "data": {**data, "reason": "it smokes"}}
+    monitor.sendall(json.dumps({**event, "timestamp": {"seconds": 0, "microseconds": 0}}).encode() + b"\r\n")
+
+
 def frame(number: int, kind: int, payload: bytes) -> bytes:
     return HEAD.pack(MAGIC, number, kind, len(payload)) + payload
 
@@ -68,6 +77,18 @@ def answer(agent: socket.socket) -> None:
             if kind == READ:
                 agent.sendall(frame(number, 20, NO_EVENTS))
             agent.sendall(frame(number, 21, struct.pack("<i", 0)))
+
+
+def suffer(part: str, agent: socket.socket, monitor: socket.socket) -> None:
+    """The parts in which the host does something to QEMU."""
+    if part != "cramped":
+        agent.sendall(frame(0, 16, b"abi=2\nrelease=6.6.6\n"))
+        # The harness says something once it took HELLO.
+        agent.recv(1)
+    if part == "murdered":
+        os.kill(os.getpid(), signal.SIGKILL)
+    stop(monitor, part != "ailing")
+    signal.pause()
 
 
 def main() -> None:
@@ -105,11 +126,8 @@ def main() -> None:
         case "stalls":
             answer(agent)
             signal.pause()
-        case "murdered":
-            agent.sendall(frame(0, 16, b"abi=2\nrelease=6.6.6\n"))
-            # The harness says something once it took HELLO.
-            agent.recv(1)
-            os.kill(os.getpid(), signal.SIGKILL)
+        case "murdered" | "full" | "ailing" | "cramped":
+            suffer(part, agent, monitor)
 
 
 if __name__ == "__main__":

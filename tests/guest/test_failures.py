@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -15,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.guest.boot import Parts, boot
+from harness.model.errors import OutOfSpace
+from harness.model.shape import MachineShape
 from tests.guest.command import PATCHES, ROOT, Ended, argv, environment, harness
 
 pytestmark = pytest.mark.guest
@@ -124,6 +128,24 @@ def test_a_full_disk_is_the_machine_s_fault(tmp_path: Path) -> None:
         subprocess.run(["umount", "--lazy", disk], check=True)
 
     one_line(ended, 128, "no space left", "MiB free")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk of its own needs mount(2)")
+def test_a_disk_that_fills_up_under_a_guest_ends_it_at_once(parts: Parts, tmp_path: Path) -> None:
+    """QEMU stops such a guest, and says nothing more."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk], check=True)
+    try:
+        with boot(parts, MachineShape(swap_mib=16), run_dir=disk / "run") as machine:
+            machine.run("swapoff", "/dev/vda")
+            with contextlib.suppress(OSError), (disk / "others").open("wb", buffering=0) as others:
+                while others.write(bytes(1 << 16)):
+                    pass
+            with pytest.raises(OutOfSpace, match=r"disk/run: no space left \(0 MiB free\)"):
+                machine.run("dd", "if=/dev/zero", "of=/dev/vda", "bs=1M", "count=16", "conv=fsync", timeout_s=600)
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 def descendants(pid: int) -> set[int]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness.guest.boot import BootFailed, Parts, boot
 from harness.guest.image import GuestImage
 from harness.guest.machine import Condition, Watchdogs
-from harness.model.errors import GuestLost, LaunchError
+from harness.model.errors import GuestLost, LaunchError, MachineError, OutOfSpace
 from harness.model.shape import MachineShape
 from tests.fakes import qemu as fake
 
@@ -104,6 +105,37 @@ def test_qemu_that_is_killed_has_no_kernel_to_blame(start):
 
     assert state.condition is Condition.EXITED
     assert state.exit_status == -9
+
+
+@pytest.mark.parametrize(
+    ("part", "kind", "message"),
+    [
+        ("full", OutOfSpace, r"run: no space left \(\d+ MiB free\)"),
+        ("ailing", MachineError, "run: the guest's swap disk there failed: write: it smokes"),
+    ],
+)
+def test_a_disk_of_the_host_that_fails_ends_every_wait(start, part, kind, message):
+    """QEMU has stopped the guest, which would be silent until the end of its time; it is not tried again."""
+    with start(part) as machine:
+        for ask in (lambda: machine.agent.ping(3600), lambda: machine.run("true", timeout_s=3600)):
+            with pytest.raises(kind, match=message) as caught:
+                ask()
+            assert not isinstance(caught.value, GuestLost)
+        assert machine.wait(3600) == -9
+        with pytest.raises(kind, match=message):
+            machine.mind_the_host()
+
+
+def test_a_disk_that_is_full_at_boot_is_no_kernel_that_does_not_boot(start):
+    with pytest.raises(OutOfSpace, match="no space left"):
+        start("cramped", limit_s=3600.0).__enter__()
+
+
+def test_a_guest_gets_no_disk_that_cannot_grow(start, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=(1 << 20) - 1))
+
+    with pytest.raises(OutOfSpace, match=r"0 MiB free; a guest's swap disk needs up to 1 MiB"):
+        start("answers").__enter__()
 
 
 def test_silence_behind_a_channel_that_broke_is_no_sign_of_the_guest(start):

@@ -3,9 +3,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from harness.guest.qemu import Files, Tape, command, kernel_parameters
 from harness.model.shape import Board, MachineShape
@@ -82,6 +85,42 @@ def test_the_clocks_rate_is_told_to_tcg_only():
 
 def test_the_same_question_has_the_same_answer():
     assert command(QEMU, MachineShape(), "tcg", FILES) == command(QEMU, MachineShape(), "tcg", FILES)
+
+
+def options(value: str) -> dict[str, str]:
+    """What QEMU makes of NAME=VALUE,…: two commas are one of the value (util/qemu-option.c)."""
+    fields = re.findall(r"(?:[^,]|,,)+", value, re.DOTALL)
+    return dict(field.replace(",,", ",").partition("=")[::2] for field in fields)
+
+
+PATHS = st.text(st.characters(blacklist_characters="\0/"), min_size=1, max_size=12).map(lambda name: Path("/o", name))
+
+
+@given(path=PATHS)
+@example(path=Path("/o/a,b,,c,"))
+@example(path=Path("/o/,share=on"))
+@example(path=Path("/o/ :=\\'\"$\udcff"))
+@settings(deadline=None, derandomize=True, max_examples=60)
+def test_whatever_a_folder_is_called_qemu_finds_its_files(path):
+    """Where commas separate values those of a path are doubled; elsewhere a path is taken as it is."""
+    files = dataclasses.replace(FILES, kernel=path, initrd=path, memory=path, tape=Tape(path, path))
+
+    argv = command(QEMU, MachineShape(cpus=1), "tcg", files)
+
+    assert (values(argv, "-kernel"), values(argv, "-initrd")) == ([str(path)], [str(path)])
+    assert options(values(argv, "-icount")[0])["rrfile"] == str(path)
+    assert options(values(argv, "-object")[0])["mem-path"] == str(path)
+    (agent,) = (value for value in values(argv, "-chardev") if "id=agent" in value)
+    assert options(agent)["logfile"] == str(path)
+
+
+def test_an_error_of_the_host_s_disk_stops_the_guest():
+    """Its kernel would report the error, and be blamed. A tape is replayed with the command line of its recording."""
+    (disk,) = (value for value in values(command(QEMU, MachineShape(), "tcg", FILES), "-device") if "blk" in value)
+    taped = dataclasses.replace(FILES, tape=Tape(Path("/t"), Path("/a")))
+
+    assert disk.endswith(",rerror=stop,werror=stop")
+    assert not any("rerror" in word for word in command(QEMU, MachineShape(cpus=1), "tcg", taped))
 
 
 def test_a_tape_takes_one_thread_its_own_clock_and_a_recorded_disk():
