@@ -22,7 +22,7 @@ from pathlib import Path
 
 from harness.host import process, workspace
 from harness.host.progress import QUIET, Progress
-from harness.model.errors import HarnessError, LaunchError, MachineError, UsageError
+from harness.model.errors import HarnessError, LaunchError, MachineError, OutOfSpace, UsageError
 
 KVM = Path("/dev/kvm")
 NAMES = ("kvm", "tcg")
@@ -140,6 +140,8 @@ def _recall(record: Path, key: str) -> dict[str, Accelerator] | None:
 def _measure(qemu: Path, cache: Path, device: Path) -> dict[str, Accelerator]:
     try:
         guest = _guest(cache)
+    except OutOfSpace:
+        raise
     except HarnessError as error:
         return {name: Accelerator(name, False, f"the check itself failed: {error}", 0.0) for name in NAMES}
     tcg = _try(qemu, guest, "tcg", _TCG_LIMIT_S)

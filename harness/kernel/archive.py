@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -154,6 +155,9 @@ def _extract(spec: str, path: Path, inside: Path, progress: Progress) -> None:
                     child.stdin.write(chunk)
                     done += len(chunk)
                     progress.advance(f"unpack {path.name}", done >> 20, total >> 20)
+                    # tar goes on to the end with each file that has no room, for half a minute.
+                    if b"No space left on device" in os.pread(errors.fileno(), _CHUNK, 0):
+                        raise workspace.no_space(inside)
                 child.stdin.close()
             except BrokenPipeError:
                 pass  # tar's own words say why it ended.
