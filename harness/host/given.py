@@ -1,39 +1,98 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Files that a user names: each fault of a name or of a file is one line, before anything is done with it."""
+"""Files that the user names: a path, standard input, or a pipe of the shell's."""
 
 from __future__ import annotations
 
+import functools
+import os
+import select
 import stat
 from pathlib import Path
 
+from harness.host.below import FILE_LIMIT
+from harness.host.clock import Deadline
 from harness.model.errors import UsageError
 
-# A configuration has 300 KiB, a mailbox with a long series a few MiB.
-_LIMIT_BYTES = 64 << 20
+STANDARD_INPUT, STANDARD_INPUT_FD = "-", 0
+_SILENCE_S = 60.0
+_CHUNK = 1 << 16
 
 
-def path(word: str, what: str) -> Path:
-    """The path behind a word of the command line, `~` and `~user` included. what: the option, for the error."""
-    if "\0" in word:
-        raise UsageError(f"{what} {word}: a name cannot hold a NUL")
+def path(name: str) -> Path:
+    """The absolute path that a name means; a `~` of nobody stays as it is, and is not found."""
+    return Path(os.path.expanduser(name)).absolute()  # noqa: PTH111 - Path's own raises for nobody's ~
+
+
+def is_folder(name: str) -> bool:
+    """Whether a name leads to a folder; a name that no path can have does not."""
+    return os.path.isdir(path(name))  # noqa: PTH112 - Path's own raises for a name that is too long
+
+
+def exists(name: str) -> bool:
+    """Whether a name leads to anything."""
+    return os.path.exists(path(name))  # noqa: PTH110 - As above.
+
+
+def kind(option: str, name: str, hint: str = "") -> int:
+    """The mode of what a name leads to. UsageError when there is nothing, in words that fit the option."""
     try:
-        return Path(word).expanduser()
-    except RuntimeError:
-        raise UsageError(f"{what} {word}: there is no user {word.partition('/')[0][1:]!r}") from None
-
-
-def text(path: Path, what: str, limit_bytes: int = _LIMIT_BYTES) -> str:
-    """The text of a regular file. what: what kind of file was looked for, for the error."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UsageError(f"{path}: {what} is a file, and this is none")
-        if status.st_size > limit_bytes:
-            raise UsageError(f"{path}: is no {what}: {status.st_size} bytes (limit {limit_bytes})")
-        return path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is no {what}: byte {error.start} is not UTF-8") from None
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{path}: no such file") from None
+        return path(name).stat().st_mode
+    except ValueError:
+        raise UsageError(f"{option} {name}: a name cannot have a NUL", hint) from None
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+        raise UsageError(f"{option} {name}: {_why(error)}", hint) from None
+
+
+def content(option: str, name: str) -> bytes:
+    """The bytes of a file, or of what is written into standard input or a pipe; a pipe is read once and remembered.
+
+    Raises UsageError for what cannot be read, does not end, or stays silent for a minute.
+    """
+    if name != STANDARD_INPUT and stat.S_ISREG(kind(option, name)):
+        return _read(option, name)
+    return _piped(option, name)
+
+
+def text(option: str, name: str) -> str:
+    """The same as text. Raises UsageError for what is not UTF-8, too."""
+    try:
+        return content(option, name).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{option} {name}: is no text: byte {error.start} is not UTF-8") from None
+
+
+@functools.lru_cache(maxsize=64)
+def _piped(option: str, name: str) -> bytes:
+    return _read(option, name)
+
+
+def _read(option: str, name: str) -> bytes:
+    try:
+        # Without O_NONBLOCK, the opening of a fifo waits for a writer.
+        handle = (
+            os.dup(STANDARD_INPUT_FD)
+            if name == STANDARD_INPUT
+            else os.open(path(name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        )
+        with os.fdopen(handle, "rb", buffering=0) as stream:
+            poll = select.poll()
+            poll.register(handle, select.POLLIN)
+            parts: list[bytes] = []
+            size = 0
+            while True:
+                silence = Deadline(_SILENCE_S)
+                if not poll.poll(silence.limit_s * 1000):
+                    raise UsageError(f"{option} {name}: nobody has written into it for {silence}")
+                part = os.read(stream.fileno(), _CHUNK)
+                if not part:
+                    return b"".join(parts)
+                parts.append(part)
+                size += len(part)
+                if size > FILE_LIMIT:
+                    raise UsageError(f"{option} {name}: holds more than {FILE_LIMIT >> 20} MiB (limit)")
+    except OSError as error:
+        raise UsageError(f"{option} {name}: {_why(error)}") from None
+
+
+def _why(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

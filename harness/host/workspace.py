@@ -107,10 +107,10 @@ def claim(out: Path) -> Path:
 
 
 def digest(*parts: str | bytes) -> str:
-    """A content key of 20 hex digits over length-prefixed parts."""
+    """A content key of 20 hex digits over length-prefixed parts. A name in them need not be UTF-8."""
     state = hashlib.sha256()
     for part in parts:
-        raw = part.encode() if isinstance(part, str) else part
+        raw = part.encode(errors="surrogateescape") if isinstance(part, str) else part
         state.update(len(raw).to_bytes(8, "little") + raw)
     return state.hexdigest()[:20]
 

@@ -52,10 +52,10 @@ def load(names: Sequence[str]) -> list[Fragment]:
     found = []
     for name in dict.fromkeys((BASE, *names)):
         known = {file.stem: file for file in folder.glob("*.config")}
-        path = known.get(name) or given.path(name, "--config")
+        path = known.get(name) or given.path(name)
         if name not in known and "/" not in name and not path.exists():
             raise UsageError(f"--config {name}: no such fragment or file", offer(name, known))
-        fragment = Fragment(name, path, given.text(path, "configuration fragment"))
+        fragment = Fragment(name, path, given.text("--config", str(path)))
         requests(fragment, "0.0")
         found.append(fragment)
     return found

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.host import process, workspace
+from harness.host import below, git, given, workspace
+from harness.host.below import Below, Refused
 from harness.kernel import manifest as manifests
 from harness.kernel.manifest import File
 from harness.kernel.source import KernelSource
@@ -18,14 +19,20 @@ from harness.kernel.source import series as kernel_series
 from harness.model.errors import PatchError, UsageError
 from harness.model.strict_yaml import offer
 
-_TIMEOUT_S = 120
 _SUFFIXES = (".patch", ".diff", ".mbox", ".eml")
 # The headers of a diff that name a file. Inside a hunk a removed "-- a/x" looks
 # the same; that only costs the copy of one more file.
-_TOUCHED = re.compile(
-    rb'^(?:--- |\+\+\+ |rename from |rename to |copy from |copy to )"?(?:[ab]/)?([^\t\n"]+)', re.MULTILINE
-)
+_TOUCHED = re.compile(rb"^(?:--- |\+\+\+ |rename from |rename to |copy from |copy to )([^\t\n]+)", re.MULTILINE)
 _DIFF = re.compile(rb"^(?:diff --git |--- \S)", re.MULTILINE)
+# A mail by itself: fields, one of them such as only mails have, and the empty line that ends them.
+_MAIL = re.compile(
+    rb"(?=(?:[^\n]*\n)*?(?:From|Date|Message-I[Dd]|MIME-Version|Content-Transfer-Encoding|Received): )"
+    rb"(?:[A-Za-z0-9-]+:[^\n]*\n(?:[ \t][^\n]*\n)*+)++\r?\n"
+)
+_HEAD = 1 << 16
+# What git writes for a byte in a quoted name.
+_QUOTED = re.compile(rb"\\([0-3][0-7]{2}|.)", re.DOTALL)
+_ESCAPES = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,8 @@ def load(specs: Sequence[str], version: str) -> PatchSeries:
     version: of the kernel, for built-in names: a port serves its version and
     later ones, up to the next port's folder.
     """
+    if any("\0" in spec for spec in specs):
+        raise UsageError("--patch: a name has a NUL")
     if "none" in specs and len(specs) > 1:
         raise UsageError(f"--patch none beside {', '.join(spec for spec in specs if spec != 'none')}", "leave one out")
     found = [patch for spec in specs if spec != "none" for patch in _find(spec, version)]
@@ -84,14 +93,22 @@ def apply(series: PatchSeries, source: KernelSource, cache: Path) -> Patched:
         scratch = Path(folder).resolve()
         before: dict[str, File] = {}
         asked: set[str] = set()
-        for patch in series.patches:
-            fresh = sorted(path for path in _touched(patch) - asked if not _outside(path))
-            asked.update(fresh)
-            for path, pristine in source.origin.read(source.origin.some(fresh)):
-                before[path] = pristine
-                manifests.write_file(scratch / path, pristine)
-            _apply(patch, scratch, source)
-        after = {path: file for path in manifests.walk(scratch) if (file := manifests.read_file(scratch / path))}
+        with Below(scratch) as door:
+            for patch in series.patches:
+                fresh = sorted(path for path in _touched(patch) - asked if not below.fault(path))
+                asked.update(fresh)
+                for path, pristine in source.origin.read(source.origin.some(fresh)):
+                    before[path] = pristine
+                    try:
+                        manifests.write_file(door, path, pristine)
+                    except Refused:
+                        raise UsageError(
+                            f"--patch {patch.name}: reaches out of the tree: "
+                            f"{path} is behind a link or a file of an earlier patch"
+                        ) from None
+                _apply(patch, scratch, source)
+            found = ((path, manifests.read_file(door, path)) for path in manifests.walk(scratch))
+            after = {path: file for path, file in found if file is not None}
     files: dict[str, File | None] = {path: file for path, file in after.items() if before.get(path) != file}
     files |= {path: None for path in before if path not in after}
     said = (f"{path}\t{file.entry if file else 'deleted'}\n" for path, file in sorted(files.items()))
@@ -100,25 +117,21 @@ def apply(series: PatchSeries, source: KernelSource, cache: Path) -> Patched:
 
 def _find(spec: str, version: str) -> Iterator[Patch]:
     builtin = workspace.data("patches")
-    if "/" not in spec and (builtin / spec).is_dir():
+    names = [folder.name for folder in builtin.iterdir() if folder.is_dir()]
+    if spec in names:
         port = _port(spec, version)
         for path in sorted((builtin / spec / port).glob("*.patch")):
             yield Patch(f"{spec}/{port}/{path.name}", path.read_bytes())
-        return
-    path = Path(spec).expanduser()
-    if path.is_dir():
-        members = _members(path)
+    elif given.is_folder(spec):
+        members = _members(given.path(spec))
         if not members:
             raise UsageError(f"--patch {spec}: holds no *.patch file")
         for member in members:
-            yield from _split(str(member), member.read_bytes())
-    elif path.is_file():
-        yield from _split(spec, path.read_bytes())
-    elif "/" in spec or spec.endswith(_SUFFIXES):
-        raise UsageError(f"--patch {spec}: no such file or directory")
+            yield from _split(str(member), given.content("--patch", str(member)))
+    elif spec == given.STANDARD_INPUT or "/" in spec or spec.endswith(_SUFFIXES) or given.exists(spec):
+        yield from _split(spec, given.content("--patch", spec))
     else:
-        known = ["none", *(folder.name for folder in builtin.iterdir() if folder.is_dir())]
-        raise UsageError(f"--patch {spec}: no such patch", offer(spec, known))
+        raise UsageError(f"--patch {spec}: no such patch", offer(spec, ["none", *names]))
 
 
 def _port(name: str, version: str) -> str:
@@ -138,11 +151,13 @@ def _members(folder: Path) -> list[Path]:
     if not listing.is_file():
         return sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
     members = []
-    for line in listing.read_text(encoding="utf-8").splitlines():
+    for line in os.fsdecode(given.content("--patch", str(listing))).split("\n"):
         words = line.split("#")[0].split()
         if words:
             if words[1:] not in ([], ["-p1"]):
                 raise UsageError(f"{listing}: {line.strip()!r}: only -p1 patches are taken")
+            if wrong := below.fault(words[0]):
+                raise UsageError(f"{listing}: {below.shown(words[0])}: {wrong}")
             if not (folder / words[0]).is_file():
                 raise UsageError(f"{listing}: {words[0]}: no such file")
             members.append(folder / words[0])
@@ -152,18 +167,22 @@ def _members(folder: Path) -> list[Path]:
 def _split(name: str, text: bytes) -> Iterator[Patch]:
     """The diffs in a file: the mails of a mailbox one by one, anything else whole."""
     if not text.startswith(b"From "):
+        if _MAIL.match(text[:_HEAD]):
+            # A mail that was saved as it came may end its lines as the network does.
+            plain = text.replace(b"\r\n", b"\n") if text.split(b"\n", 1)[0].endswith(b"\r") else text
+            with tempfile.TemporaryDirectory(prefix="harness-mail-") as folder:
+                decoded = _decoded(plain, Path(folder))
+            text = decoded if _DIFF.search(decoded) else plain
         if not _DIFF.search(text):
             raise UsageError(f"--patch {name}: holds no diff")
         yield Patch(name, text)
         return
     with tempfile.TemporaryDirectory(prefix="harness-mbox-") as folder:
         mails = Path(folder)
-        _git(mails, ["git", "mailsplit", "--keep-cr", f"-o{mails}"], text)
+        _git(mails, ["mailsplit", "--keep-cr", f"-o{mails}"], text)
         found = 0
         for mail in sorted(mails.iterdir()):
-            # Decodes base64 and quoted-printable, and drops what is not the diff.
-            _git(mails, ["git", "mailinfo", "-k", mails / "said", mails / "diff"], mail.read_bytes())
-            diff = (mails / "diff").read_bytes()
+            diff = _decoded(mail.read_bytes(), mails)
             if _DIFF.search(diff):
                 found += 1
                 yield Patch(name if len(list(mails.glob("0*"))) == 1 else f"{name}#{mail.name.lstrip('0')}", diff)
@@ -171,36 +190,57 @@ def _split(name: str, text: bytes) -> Iterator[Patch]:
             raise UsageError(f"--patch {name}: no mail in it holds a diff")
 
 
+def _decoded(mail: bytes, folder: Path) -> bytes:
+    """The diff in a mail: base64 and quoted-printable undone, and without what is not the diff."""
+    diff = folder / "diff"
+    _git(folder, ["mailinfo", "-k", folder / "said", diff], mail)
+    return diff.read_bytes() if diff.exists() else b""
+
+
 def _touched(patch: Patch) -> set[str]:
     """Every path that a patch names, and so may change."""
-    found = {os.fsdecode(match[1]) for match in _TOUCHED.finditer(patch.text)}
+    named = [match[1] for match in _TOUCHED.finditer(patch.text)]
     for line in re.findall(rb"^diff --git (.+)$", patch.text, re.MULTILINE):
         # Mode changes, empty files and binary ones are named nowhere else.
         middle = len(line) // 2
         if line[middle : middle + 1] == b" ":
-            found.add(os.fsdecode(line[2:middle]))
-    return found - {"/dev/null", "dev/null"}
+            named.append(line[:middle])
+    whole = {os.fsdecode(_unquoted(name)) for name in named}
+    # Renames are named without the a/ of the other headers. A path that is none costs a look.
+    return {path for name in whole for path in (name, name.partition("/")[2]) if path and name != "/dev/null"}
 
 
-def _outside(path: str) -> bool:
-    """Whether a path leaves the tree."""
-    return path.startswith("/") or ".." in path.split("/")
+def _unquoted(name: bytes) -> bytes:
+    """A name in a diff; git quotes one with bytes that are not ASCII."""
+    if not name.startswith(b'"'):
+        return name
+
+    def plain(found: re.Match[bytes]) -> bytes:
+        code = found[1]
+        return bytes([int(code, 8)]) if len(code) == 3 else _ESCAPES.get(code, code)
+
+    return _QUOTED.sub(plain, name.strip(b'"'))
+
+
+def _outside(patch: Patch) -> bool:
+    """Whether a patch names a path that leaves the tree."""
+    return any(path.startswith("/") or not {"..", ".git"}.isdisjoint(path.split("/")) for path in _touched(patch))
 
 
 def _apply(patch: Patch, scratch: Path, source: KernelSource) -> None:
     """Apply one patch in the scratch folder: whole, or with the error that says where it does not fit."""
-    done = _git(scratch, ["git", "apply", "--verbose", "--whitespace=nowarn", "-"], patch.text)
+    done = _git(scratch, ["apply", "--verbose", "--whitespace=nowarn", "-"], patch.text)
     if not done.status:
         return
-    said = [line.removeprefix("error: ") for line in done.stderr.splitlines() if line.startswith("error: ")]
-    if any("beyond a symbolic link" in line for line in said) or any(_outside(path) for path in _touched(patch)):
-        raise UsageError(f"--patch {patch.name}: reaches out of the tree: {said[0]}")
+    said = [line.removeprefix("error: ") for line in done.errors.splitlines() if line.startswith("error: ")]
+    if any("beyond a symbolic link" in line for line in said) or _outside(patch):
+        raise UsageError(f"--patch {patch.name}: reaches out of the tree: {said[0] if said else done.reason}")
     if any("corrupt patch" in line or "patch fragment without header" in line or "No valid" in line for line in said):
         raise UsageError(
             f"--patch {patch.name}: is damaged: {said[0]}", "mail programs wrap lines and turn tabs into spaces"
         )
     place = f"{source.spec} ({source.version})"
-    if not _git(scratch, ["git", "apply", "--reverse", "--check", "-"], patch.text).status:
+    if not _git(scratch, ["apply", "--reverse", "--check", "-"], patch.text).status:
         raise PatchError(f"--patch {patch.name}: is already in this source, {place}", "--patch none runs it as it is")
     raise PatchError(
         f"--patch {patch.name}: does not apply to {place}: {_first_reason(patch, said)}", _nearest(patch, source)
@@ -226,7 +266,7 @@ def _hunk_number(patch: Patch, path: str, start: int) -> int:
     """Which hunk of a file begins at a line, counted from 1."""
     _, _, rest = patch.text.partition(b"\n--- a/" + os.fsencode(path))
     rest = re.split(rb"^diff --git ", rest, maxsplit=1, flags=re.MULTILINE)[0]
-    starts = [int(found) for found in re.findall(rb"^@@ -(\d+)", rest, re.MULTILINE)]
+    starts = [int(found) for found in re.findall(rb"^@@ -(\d{1,18})\b", rest, re.MULTILINE)]
     return starts.index(start) + 1 if start in starts else 1
 
 
@@ -240,9 +280,6 @@ def _nearest(patch: Patch, source: KernelSource) -> str:
     return f"{name} is ported to {', '.join(ports(name))}; the nearest to {source.version} is {nearest}"
 
 
-def _git(folder: Path, argv: Sequence[str | os.PathLike[str]], stdin: bytes) -> process.Completed:
-    """Run git outside any repository: one that encloses the folder, and the user's settings, must not matter."""
-    env = process.environment(
-        GIT_CEILING_DIRECTORIES=os.fspath(folder.parent), GIT_CONFIG_GLOBAL="/dev/null", GIT_CONFIG_NOSYSTEM="1"
-    )
-    return process.run(argv, timeout_s=_TIMEOUT_S, cwd=folder, env=env, stdin=stdin)
+def _git(folder: Path, words: Sequence[str | Path], stdin: bytes) -> git.Answer:
+    """Run git outside any repository: one that encloses the folder must not matter."""
+    return git.run(words, cwd=folder, stdin=stdin, GIT_CEILING_DIRECTORIES=os.fspath(folder.parent))

@@ -8,18 +8,23 @@ that a patched header keeps its time when a bisection step does not change it.
 
 from __future__ import annotations
 
+import os
+import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.host import process, workspace
+from harness.host import below, git, given, process, workspace
+from harness.kernel import manifest as manifests
 from harness.kernel.manifest import LINK, PLAIN, PROGRAM, File, Manifest
 from harness.kernel.source import KernelSource, check
 from harness.model.errors import MachineError, UsageError
 
-_TIMEOUT_S = 300
-_MODES = (PLAIN, PROGRAM, LINK)
+_OBJECT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+# More names than that are not given to git as arguments.
+_ARGUMENTS = 1000
 
 
 @dataclass(frozen=True)
@@ -36,10 +41,16 @@ class Tree:
 
     def manifest(self) -> Manifest:
         """Every file of the tree; submodules are left out, a kernel has none."""
-        return self._entries(["-r", self.tree])
+        manifest = self._entries(["-r", self.tree])
+        if wrong := manifests.fault(manifest):
+            raise UsageError(f"{self.git_dir}: the tree {self.tree[:12]} has {wrong}")
+        return manifest
 
     def some(self, paths: list[str]) -> Manifest:
         """The entries of those of `paths` that exist."""
+        if len(paths) > _ARGUMENTS:
+            everything = self.manifest()
+            return {path: everything[path] for path in paths if path in everything}
         return self._entries(["--full-tree", self.tree, "--", *paths]) if paths else {}
 
     def read(self, entries: Manifest) -> Iterator[tuple[str, File]]:
@@ -47,81 +58,92 @@ class Tree:
         with tempfile.TemporaryFile() as names, tempfile.TemporaryFile() as errors:
             names.write("".join(f"{entry.split()[1]}\n" for entry in entries.values()).encode())
             names.seek(0)
-            argv = ["git", f"--git-dir={self.git_dir}", "cat-file", "--batch", "--buffer"]
-            child = process.spawn(argv, env=_environment(), stdin=names, stderr=errors)
+            words = [f"--git-dir={self.git_dir}", "cat-file", "--batch", "--buffer"]
+            child = git.spawn(words, stdin=names, stderr=errors)
             with process.running(child):
                 assert child.stdout is not None
+                total = 0
                 for path, entry in entries.items():
                     head = child.stdout.readline().split()
                     if len(head) != 3:
                         errors.seek(0)
                         said = b" ".join(head).decode() or errors.read().decode(errors="backslashreplace").strip()
                         raise MachineError(
-                            f"{self.git_dir}: cannot read {path}: {said}", "git fsck tells what is damaged"
+                            f"{self.git_dir}: cannot read {path}: {said}",
+                            "git fsck tells what is damaged; git fetch --refetch --no-filter completes a partial clone",
                         )
-                    content = child.stdout.read(int(head[2]))
+                    size = int(head[2])
+                    total += size
+                    self._bound(path, size, below.FILE_LIMIT)
+                    self._bound("its files", total, manifests.BYTES_LIMIT)
+                    content = child.stdout.read(size)
                     child.stdout.read(1)
                     yield path, File(entry.split()[0], content)
 
+    def _bound(self, what: str, size: int, limit: int) -> None:
+        if size > limit:
+            raise UsageError(
+                f"{self.git_dir}: the tree {self.tree[:12]}: {what}: {size >> 20} MiB (limit {limit >> 20} MiB)"
+            )
+
     def _entries(self, words: list[str]) -> Manifest:
-        done = _git(self.git_dir, "ls-tree", "-z", *words)
-        if done.status:
-            raise MachineError(f"{self.git_dir}: cannot list {self.tree}: {done.stderr.strip()}")
+        answer = git.run([f"--git-dir={self.git_dir}", "ls-tree", "-z", *words])
+        if answer.cut:
+            raise UsageError(f"{self.git_dir}: the tree {self.tree[:12]}: {answer.reason} (limit)")
+        if answer.status:
+            raise MachineError(f"{self.git_dir}: cannot list {self.tree}: {answer.reason}")
         manifest: Manifest = {}
-        for record in done.stdout.split("\0"):
-            if record:
-                head, path = record.split("\t", 1)
-                mode, _, blob = head.split()
-                if mode in _MODES:
-                    manifest[path] = f"{mode} {blob}"
+        for record in answer.records:
+            head, path = record.split("\t", 1)
+            mode, kind, blob = head.split()
+            if path in manifest:
+                raise UsageError(f"{self.git_dir}: the tree {self.tree[:12]} has {below.shown(path)} twice")
+            if kind == "blob":
+                manifest[path] = f"{_canonical(int(mode, 8))} {blob}"
         return manifest
 
 
 def revision(spec: str, rest: str) -> KernelSource:
     """The source at PATH@REV. Unknown repositories and revisions are UsageErrors that name them."""
     path, rev = _split(spec, rest)
-    done = process.run(
-        ["git", "-C", path, "rev-parse", "--path-format=absolute", "--git-common-dir", f"{rev}^{{tree}}"],
-        timeout_s=_TIMEOUT_S,
-        env=_environment(),
-    )
-    if done.status:
-        said = done.stderr.strip().splitlines()[0] if done.stderr.strip() else f"git ended with {done.status}"
-        if "not a git repository" in said:
-            raise UsageError(f"--source {spec}: {path} is no git repository")
-        if "dubious ownership" in said:
-            raise UsageError(
-                f"--source {spec}: {path} belongs to another user, so git does not read it",
-                f"git config --global --add safe.directory {path}",
-            )
+    found = git.run(["rev-parse", "--path-format=absolute", "--git-common-dir"], cwd=path)
+    if "not a git repository" in found.errors:
+        raise UsageError(f"--source {spec}: {path} is no git repository")
+    if "dubious ownership" in found.errors:
+        raise UsageError(
+            f"--source {spec}: {path} belongs to another user, so git does not read it",
+            f"git config --global --add safe.directory {path}",
+        )
+    if found.status:
+        raise UsageError(f"--source {spec}: {path}: {found.reason}")
+    named = git.run(["rev-parse", "--verify", "--end-of-options", f"{rev}^{{tree}}"], cwd=path)
+    tree = os.fsdecode(named.output).strip()
+    if named.status or not _OBJECT.fullmatch(tree):
         raise UsageError(
             f"--source {spec}: {path} has no revision {rev!r}", f"git -C {path} log --oneline shows those it has"
         )
-    common, tree = done.stdout.splitlines()
-    origin = Tree(Path(common), tree)
-    lineage = f"git-{workspace.digest(str(Path(common).resolve()))}"
+    origin = Tree(Path(os.fsdecode(found.output).removesuffix("\n")), tree)
+    lineage = f"git-{workspace.digest(str(origin.git_dir.resolve()))}"
     return KernelSource(spec, f"git-{tree}", check(spec, origin), lineage, origin)
+
+
+def _canonical(mode: int) -> str:
+    """The mode of a file as git takes it: trees of old repositories hold others, such as 100664."""
+    if stat.S_ISLNK(mode):
+        return LINK
+    return PROGRAM if mode & stat.S_IXUSR else PLAIN
 
 
 def _split(spec: str, rest: str) -> tuple[Path, str]:
     """PATH and REV; both may hold an @, so the first @ after a directory that exists divides them."""
     for position, letter in enumerate(rest):
-        folder, rev = Path(rest[:position] or ".").expanduser().absolute(), rest[position + 1 :]
-        if letter == "@" and folder.is_dir():
+        if letter == "@" and given.is_folder(folder := rest[:position] or "."):
+            rev = rest[position + 1 :]
             if rev and not rev.startswith("-"):
-                return folder, rev
+                return given.path(folder), rev
             break
     example = "write git:PATH@REV, for example git:.@HEAD"
     path, _, rev = rest.partition("@")
     if not rev or rev.startswith("-"):
         raise UsageError(f"--source {spec}: names no revision", example)
     raise UsageError(f"--source {spec}: {path} is no directory", example)
-
-
-def _git(git_dir: Path, *words: str) -> process.Completed:
-    return process.run(["git", f"--git-dir={git_dir}", *words], timeout_s=_TIMEOUT_S, env=_environment())
-
-
-def _environment() -> dict[str, str]:
-    """The environment of git: no GIT_DIR of a `git bisect run` around us, and no refresh of the index."""
-    return process.environment(GIT_OPTIONAL_LOCKS="0")

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from harness.host import given
 from harness.host.progress import QUIET, Progress
 from harness.kernel.manifest import File, Manifest
 from harness.model.errors import UsageError
@@ -18,6 +20,9 @@ FORMS = "a source is debian:VERSION, a directory, a tarball or git:PATH@REV; har
 
 # Without these no configuration is possible; a directory that lacks one is not a kernel.
 MARKS = ("Makefile", "Kconfig", "scripts/kconfig/merge_config.sh")
+
+_NUMBERS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6}){2}")
+_EXTRA = re.compile(r"[A-Za-z0-9._+~-]{0,64}")
 
 
 class Origin(Protocol):
@@ -62,17 +67,19 @@ def fetch(spec: str, cache: Path, progress: Progress = QUIET) -> KernelSource:
     # These modules import KernelSource, so they cannot be imported before it exists.
     from harness.kernel import archive, directory, repository
 
+    if "\0" in spec:
+        raise UsageError(f"--source {spec!r}: has a NUL", FORMS)
     kind, colon, rest = spec.partition(":")
     if colon and kind == "debian":
         return archive.debian(spec, rest, cache, progress)
     if colon and kind == "git":
         return repository.revision(spec, rest)
-    path = Path(spec).expanduser().absolute()
-    if path.is_dir():
+    path, mode = given.path(spec), given.kind("--source", spec, FORMS)
+    if stat.S_ISDIR(mode):
         return directory.state(spec, path, cache, progress)
-    if path.is_file():
+    if stat.S_ISREG(mode):
         return archive.tarball(spec, path, cache, progress)
-    raise UsageError(f"--source {spec}: no such file or directory", FORMS)
+    raise UsageError(f"--source {spec}: is neither a directory nor a file", FORMS)
 
 
 def check(spec: str, origin: Origin) -> str:
@@ -81,8 +88,8 @@ def check(spec: str, origin: Origin) -> str:
     for mark in MARKS:
         if mark not in entries:
             raise UsageError(f"--source {spec}: is no kernel source: it has no {mark}", FORMS)
-    makefile = dict(origin.read({"Makefile": entries["Makefile"]}))["Makefile"]
-    version = kernel_version(makefile.content.decode("utf-8", errors="replace"))
+    found = dict(origin.read({"Makefile": entries["Makefile"]}))
+    version = kernel_version(found["Makefile"].content.decode("utf-8", errors="replace")) if found else None
     if version is None:
         raise UsageError(f"--source {spec}: is no kernel source: its Makefile has no VERSION and PATCHLEVEL", FORMS)
     return version
@@ -91,14 +98,14 @@ def check(spec: str, origin: Origin) -> str:
 def kernel_version(makefile: str) -> str | None:
     """The version that the head of a kernel's Makefile spells: 6.12.117, 6.13.0-rc2."""
     said = dict(re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *= *(\S*)", makefile, re.MULTILINE))
-    if not said.get("VERSION") or not said.get("PATCHLEVEL"):
-        return None
-    return f"{said['VERSION']}.{said['PATCHLEVEL']}.{said.get('SUBLEVEL') or '0'}{said.get('EXTRAVERSION', '')}"
+    version = f"{said.get('VERSION')}.{said.get('PATCHLEVEL')}.{said.get('SUBLEVEL') or '0'}"
+    extra = said.get("EXTRAVERSION", "")
+    return version + extra if _NUMBERS.fullmatch(version) and _EXTRA.fullmatch(extra) else None
 
 
 def series(version: str) -> tuple[int, int]:
     """The part of a version that decides which port of a patch fits: (6, 12)."""
-    found = re.match(r"(\d+)\.(\d+)", version)
+    found = re.match(r"([0-9]{1,6})\.([0-9]{1,6})(?![0-9])", version)
     if found is None:
         raise UsageError(f"{version!r}: is no kernel version", "a version begins like 6.12")
     return int(found[1]), int(found[2])

@@ -15,18 +15,17 @@ and a hard link to the pristine tree is thereby cut.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from harness.host import workspace
+from harness.host.below import Below
 from harness.host.progress import Progress
 from harness.kernel import manifest as manifests
 from harness.kernel.manifest import File, Manifest
 from harness.kernel.source import KernelSource
-from harness.model.errors import MachineError
+from harness.model.errors import MachineError, PatchError
 
 # path → the file that a patch makes of it; None where the patch deletes it.
 Overlay = Mapping[str, File | None]
@@ -37,19 +36,28 @@ def place(cache: Path, lineage: str) -> Path:
     return cache / "trees" / lineage
 
 
+class Edited(MachineError):
+    """A file is not what it was when its source was listed. The work tree holds what was read, and is whole."""
+
+
 def wanted(source: KernelSource, overlay: Overlay) -> Manifest:
-    """What a source holds with an overlay on it."""
+    """What a source holds with an overlay on it. PatchError when the two cannot lie in one folder."""
     manifest = source.origin.manifest()
     for path, file in overlay.items():
         if file is None:
             manifest.pop(path, None)
         else:
             manifest[path] = file.entry
+    if overlay and (wrong := manifests.fault(manifest)):
+        raise PatchError(f"--patch: makes of {source.spec} a source that has {wrong}")
     return manifest
 
 
 def bring(folder: Path, source: KernelSource, overlay: Overlay, manifest: Manifest, progress: Progress) -> Path:
-    """Bring a work tree to `manifest`, which is `source` with `overlay` on it. The caller holds the lineage's lock."""
+    """Bring a work tree to `manifest`, which is `source` with `overlay` on it. The caller holds the lineage's lock.
+
+    Raises Edited when the source is no longer what was listed.
+    """
     tree = folder / "tree"
     with workspace.space(folder):
         held = _held(folder, progress)
@@ -66,11 +74,16 @@ def bring(folder: Path, source: KernelSource, overlay: Overlay, manifest: Manife
         fresh = not held
         if not fresh:
             (folder / "moving").touch()
-        for path in gone:
-            _remove(tree, path)
-        _write(tree, source, overlay, changed, fresh, progress)
-        workspace.remember(folder / "manifest", manifests.dump(manifest))
+        with Below(tree) as door:
+            for path in gone:
+                door.remove(path)
+            edited = _write(door, source, overlay, changed, fresh, progress)
+        now = {path: entry for path, entry in (manifest | edited).items() if entry}
+        workspace.remember(folder / "manifest", manifests.dump(now))
         (folder / "moving").unlink(missing_ok=True)
+    if edited:
+        names = f"{min(edited)}{f' and {len(edited) - 1} more' if edited.keys() - {min(edited)} else ''}"
+        raise Edited(f"--source {source.spec}: {names}: not what it was when the source was listed", "run it again")
     return tree
 
 
@@ -79,52 +92,45 @@ def _held(folder: Path, progress: Progress) -> Manifest | None:
     if not (folder / "manifest").exists():
         return None
     known = workspace.recall(folder / "manifest")
-    held = manifests.parse(known) if known is not None else {}
+    held = manifests.parse(known, folder / "manifest") if known is not None else {}
     if known is None or (folder / "moving").exists():
         progress.say("work tree: what it holds is not known, as after a harness was killed; looking at every file")
-        found = ((path, manifests.read_file(folder / "tree" / path)) for path in manifests.walk(folder / "tree"))
-        held = {path: file.entry for path, file in found if file is not None}
+        with Below(folder / "tree") as door:
+            found = ((path, manifests.read_file(door, path)) for path in manifests.walk(folder / "tree"))
+            held = {path: file.entry_like(held.get(path, "")) for path, file in found if file is not None}
     return held
 
 
 def _write(
-    tree: Path, source: KernelSource, overlay: Overlay, changed: Manifest, fresh: bool, progress: Progress
-) -> None:
-    """Write each changed file; link it where the tree is new, because an old time is right only there."""
-    done = 0
+    tree: Below, source: KernelSource, overlay: Overlay, changed: Manifest, fresh: bool, progress: Progress
+) -> Manifest:
+    """Write each changed file; link it where the tree is new, because an old time is right only there.
+
+    Returns the entries of the files that are no longer as listed, an empty one for a file that is gone.
+    """
     from_source = {path: entry for path, entry in changed.items() if path not in overlay}
+    edited = dict.fromkeys(from_source, "")
     linkable = source.origin.linkable
-    made: set[str] = set()
     if fresh and linkable is not None:
         # Each is read, because what is linked here goes into every kernel of this lineage.
-        for path, _ in source.origin.read(from_source):
-            parent = os.path.dirname(path)  # noqa: PTH120 - 85,000 times
-            if parent not in made:
-                (tree / parent).mkdir(parents=True, exist_ok=True)
-                made.add(parent)
-            os.link(f"{linkable}/{path}", f"{tree}/{path}", follow_symlinks=False)
-            done += 1
-            if done % 5000 == 0:
-                progress.advance("work tree", done, len(changed))
+        with Below(linkable) as pristine:
+            for path, _ in source.origin.read(from_source):
+                tree.link(path, pristine)
+                del edited[path]
+                if len(edited) % 5000 == 0:
+                    progress.advance("work tree", len(from_source) - len(edited), len(changed))
     else:
-        for path, file in source.origin.read(from_source):
-            if file.entry != changed[path]:
-                break
-            manifests.write_file(tree / path, file)
-            done += 1
+        for done, (path, file) in enumerate(source.origin.read(from_source), 1):
+            manifests.write_file(tree, path, file)
+            edited[path] = file.entry_like(changed[path])
+            if edited[path] == changed[path]:
+                del edited[path]
             if done % 1000 == 0:
                 progress.advance("work tree", done, len(changed))
-    if done != len(from_source):
-        raise MachineError(f"--source {source.spec}: was edited while it was read", "run it again")
     for path, patched in overlay.items():
         if path in changed and patched is not None:
-            manifests.write_file(tree / path, patched)
-
-
-def _remove(tree: Path, path: str) -> None:
-    """Delete a file, and the folders that it leaves empty."""
-    (tree / path).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        for parent in Path(path).parents:
-            if parent != Path():
-                (tree / parent).rmdir()
+            manifests.write_file(tree, path, patched)
+    for path, entry in edited.items():
+        if not entry:
+            tree.remove(path)
+    return edited

@@ -90,7 +90,7 @@ def choose(names: Sequence[str], version: str) -> tuple[list[Mutant], list[str]]
     known = catalogue()
     for name in names:
         if "/" in name:
-            known[name] = [load(given.path(name, "mutant"))]
+            known[name] = [load(given.path(name))]
         elif name not in known:
             raise UsageError(f"unknown mutant {name!r}", offer(name, known))
     ports = {name: port(known[name], version) for name in names or known}
@@ -112,7 +112,7 @@ def load(path: Path) -> Mutant:
     """Read the head of a mutant's file: `Key: value` lines up to the first empty one, in a scenario behind a '#'."""
     module = path.suffix == ".yaml"
     said: dict[str, str] = {}
-    for number, line in enumerate(given.text(path, "mutant").splitlines(), 1):
+    for number, line in enumerate(given.text("mutant", str(path)).splitlines(), 1):
         if not line or (module and not line.startswith("# ")):
             break
         key, colon, value = line.removeprefix("# " if module else "").partition(":")

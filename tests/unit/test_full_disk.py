@@ -25,7 +25,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 32 KiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    argv = ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", folder]
+    argv = ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(folder)]
     mounted = subprocess.run(argv, capture_output=True, check=False)
     if mounted.returncode:
         pytest.skip(f"mount: {mounted.stderr.decode().strip()}")

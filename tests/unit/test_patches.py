@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import base64
+import os
+import quopri
 import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.host import workspace
-from harness.kernel import patches, versions
-from harness.kernel.manifest import PROGRAM
+from harness.host import given, workspace
+from harness.kernel import patches, versions, worktree
+from harness.kernel.manifest import PLAIN, PROGRAM, File
 from harness.kernel.source import KernelSource, fetch
 from harness.model.errors import PatchError, UsageError
 from tests.unit.conftest import diff
@@ -80,8 +85,6 @@ def test_patches_stack_in_order(source: KernelSource, cache: Path, tmp_path: Pat
 
 def test_a_mailbox_holds_a_series(source: KernelSource, cache: Path, tmp_path: Path):
     """Mails are decoded and applied in order; a mail without a diff, such as a cover letter, is skipped."""
-    import base64
-
     head = "From {n} Mon Sep 17 00:00:00 2001\nFrom: A <a@example.org>\nSubject: [PATCH {n}/2] x\n"
     second = base64.b64encode(f"why\n\n---\n{diff('mm/mmu_notifier.c', 'return flags', 'return 1 + flags')}".encode())
     box = (
@@ -208,3 +211,146 @@ def test_set_up_installs_the_source_of_each_kernel_that_is_served() -> None:
     listed = (workspace.ROOT / "setup" / "packages.tsv").read_text()
 
     assert [name for name in versions.served() if f"\tlinux-source-{name}\t" not in listed] == []
+
+
+def test_a_patch_does_not_write_through_a_link(source: KernelSource, cache: Path, tmp_path: Path):
+    """A series makes a folder a link to elsewhere, and then changes a file in it."""
+    (tmp_path / "elsewhere").mkdir()
+    link = (
+        "diff --git a/mm b/mm\nnew file mode 120000\n--- /dev/null\n+++ b/mm\n@@ -0,0 +1 @@\n"
+        f"+{tmp_path}/elsewhere\n\\ No newline at end of file\n"
+    )
+    series = (write(tmp_path, "1.patch", link), write(tmp_path, "2.patch", FITS))
+
+    with pytest.raises(UsageError, match=r"2\.patch: reaches out of the tree: mm/rmap\.c is behind a link"):
+        apply(source, cache, *series)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+    alone = apply(source, cache, series[0])
+    with pytest.raises(PatchError, match="'mm' as a file and as a folder"):
+        worktree.wanted(source, alone.files)
+
+
+@pytest.mark.parametrize("name", [".git/config", "mm/../../x", "/etc/passwd"])
+def test_a_name_that_no_source_has_is_refused(name, source: KernelSource, cache: Path, tmp_path: Path):
+    text = f"diff --git a/{name} b/{name}\nnew file mode 100644\n--- /dev/null\n+++ b/{name}\n@@ -0,0 +1 @@\n+x\n"
+
+    with pytest.raises(UsageError, match="reaches out of the tree"):
+        apply(source, cache, write(tmp_path, "x.patch", text))
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+def test_a_patched_path_need_not_be_utf8(quoted, toy: Path, cache: Path, tmp_path: Path):
+    """As git quotes it, or plain."""
+    name = b"mm/Kconfig.\xff"
+    (toy / os.fsdecode(name)).write_text("a\n")
+    spelled = b'"%s/mm/Kconfig.\\377"' if quoted else b"%s/" + name
+    old, new = spelled % b"a", spelled % b"b"
+    text = b"diff --git %s %s\n--- %s\n+++ %s\n@@ -1 +1 @@\n-a\n+b\n" % (old, new, old, new)
+    (tmp_path / "x.patch").write_bytes(text)
+
+    done = apply(fetch(str(toy), cache), cache, str(tmp_path / "x.patch"))
+
+    assert done.files == {os.fsdecode(name): File(PLAIN, b"b\n")}
+
+
+@pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "8bit"])
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_a_mail_by_itself_is_decoded(encoding, ends, source: KernelSource, cache: Path, tmp_path: Path):
+    """As a mail program saves it: headers, but no line with From that a mailbox has."""
+    body = f"why = because\n\n---\n{FITS}"
+    if encoding == "base64":
+        body = base64.encodebytes(body.encode()).decode()
+    elif encoding == "quoted-printable":
+        body = quopri.encodestring(body.encode()).decode()
+    head = (
+        "Received: from x\n\tby y\nFrom: A <a@example.org>\nSubject: [PATCH] x\nMIME-Version: 1.0\n"
+        f"Content-Type: text/plain; charset=UTF-8\nContent-Transfer-Encoding: {encoding}\n\n"
+    )
+    (tmp_path / "x.eml").write_bytes((head + body).replace("\n", ends).encode())
+
+    assert set(apply(source, cache, str(tmp_path / "x.eml")).files) == {"mm/rmap.c"}
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Index: mm/rmap.c\n=====\n",
+        "Description: why\n more\nFrom: A <a@example.org>\n\n",
+        "From: nobody\n",
+        "Fro: x\r\n" * 60 + "From: y\n",
+    ],
+)
+def test_a_patch_with_words_before_it_is_no_mail(head, source: KernelSource, cache: Path, tmp_path: Path):
+    """Quilt's and Debian's own headers are like a mail's."""
+    assert set(apply(source, cache, write(tmp_path, "x.patch", head + FITS)).files) == {"mm/rmap.c"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("~nosuch/x.patch", "no such file"),
+        ("x" * 300 + ".patch", "file name too long"),
+        ("nul\0.patch", "has a NUL"),
+        ("{tmp}/folder", r"1\.patch: is a directory"),
+        ("{tmp}/listed", r"\\xff|no such file"),
+        ("{tmp}/outward", "has the component"),
+        ("{tmp}/loop.patch", "too many levels"),
+        ("/dev/zero", "holds more than 256 MiB"),
+        ("/dev/null", "holds no diff"),
+    ],
+)
+def test_what_cannot_be_a_patch_is_said_in_words(spec, said, source: KernelSource, cache: Path, tmp_path: Path):
+    """And not by an exception of Python's."""
+    (tmp_path / "folder/1.patch").mkdir(parents=True)
+    for folder, line in (("listed", b"1\xff.patch\n"), ("outward", b"../x.patch\n")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "series").write_bytes(line)
+    (tmp_path / "loop.patch").symlink_to("loop.patch")
+
+    with pytest.raises(UsageError, match=said):
+        apply(source, cache, spec.format(tmp=tmp_path))
+
+
+def test_a_series_lists_names_that_are_no_utf8(source: KernelSource, cache: Path, tmp_path: Path):
+    (tmp_path / os.fsdecode(b"1\xff.patch")).write_text(FITS)
+    (tmp_path / "series").write_bytes(b"1\xff.patch # caf\xe9\n")
+
+    assert set(apply(source, cache, str(tmp_path)).files) == {"mm/rmap.c"}
+
+
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """No pipe that another test read is remembered."""
+    given._piped.cache_clear()
+    yield
+    given._piped.cache_clear()
+
+
+@pytest.mark.usefixtures("forgotten")
+@pytest.mark.parametrize("spec", ["-", "/dev/fd/{pipe}", "fifo"])
+def test_a_pipe_is_read_once(spec, source: KernelSource, cache: Path, tmp_path: Path, monkeypatch):
+    """Standard input, what a shell puts for <(…), and a named pipe; asked for again, it is what it was."""
+    reader, writer = os.pipe()
+    os.write(writer, FITS.encode())
+    os.close(writer)
+    if spec == "fifo":
+        os.mkfifo(tmp_path / "fifo")
+        spec = str(tmp_path / "fifo")
+        thread = threading.Thread(target=(tmp_path / "fifo").write_text, args=(FITS,))
+        thread.start()
+    monkeypatch.setattr(given, "STANDARD_INPUT_FD", reader)
+    try:
+        for _ in range(2):
+            assert set(apply(source, cache, spec.format(pipe=reader)).files) == {"mm/rmap.c"}
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_a_pipe_into_which_nobody_writes_is_given_up(source: KernelSource, cache: Path, tmp_path: Path, monkeypatch):
+    os.mkfifo(tmp_path / "x.patch")
+    monkeypatch.setattr(given, "_SILENCE_S", 0.05)
+
+    with pytest.raises(UsageError, match=r"nobody has written into it for .* \(limit 0\.05 s\)"):
+        apply(source, cache, str(tmp_path / "x.patch"))

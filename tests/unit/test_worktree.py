@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.host.below import Below
 from harness.host.progress import QUIET
 from harness.kernel import worktree
 from harness.kernel.manifest import PLAIN, File, read_file, walk
 from harness.kernel.source import KernelSource, fetch
-from harness.model.errors import MachineError
 from tests.unit.conftest import Said, git, rot
 
 PATCHED = File(PLAIN, b"int patched;\n")
@@ -24,8 +24,9 @@ def bring(cache: Path, source: KernelSource, overlay: worktree.Overlay) -> Path:
 
 
 def holds(tree: Path) -> dict[str, str]:
-    files = ((path, read_file(tree / path)) for path in walk(tree))
-    return {path: file.entry for path, file in files if file}
+    with Below(tree) as door:
+        files = {path: read_file(door, path) for path in walk(tree)}
+    return {path: file.entry for path, file in files.items() if file}
 
 
 def times(tree: Path) -> dict[str, int]:
@@ -120,9 +121,18 @@ def test_a_revision_moves_only_what_it_changes(repository: Path, cache: Path):
 
 
 def test_a_directory_edited_under_our_hands_is_noticed(toy: Path, cache: Path, said: Said):
-    """A kernel is never built from a state that was not named."""
+    """A kernel is never built from a state that was not named; the tree is whole, so the next look costs little."""
     source = fetch(str(toy), cache, said)
     (toy / "mm/rmap.c").write_text("edited\n")
+    (toy / "lib/Kconfig").unlink()
 
-    with pytest.raises(MachineError, match="edited while it was read"):
+    with pytest.raises(worktree.Edited, match=r"lib/Kconfig and 1 more: not what it was"):
         bring(cache, source, {})
+
+    tree = worktree.place(cache, source.lineage) / "tree"
+    assert not (tree.parent / "moving").exists()
+    before = times(tree)
+    again = fetch(str(toy), cache, said)
+    bring(cache, again, {})
+    assert holds(tree) == again.origin.manifest()
+    assert times(tree) == before
