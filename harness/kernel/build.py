@@ -30,22 +30,29 @@ from harness.kernel.objects import ObjectTree
 from harness.kernel.patches import Patched, PatchSeries
 from harness.kernel.source import KernelSource
 from harness.kernel.toolchain import Toolchain
-from harness.model.errors import BuildError, MachineError
+from harness.model.errors import BuildError, MachineError, UsageError
 
 # Part of every key: raise it when the way of building changes what is built.
 RECIPE = "3"
 _KEY = re.compile("[0-9a-f]{20}")
+# How often a directory is listed anew because a file was edited between its listing and its reading.
+_LOOKS = 5
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what a kernel is, and how many compilers may run at once (0: one per CPU)."""
+    """Everything that decides what a kernel is, and how many compilers may run at once (0: one per CPU).
+
+    patched: what the series makes of the source, when that is known. A user's
+    directory that was edited since would make something else of it.
+    """
 
     source: KernelSource
     series: PatchSeries
     fragments: tuple[Fragment, ...]
     toolchain: Toolchain
     jobs: int = dataclasses.field(default=0, compare=False)
+    patched: Patched | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -79,13 +86,19 @@ def build(
     made from these inputs; LaunchError and OutOfSpace when the machine is to blame.
     """
     recipe = Recipe(source, series, tuple(fragments), toolchain.find(compiler), jobs)
-    found = _stored(recipe, patches.apply(series, source, cache), cache, progress)
+    recipe = dataclasses.replace(recipe, patched=patched(recipe, cache))
+    found = _stored(recipe, cache, progress)
     if found is not None:
         return found
     began = time.monotonic()
     with objects_of(recipe, cache, progress) as (recipe, _, key):
         # The seconds are this call's; the folder keeps those of the build itself.
         return _kernel(recipe, key, cache, cached=False, seconds=time.monotonic() - began)
+
+
+def patched(recipe: Recipe, cache: Path) -> Patched:
+    """What the patches of a recipe make of its source."""
+    return recipe.patched or patches.apply(recipe.series, recipe.source, cache)
 
 
 @contextlib.contextmanager
@@ -95,58 +108,121 @@ def objects_of(recipe: Recipe, cache: Path, progress: Progress) -> Iterator[tupl
     A user's directory is listed again here, because it may have been
     edited while another harness held the lock.
     """
-    lineage = recipe.source.lineage
-    with workspace.lock(cache / "locks" / f"{lineage}.lock", progress, f"the work tree of {recipe.source.spec}"):
-        if isinstance(recipe.source.origin, directory.Snapshot):
-            fresh = directory.state(recipe.source.spec, recipe.source.origin.root, cache, progress)
-            recipe = dataclasses.replace(recipe, source=fresh)
-        patched = patches.apply(recipe.series, recipe.source, cache)
-        place = worktree.place(cache, lineage)
-        manifest = worktree.wanted(recipe.source, patched.files)
-        tree = worktree.bring(place, recipe.source, patched.files, manifest, progress)
-        final = _configured(recipe, manifest, tree, place, cache, progress)
-        key = workspace.digest(
-            RECIPE, recipe.source.id, patched.id, final, recipe.toolchain.name, recipe.toolchain.identity
-        )
-        objects = ObjectTree(place / "objects" / _label(recipe), tree)
-        what = f"Linux {recipe.source.version} ({', '.join(recipe.series.names) or 'none'}; {_label(recipe)})"
-        log = cache / "logs" / f"build-{key}.log"
-        with workspace.space(cache):
-            # What rotted in the object tree would go into this kernel and the next, or into modules for them.
-            if objects.weed(progress) or not objects.holds(key):
-                began = time.monotonic()
-                objects.make(key, final, what, log, recipe.toolchain, cache, recipe.jobs, progress)
-                _publish(recipe, objects, key, log, cache, time.monotonic() - began)
-            else:
-                _publish(recipe, objects, key, log, cache, 0.0)
-            workspace.write_atomic(_memo(recipe, patched, cache), key)
-        yield recipe, objects, key
+    with _locked(recipe, cache, progress):
+        recipe, manifest, tree = _mirrored(recipe, cache, progress)
+        yield recipe, *_made(recipe, manifest, tree, cache, progress)
 
 
 @contextlib.contextmanager
 def objects_again(kernel: KernelBuild, cache: Path, progress: Progress) -> Iterator[ObjectTree]:
     """The object tree of a kernel that was built before, locked.
 
-    Raises MachineError when its source, a user's directory, now makes another kernel.
+    It is of the source as it was mirrored then: a user may go on editing a
+    directory. Raises MachineError when another harness has moved the mirror on
+    since, and what the user has edited is no longer to be had.
     """
-    with objects_of(kernel.recipe, cache, progress) as (_, objects, key):
-        if key != kernel.key:
-            raise MachineError(
-                f"--source {kernel.recipe.source.spec}: was edited since its kernel was built", "run it again"
+    recipe = kernel.recipe
+    with _locked(recipe, cache, progress):
+        files = patched(recipe, cache).files
+        manifest = worktree.wanted(recipe.source, files)
+        try:
+            tree = worktree.bring(
+                worktree.place(cache, recipe.source.lineage), recipe.source, files, manifest, progress
             )
+        except worktree.Edited as error:
+            raise MachineError(
+                f"--source {recipe.source.spec}: was edited since its kernel was built, "
+                f"and another harness has mirrored it since: {error.message}",
+                "run it again",
+            ) from None
+        if isinstance(recipe.source.origin, directory.Snapshot):
+            _tell_edits(recipe.source, recipe.source.origin, cache, progress)
+        objects, key = _made(recipe, manifest, tree, cache, progress)
+        if key != kernel.key:
+            raise MachineError(f"--source {recipe.source.spec}: makes another kernel than before", "run it again")
         yield objects
 
 
-def _memo(recipe: Recipe, patched: Patched, cache: Path) -> Path:
+@contextlib.contextmanager
+def _locked(recipe: Recipe, cache: Path, progress: Progress) -> Iterator[None]:
+    lock = cache / "locks" / f"{recipe.source.lineage}.lock"
+    with workspace.lock(lock, progress, f"the work tree of {recipe.source.spec}"):
+        yield
+
+
+def _mirrored(recipe: Recipe, cache: Path, progress: Progress) -> tuple[Recipe, Manifest, Path]:
+    """Bring the work tree to a recipe's source, a user's directory as it is now; its owner may be editing it."""
+    origin = recipe.source.origin
+    for left in reversed(range(_LOOKS)):
+        if isinstance(origin, directory.Snapshot):
+            fresh = directory.state(recipe.source.spec, origin.root, cache, progress)
+            recipe = dataclasses.replace(recipe, source=fresh, patched=None)
+        recipe = dataclasses.replace(recipe, patched=patched(recipe, cache))
+        files = patched(recipe, cache).files
+        manifest = worktree.wanted(recipe.source, files)
+        place = worktree.place(cache, recipe.source.lineage)
+        try:
+            return recipe, manifest, worktree.bring(place, recipe.source, files, manifest, progress)
+        except worktree.Edited as error:
+            if not left or not isinstance(origin, directory.Snapshot):
+                raise
+            progress.say(f"{error.message}; looking again")
+    raise AssertionError("the last look returns or raises")
+
+
+def _tell_edits(source: KernelSource, origin: directory.Snapshot, cache: Path, progress: Progress) -> None:
+    """Say what has changed in a user's directory since it was mirrored; none of it is in the kernel."""
+    try:
+        now = directory.state(source.spec, origin.root, cache, progress).origin.manifest()
+    except UsageError as error:
+        progress.say(f"{error.message}; its mirror is used")
+        return
+    names = sorted({path for path, _ in origin.manifest().items() ^ now.items()})
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        progress.say(
+            f"--source {source.spec}: edited since it was mirrored; not in this kernel: {', '.join(names[:3])}{more}"
+        )
+
+
+def _made(recipe: Recipe, manifest: Manifest, tree: Path, cache: Path, progress: Progress) -> tuple[ObjectTree, str]:
+    """Build what a work tree holds, unless its object tree holds that already; returns the object tree and the key."""
+    place = worktree.place(cache, recipe.source.lineage)
+    final = _configured(recipe, manifest, tree, place, cache, progress)
+    key = workspace.digest(
+        RECIPE,
+        recipe.source.id,
+        patched(recipe, cache).id,
+        final,
+        recipe.toolchain.name,
+        recipe.toolchain.identity,
+    )
+    objects = ObjectTree(place / "objects" / _label(recipe), tree)
+    what = f"Linux {recipe.source.version} ({', '.join(recipe.series.names) or 'none'}; {_label(recipe)})"
+    log = cache / "logs" / f"build-{key}.log"
+    with workspace.space(cache):
+        # What rotted in the object tree would go into this kernel and the next, or into modules for them.
+        if objects.weed(progress) or not objects.holds(key):
+            began = time.monotonic()
+            objects.make(key, final, what, log, recipe.toolchain, cache, recipe.jobs, progress)
+            _publish(recipe, objects, key, log, cache, time.monotonic() - began)
+        else:
+            _publish(recipe, objects, key, log, cache, 0.0)
+        workspace.write_atomic(_memo(recipe, cache), key)
+    return objects, key
+
+
+def _memo(recipe: Recipe, cache: Path) -> Path:
     """The file that remembers which kernel some inputs made; it saves finding out the final .config."""
     texts = (text for fragment in recipe.fragments for text in (fragment.path.name, fragment.text))
     tools = (recipe.toolchain.name, recipe.toolchain.identity)
-    return cache / "kernels" / "inputs" / workspace.digest(RECIPE, recipe.source.id, patched.id, *tools, *texts)
+    made = patched(recipe, cache).id
+    return cache / "kernels" / "inputs" / workspace.digest(RECIPE, recipe.source.id, made, *tools, *texts)
 
 
-def _stored(recipe: Recipe, patched: Patched, cache: Path, progress: Progress) -> KernelBuild | None:
+def _stored(recipe: Recipe, cache: Path, progress: Progress) -> KernelBuild | None:
     try:
-        key = _memo(recipe, patched, cache).read_text(encoding="ascii", errors="replace")
+        key = _memo(recipe, cache).read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:
         return None
     # A damaged key names no kernel: no digits, or those of none.

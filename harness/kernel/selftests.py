@@ -16,7 +16,7 @@ from pathlib import Path
 from harness.host import process, workspace
 from harness.host.progress import QUIET, Progress
 from harness.kernel import build as builds
-from harness.kernel import patches, toolchain, worktree
+from harness.kernel import toolchain, worktree
 from harness.kernel.build import KernelBuild, Recipe
 from harness.kernel.manifest import Manifest
 from harness.kernel.objects import ObjectTree
@@ -68,7 +68,7 @@ def program(name: str, kernel: KernelBuild, cache: Path, progress: Progress = QU
 @functools.lru_cache(maxsize=2)
 def _manifest(recipe: Recipe, cache: Path) -> Manifest:
     """What the tree of a recipe is made of; kept, as it costs a tenth of a second and a run asks several times."""
-    return worktree.wanted(recipe.source, patches.apply(recipe.series, recipe.source, cache).files)
+    return worktree.wanted(recipe.source, builds.patched(recipe, cache).files)
 
 
 def _compile(

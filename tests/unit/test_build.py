@@ -10,11 +10,12 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.kernel import build as builds
-from harness.kernel import config, diagnosis, modules, patches, toolchain
+from harness.kernel import config, diagnosis, modules, patches, toolchain, worktree
 from harness.kernel.build import KernelBuild
 from harness.kernel.objects import ObjectTree
 from harness.kernel.source import fetch
@@ -322,3 +323,36 @@ def test_the_compiler_cache_sees_what_the_assembler_includes(cache: Path, tmp_pa
 
     assert b"realmode 1" in made[0]
     assert b"realmode 2" in made[1]
+
+
+def test_a_directory_that_is_edited_while_its_kernel_builds_is_not_lost(toy: Path, cache: Path, tmp_path: Path):
+    """What follows is built on the mirror, and what the owner has changed since is told."""
+    folder = tmp_path / "hold"
+    folder.mkdir()
+    (folder / "hold.c").write_text("int hold;\n")
+    (folder / "Makefile").write_text("obj-m := hold.o\n")
+    kernel = build(toy, cache)
+    (toy / "mm/rmap.c").write_text("#error edited\n")
+    (toy / "mm/new.c").write_text("")
+    said = Said()
+
+    assert modules.build_module(folder, kernel, cache, said).name == "hold.ko"
+
+    assert any("edited since it was mirrored; not in this kernel: mm/new.c, mm/rmap.c" in line for line in said.lines)
+
+
+def test_a_directory_that_is_edited_while_it_is_read_is_read_again(toy: Path, cache: Path, monkeypatch):
+    """Once is told; the kernel is of the later state."""
+    said, edits = Said(), iter(["int once;\n"])
+    bring = worktree.bring
+
+    def edited(*arguments: Any) -> Path:
+        for text in edits:
+            (toy / "mm/mmu_notifier.c").write_text((toy / "mm/mmu_notifier.c").read_text() + text)
+        return bring(*arguments)
+
+    monkeypatch.setattr(worktree, "bring", edited)
+    kernel = build(toy, cache, said=said)
+
+    assert [line for line in said.lines if "mm/mmu_notifier.c: not what it was" in line and "looking again" in line]
+    assert kernel.recipe.source.id == fetch(str(toy), cache).id
