@@ -69,6 +69,11 @@ class Pattern:
         return re.compile(self.regex)
 
     @cached_property
+    def wanted(self) -> frozenset[str]:
+        """The {groups} of the title and the type."""
+        return frozenset(re.findall(r"\{(\w+)\}", self.title + self.type))
+
+    @cached_property
     def detail_compiled(self) -> re.Pattern[str]:
         """The expression for the lines that follow."""
         return re.compile(self.detail)

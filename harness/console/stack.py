@@ -15,8 +15,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from harness.console.infrastructure import ARRIVAL, DISPATCH, IDLE, INTERRUPT, WAITING, WITNESS, relevant
+from harness.console.pattern import LIMIT
 
 _NAME = r"(?P<fn>[A-Za-z_$<][\w.$:<>&,{}#-]{0,250})"
 _OFFSET = r"\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}"
@@ -42,7 +44,7 @@ _BEGIN = re.compile(
     r"(?:Call [Tt]race:|Backtrace:|backtrace:|stack backtrace:|NMI backtrace for cpu|task:\S|Task dump for CPU|"
     r"CPU: \d+ )"
 )
-_TRACE = re.compile(r"\s{0,8}(?:Call [Tt]race:|Backtrace:|backtrace:)")
+_TRACE = re.compile(r"(?:Call [Tt]race:|Backtrace:|backtrace:)")
 _OTHER = re.compile(
     r"(?:Allocated by |Freed by |Last potentially related|Second to last|allocated by |freed by |Uninit was |"
     r"Local variable|Showing all locks|Preemption disabled at|page last (?:free|allocated)|"
@@ -89,54 +91,84 @@ def title_name(function: str) -> str:
     return "synchronize_rcu" if _GRACE_PERIOD.match(function) is not None else function
 
 
-def calls(line: str) -> list[Call]:
+def calls(line: str) -> Sequence[Call]:
     """The functions that a line of a stack, or of registers, names."""
-    line = line[:400]
+    line = line[:LIMIT]
     if " from " in line:
         match = _ARM.match(line)
         if match is not None:
             # A return address at a function's first byte belongs to the function before, whose last call never returns.
             names = [match["fn"], "" if "+0x0/" in line[match.end("fn") :] else match["caller"]]
-            return [Call(plain_name(name)) for name in names if name]
+            return tuple(Call(plain_name(name)) for name in names if name)
     if "0x" in line:
         for pattern in (_CPU, _PPC_INTERRUPT):
             match = pattern.match(line)
             if match is not None:
-                return [Call(plain_name(match["fn"]), registers=True)]
+                return (Call(plain_name(match["fn"]), registers=True),)
         match = _FRAME.match(line)
         if match is not None and (line[:1] in " \t[<(" or _BARE.match(line) is not None):
-            return [Call(plain_name(match["fn"]), reliable=match["guess"] is None and "(unreliable)" not in line)]
-    return []
+            return (Call(plain_name(match["fn"]), reliable=match["guess"] is None and "(unreliable)" not in line),)
+    return ()
 
 
-def stacks(lines: Sequence[str]) -> Iterator[list[Call]]:
-    """The stacks in a report's lines, in order; what the report quotes of the past (who allocated, …) is left out."""
+class Heading(Enum):
+    """What a line says about the lines after it."""
+
+    NONE = "nothing: possibly a frame"
+    USER = "user space, which is not the kernel's"
+    TRACE = "a stack"
+    WHO = "a stack, and whose"
+    QUOTED = "a stack of the past"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a line is to the stacks of its report: a heading, or the functions that it names. trace: heads frames."""
+
+    heading: Heading
+    trace: bool
+    calls: Sequence[Call]
+
+
+def entry(line: str) -> Entry | None:
+    """What a line is to the stacks of its report; None when it is nothing to them."""
+    text = line[:LIMIT].lstrip(" \t")
+    if _USER.match(text):
+        return Entry(Heading.USER, trace=False, calls=())
+    if _BEGIN.match(text):
+        whose = text.startswith(("stack backtrace:", "CPU: "))
+        return Entry(Heading.WHO if whose else Heading.TRACE, trace=_TRACE.match(text) is not None, calls=())
+    if _OTHER.match(text):
+        return Entry(Heading.QUOTED, trace=False, calls=())
+    named = calls(line)
+    return Entry(Heading.NONE, trace=False, calls=named) if named else None
+
+
+def stacks(entries: Sequence[Entry]) -> Iterator[list[Call]]:
+    """The stacks in a report, in order; what the report quotes of the past (who allocated, …) is left out."""
     current: list[Call] = []
     quoted = ended = False
-    traced = not any(_TRACE.match(line) for line in lines)
-    for line in lines:
-        text = line.lstrip(" \t")
-        if _USER.match(text):
+    traced = not any(entry.trace for entry in entries)
+    for entry in entries:
+        if entry.heading is Heading.NONE:
+            if not (quoted or ended):
+                # Before the first trace, only registers: the rest is a trace of somebody else.
+                current += [call for call in entry.calls if traced or call.registers]
+        elif entry.heading is Heading.USER:
             ended = True
-            continue
-        if _BEGIN.match(text):
-            # Registers stand before the trace that they belong to.
-            if any(not entry.registers for entry in current):
-                yield current
-                current = []
-            quoted = quoted and not text.startswith(("stack backtrace:", "CPU: "))
-            ended = False
-            traced = traced or _TRACE.match(text) is not None
-            continue
-        if _OTHER.match(text):
+        elif entry.heading is Heading.QUOTED:
             if current:
                 yield current
                 current = []
             quoted = True
-            continue
-        if not (quoted or ended):
-            # Before the first trace, only registers: the rest is a trace of somebody else.
-            current += [entry for entry in calls(line) if traced or entry.registers]
+        else:
+            # Registers stand before the trace that they belong to.
+            if any(not call.registers for call in current):
+                yield current
+                current = []
+            quoted = quoted and entry.heading is not Heading.WHO
+            ended = False
+            traced = traced or entry.trace
     if current:
         yield current
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
 from harness.console import stack
 from harness.console.infrastructure import relevant
@@ -30,6 +33,8 @@ _TOP = frozenset((
     "net", "rust", "samples", "security", "sound", "virt",
 ))  # fmt: skip
 _CHOICE = {Frame.STALL: stack.stalled, Frame.HANG: stack.hung}
+# A kernel that reports in a loop says the same each time; longer reports are not kept to see that.
+_REPEATED_LINES = 100
 _SPACES = re.compile(r" {2,}")
 # Behind an address, ": ", or a call's "at"; what is in a message's tail changes from run to run.
 _TAIL = re.compile(r"[\s.,:;-]+$")
@@ -49,8 +54,30 @@ def source_path(path: str) -> str:
     return path if start is None else "/".join(parts[start:])
 
 
-def judge(pattern: Pattern, line: int, body: Sequence[str], useful: int) -> Report:
-    """The report that begins with body[0], at `line` of the console; `useful` of its lines are shown."""
+@dataclass(frozen=True)
+class Whole:
+    """The lines of a report, of which `useful` are shown. entries: what the lines after the first are to its stacks."""
+
+    name: str
+    pattern: Pattern = field(compare=False)
+    body: tuple[str, ...]
+    entries: Sequence[stack.Entry] = field(compare=False)
+    useful: int
+
+
+def judge(whole: Whole, line: int) -> Report:
+    """The report that begins at `line` of the console."""
+    found = _judged_again(whole) if len(whole.body) <= _REPEATED_LINES else _judged(whole)
+    return Report(line=line, **found)
+
+
+@lru_cache(maxsize=16)
+def _judged_again(whole: Whole) -> Mapping[str, Any]:
+    return _judged(whole)
+
+
+def _judged(whole: Whole) -> Mapping[str, Any]:
+    pattern, body = whole.pattern, whole.body
     match = pattern.compiled.match(body[0][:LIMIT])
     assert match is not None, "body[0] begins with what the pattern matched"
     fields = {name: value for name, value in match.groupdict().items() if value}
@@ -58,29 +85,28 @@ def judge(pattern: Pattern, line: int, body: Sequence[str], useful: int) -> Repo
         # "0x0", where the kernel could not tell.
         del fields["fn"]
     fields = _details(pattern, body) | fields
-    calls = list(stack.stacks(body[1:]))
+    calls = list(stack.stacks(whole.entries))
     frame = _frame(pattern, fields.get("fn", ""), body, calls)
     words = {name: value if name == "fn" else stable(value) for name, value in fields.items()}
     words["frame"] = stack.title_name(frame) or UNKNOWN
     words["fn"] = stack.title_name(fields.get("fn", ""))
     for name, value in tuple(words.items()):
         words.setdefault(name.upper(), value.upper())
-    for name in set(re.findall(r"\{(\w+)\}", pattern.title + pattern.type)):
+    for name in pattern.wanted:
         words.setdefault(name, pattern.missing.get(name, UNKNOWN))
     who = _who(body)
-    return Report(
-        type=pattern.type.format_map(words),
-        title=_TAIL.sub("", _SPACES.sub(" ", pattern.title.format_map(words))),
-        line=line,
-        torn=_torn(pattern, frame, calls),
-        frame=frame,
-        function=stack.plain_name(fields.get("fn", "")),
-        site=source_path(fields.get("site", "")),
-        task=fields.get("task") or who.get("task", ""),
-        pid=_number(fields.get("pid") or who.get("pid")),
-        cpu=_number(fields.get("cpu") or who.get("cpu")),
-        text="\n".join(body[:useful]),
-    )
+    return {
+        "type": pattern.type.format_map(words),
+        "title": _TAIL.sub("", _SPACES.sub(" ", pattern.title.format_map(words))),
+        "torn": _torn(pattern, frame, calls),
+        "frame": frame,
+        "function": stack.plain_name(fields.get("fn", "")),
+        "site": source_path(fields.get("site", "")),
+        "task": fields.get("task") or who.get("task", ""),
+        "pid": _number(fields.get("pid") or who.get("pid")),
+        "cpu": _number(fields.get("cpu") or who.get("cpu")),
+        "text": "\n".join(body[: whole.useful]),
+    }
 
 
 def _number(text: str | None) -> int | None:
@@ -99,6 +125,8 @@ def _details(pattern: Pattern, body: Sequence[str]) -> dict[str, str]:
 
 def _who(body: Sequence[str]) -> Mapping[str, str]:
     for line in body[:60]:
+        if "PID: " not in line and " by task " not in line:
+            continue
         match = _WHO.search(line[:LIMIT]) or _BY_TASK.match(line[:LIMIT])
         if match is not None:
             return match.groupdict()

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.console import lines, opener, patterns, scanner, stack, title
+from harness.console import lines, opener, patterns, scanner, sight, stack, title
 from harness.console.pattern import LIMIT, Pattern
 from tests.unit.regex_cost import bound
 
-ENTRIES = (*patterns.PATTERNS, scanner.REBOOT)
+ENTRIES = (*patterns.PATTERNS, sight.REBOOT)
 # Steps of one attempt on the longest text that an expression can get. A step takes some 10 ns.
 STEPS = 1_000_000
 
@@ -23,7 +23,7 @@ STEPS = 1_000_000
 def test_an_entry_matches_its_sample_and_not_its_near_miss(entry: Pattern) -> None:
     assert entry.compiled.match(entry.sample[:LIMIT])
     assert any(needle in entry.sample for needle in entry.needles)
-    if entry is scanner.REBOOT:
+    if entry is sight.REBOOT:
         assert entry.compiled.match(entry.near_miss) is None
         return
     assert patterns.match(entry.sample) == (entry, 0)
@@ -54,7 +54,7 @@ def expressions() -> list[tuple[str, str]]:
     """Every regular expression that the package applies to a console."""
     found = [(entry.name, entry.regex) for entry in ENTRIES]
     found += [(f"{entry.name}.detail", entry.detail) for entry in ENTRIES if entry.detail]
-    for module in (lines, stack, title, scanner):
+    for module in (lines, stack, title, sight, scanner, patterns):
         for name, value in vars(module).items():
             if isinstance(value, re.Pattern):
                 text = value.pattern if isinstance(value.pattern, str) else value.pattern.decode("latin-1")
