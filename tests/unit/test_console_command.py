@@ -3,14 +3,23 @@
 
 from __future__ import annotations
 
+import bz2
 import datetime
+import gzip
 import json
+import lzma
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness import cli
-from harness.console import Report, noise
+from harness.console import Report, noise, stream
 from harness.model.errors import UsageError
 from harness.run import judging
 
@@ -160,3 +169,126 @@ def test_a_run_says_what_was_excused_and_what_is_wrong_with_the_list(
 
     assert "noise.yaml:2" in line
     assert told in line
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[str, int]]:
+    """A pipe as a shell's <(…) names it, and the end to write to."""
+    reading, writing = os.pipe()
+    yield f"/dev/fd/{reading}", writing
+    os.close(reading)
+
+
+def test_what_a_shell_substitutes_is_a_file(pipe: tuple[str, int], capsys: pytest.CaptureFixture[str]) -> None:
+    name, writing = pipe
+    os.write(writing, WARN.encode())
+    os.close(writing)
+
+    assert cli.main(["console", name]) == 1
+    assert capsys.readouterr().out == f"{name}:1: WARNING: WARNING in try_to_unmap_one (torn)\n"
+
+
+def test_a_fifo_without_a_writer_is_waited_for_so_long(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "FIFO_LIMIT_S", 0.05)
+    monkeypatch.setattr(stream, "_SILENCE_S", 0.05)
+    os.mkfifo(tmp_path / "fifo")
+
+    assert cli.main(["console", "--json", str(tmp_path / "fifo")]) == 129
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "nothing has come yet, waiting for up to 0.05 s" in err
+    assert "a fifo to which nobody wrote for 0.1 s (limit 0.05 s)" in err
+
+
+def test_a_fifo_with_a_writer_is_read_to_its_end(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=fifo.write_text, args=(WARN,))
+    writer.start()
+
+    assert cli.main(["console", str(fifo)]) == 1
+    writer.join()
+
+
+def test_a_file_that_grows_is_read_as_far_as_it_was(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a log that grows faster than it is read would never end."""
+    monkeypatch.setattr(stream, "BLOCK_BYTES", 16)
+    size = log.stat().st_size
+    got = b""
+    for block in stream.blocks(str(log), print):
+        got += block
+        with log.open("a") as more:
+            more.write("more and more\n")
+
+    assert len(got) == size
+
+
+@pytest.mark.parametrize(
+    ("packed", "what"),
+    [
+        (gzip.compress(b"x"), "gzip"),
+        (lzma.compress(b"x"), "xz"),
+        (bz2.compress(b"x"), "bzip2"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
+    ],
+)
+def test_a_packed_log_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], packed: bytes, what: str) -> None:
+    path = tmp_path / "a log"
+    path.write_bytes(packed)
+
+    assert cli.main(["console", "--json", str(path)]) == 129
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"packed with {what}" in err
+    assert f"'{path}' | harness console -" in err
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 300_000, b"\xff\x00\x1b]0;x\x07\r" * 9000, b"x" * 5_000_000], ids=len)
+def test_what_holds_no_report_is_exit_code_0(
+    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty log is said to be empty: it may be the wrong one."""
+    path = tmp_path / "any.log"
+    path.write_bytes(content)
+
+    assert cli.main(["console", str(path)]) == 0
+    assert capsys.readouterr() == ("", f"harness: {path}: empty\n" if not content else "")
+
+
+@pytest.mark.parametrize("name", ["/", "/nonexistent", "/etc/passwd/x", "x" * 300])
+def test_what_cannot_be_read_is_exit_code_129(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["console", name]) == 129
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_a_file_that_may_not_be_read_is_exit_code_129(
+    log: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+
+    assert cli.main(["console", str(log)]) == 129
+    assert "permission denied" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wanted", [[], ["--json"]], ids=["lines", "json"])
+def test_a_live_stream_is_told_as_it_comes_and_an_interrupt_ends_it(wanted: list[str]) -> None:
+    """An interrupt is how dmesg -w ends: what came is told, and an object of JSON is whole."""
+    argv = [sys.executable, "-m", "harness.cli", "console", *wanted, "-"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(f"{WARN}[    1.000002][  T9] ---[ end trace 0000000000000000 ]---\n".encode())
+        child.stdin.flush()
+        said = os.read(child.stdout.fileno(), 1 << 16)
+        assert b"WARNING in try_to_unmap_one" in said
+        child.send_signal(signal.SIGINT)
+        said += child.stdout.read()
+        child.stdin.close()
+
+    assert child.returncode == 130
+    if wanted:
+        assert json.loads(said)["reports"][0]["line"] == 1
+    else:
+        assert said == b"-:1: WARNING: WARNING in try_to_unmap_one (torn)\n"
