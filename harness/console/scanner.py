@@ -21,7 +21,7 @@ from harness.console.lines import LINE_LIMIT, Record, decode, records, rows
 from harness.console.pattern import LIMIT, Frame, Pattern, Role
 from harness.console.report import Report
 from harness.console.sight import REBOOT, Sight, sight
-from harness.console.title import Whole, judge
+from harness.console.title import Who, Whole, judge, who
 
 BLOCK_BYTES = 256 << 10
 # While a report is open, so much is read line by line before the search for needles may begin again.
@@ -32,6 +32,8 @@ BODY_LINES = 800
 _QUIET_LINES = 40
 # A stack confirms a doubtful report within this many lines.
 _WEAK_LINES = 12
+# Whom a report is about is told within this many lines.
+_WHO_LINES = 60
 # How many reports are open at once, one for each caller; the oldest is closed for a new one.
 _OPEN_REPORTS = 8
 # Reports are yielded in the order of their first lines; so many wait for the end of an earlier one.
@@ -53,6 +55,7 @@ class _Open:
     body: list[str]
     last: int
     entries: list[stack.Entry] = field(default_factory=list)
+    who: Who | None = None
     useful: int = 1
     quiet: int = 0
     stack_seen: bool = False
@@ -60,6 +63,7 @@ class _Open:
     told: bool = False
 
     def __post_init__(self) -> None:
+        self.who = who(self.body[0])
         self.weak = self.pattern.role is Role.WEAK
         self.anyone = self.pattern.frame is Frame.STALL
 
@@ -70,12 +74,14 @@ class _Open:
 
     def report(self) -> Report:
         """What its lines say."""
-        return judge(Whole(self.pattern.name, self.pattern, tuple(self.body), self.entries, self.useful), self.line)
+        return judge(Whole(self.pattern, self.body, tuple(self.entries), self.who), self.line, self.useful)
 
     def add(self, line: int, text: str, seen: Sight) -> bool:
         """Take another line; returns whether the report ends with it."""
         self.last = line
         if len(self.body) < BODY_LINES:
+            if seen.who is not None and self.who is None and len(self.body) < _WHO_LINES:
+                self.who = seen.who
             self.body.append(seen.text if len(text) <= LIMIT else text)
             if seen.entry is not None:
                 self.entries.append(seen.entry)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from harness.console import patterns, stack
 from harness.console.pattern import LIMIT, Frame, Pattern
+from harness.console.title import Who, who
 
 REBOOT = Pattern(
     name="reboot",
@@ -42,7 +43,8 @@ class Sight(NamedTuple):
     """What is seen in a record's text.
 
     text: as it was, up to LIMIT. found: how it opens a report, and where. reboot: a kernel or a firmware begins.
-    body: it belongs to a report. trace: frames follow. end: the report ends here. entry: what it is to a stack.
+    body: it belongs to a report. trace: frames follow. end: the report ends here.
+    entry: what it is to a stack. who: whom it names.
     """
 
     text: str
@@ -52,6 +54,7 @@ class Sight(NamedTuple):
     trace: bool
     end: bool
     entry: stack.Entry | None
+    who: Who | None
 
 
 def sight(text: str) -> Sight:
@@ -71,4 +74,5 @@ def _sight(text: str) -> Sight:
         trace=body and text.lstrip().startswith(("Call Trace:", "Call trace:", "Backtrace:")),
         end=text.startswith("---[ end ") and _END.match(text) is not None,
         entry=stack.entry(text),
+        who=who(text),
     )

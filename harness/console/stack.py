@@ -121,9 +121,12 @@ class Heading(Enum):
     QUOTED = "a stack of the past"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
-    """What a line is to the stacks of its report: a heading, or the functions that it names. trace: heads frames."""
+    """What a line is to the stacks of its report: a heading, or the functions that it names. trace: heads frames.
+
+    Equal only to itself: there is one for each text that was seen lately.
+    """
 
     heading: Heading
     trace: bool

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.console import stack
 from harness.console.infrastructure import relevant
@@ -54,21 +53,53 @@ def source_path(path: str) -> str:
     return path if start is None else "/".join(parts[start:])
 
 
-@dataclass(frozen=True)
+class Who(NamedTuple):
+    """Whom a line of a report names; empty where it does not say."""
+
+    task: str
+    pid: str
+    cpu: str
+
+
+def who(line: str) -> Who | None:
+    """The task and the CPU that a line says its report is about."""
+    if "PID: " not in line and " by task " not in line:
+        return None
+    match = _WHO.search(line[:LIMIT]) or _BY_TASK.match(line[:LIMIT])
+    if match is None:
+        return None
+    return Who(match["task"], match["pid"], match["cpu"] if match.re is _WHO else "")
+
+
 class Whole:
-    """The lines of a report, of which `useful` are shown. entries: what the lines after the first are to its stacks."""
+    """A report with all its lines; two are equal if they differ only in lines that nothing but its text is made of.
 
-    name: str
-    pattern: Pattern = field(compare=False)
-    body: tuple[str, ...]
-    entries: Sequence[stack.Entry] = field(compare=False)
-    useful: int
+    entries: what the lines after the first are to its stacks. who: whom it is about.
+    """
+
+    def __init__(
+        self, pattern: Pattern, body: Sequence[str], entries: tuple[stack.Entry, ...], about: Who | None
+    ) -> None:
+        self.pattern = pattern
+        self.body = body
+        self.entries = entries
+        self.about = about
+        # What a detail, or a stack of the past, may be taken from.
+        quoted = tuple(body[1:]) if pattern.detail or pattern.frame in _QUOTED else ()
+        self._key = (pattern.name, body[0], entries, about, quoted)
+        self._hash = hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Whole) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
-def judge(whole: Whole, line: int) -> Report:
-    """The report that begins at `line` of the console."""
+def judge(whole: Whole, line: int, useful: int) -> Report:
+    """The report that begins at `line` of the console; `useful` of its lines are shown."""
     found = _judged_again(whole) if len(whole.body) <= _REPEATED_LINES else _judged(whole)
-    return Report(line=line, **found)
+    return Report(line=line, text="\n".join(whole.body[:useful]), **found)
 
 
 @lru_cache(maxsize=16)
@@ -94,7 +125,7 @@ def _judged(whole: Whole) -> Mapping[str, Any]:
         words.setdefault(name.upper(), value.upper())
     for name in pattern.wanted:
         words.setdefault(name, pattern.missing.get(name, UNKNOWN))
-    who = _who(body)
+    about = whole.about or Who("", "", "")
     return {
         "type": pattern.type.format_map(words),
         "title": _TAIL.sub("", _SPACES.sub(" ", pattern.title.format_map(words))),
@@ -102,10 +133,9 @@ def _judged(whole: Whole) -> Mapping[str, Any]:
         "frame": frame,
         "function": stack.plain_name(fields.get("fn", "")),
         "site": source_path(fields.get("site", "")),
-        "task": fields.get("task") or who.get("task", ""),
-        "pid": _number(fields.get("pid") or who.get("pid")),
-        "cpu": _number(fields.get("cpu") or who.get("cpu")),
-        "text": "\n".join(body[: whole.useful]),
+        "task": fields.get("task") or about.task,
+        "pid": _number(fields.get("pid") or about.pid),
+        "cpu": _number(fields.get("cpu") or about.cpu),
     }
 
 
@@ -120,16 +150,6 @@ def _details(pattern: Pattern, body: Sequence[str]) -> dict[str, str]:
         match = pattern.detail_compiled.search(line[:LIMIT])
         if match is not None:
             return {name: value for name, value in match.groupdict().items() if value}
-    return {}
-
-
-def _who(body: Sequence[str]) -> Mapping[str, str]:
-    for line in body[:60]:
-        if "PID: " not in line and " by task " not in line:
-            continue
-        match = _WHO.search(line[:LIMIT]) or _BY_TASK.match(line[:LIMIT])
-        if match is not None:
-            return match.groupdict()
     return {}
 
 
