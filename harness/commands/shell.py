@@ -129,7 +129,7 @@ class Visit:
             if self.gdb:
                 module = self.session.module
                 place = self.session.lab.instrument.text
-                text = machine.agent.read_file(place).decode("ascii").strip() if place else ""
+                text = machine.agent.read_file(place).decode("ascii", "backslashreplace").strip() if place else ""
                 desk = stack.enter_context(debugger.desk())
                 desk.serve(machine)
                 self.progress.say(desk.line(self.session.lab.kernel.vmlinux, module, text))

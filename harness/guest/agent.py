@@ -30,6 +30,12 @@ PAYLOAD_MAX = 65536
 OUTPUT_LIMIT_BYTES = 64 << 20
 # How much of one file is read into memory: more than two million events of a log.
 FILE_LIMIT_BYTES = 256 << 20
+# How much of one file is written to the host's disk.
+SINK_LIMIT_BYTES = 4 << 30
+# Answers that nobody has taken: one is on its way at most, unless its caller gave up.
+_ANSWERS_LIMIT = 16
+# An errno is below this, in the guest as here.
+_ERRNO_LIMIT = 4096
 # A guest that has taken no byte for this long will not take the next one either.
 _SEND_LIMIT_S = 30
 # How long the reader may take to see the end of the channel that the sender met.
@@ -54,6 +60,7 @@ class Frame(IntEnum):
     POWEROFF = 8
     PING = 9
     KEEP = 10
+    # From the guest:
     HELLO = 16
     STDOUT = 17
     STDERR = 18
@@ -61,6 +68,9 @@ class Frame(IntEnum):
     DATA = 20
     DONE = 21
     BEAT = 22
+
+
+_FROM_GUEST = frozenset(kind for kind in Frame if kind >= Frame.HELLO)
 
 
 @dataclass(frozen=True)
@@ -107,27 +117,37 @@ class _Conversation:
     stderr: bytearray = field(default_factory=bytearray)
     sink: BinaryIO | None = None
     sink_error: OSError | None = None
+    sunk: int = 0
     answers: list[int] = field(default_factory=list)  # errno of each DONE
     status: int | None = None
     limit: int = OUTPUT_LIMIT_BYTES
     dropped: int = 0
 
     def take(self, kind: Frame, payload: bytes) -> None:
-        """File a frame."""
+        """File a frame. Raises GuestLost for one that no guest of ours sends."""
         if kind is Frame.EXIT:
-            self.status = _I32.unpack(payload)[0]
+            self.status = _number(_I32, kind, payload)
         elif kind is Frame.DONE:
-            self.answers.append(_I32.unpack(payload)[0])
+            if len(self.answers) >= _ANSWERS_LIMIT:
+                raise GuestLost(f"the guest's agent answered what nobody asked (limit {_ANSWERS_LIMIT} answers)")
+            self.answers.append(_number(_I32, kind, payload))
         elif kind is Frame.DATA and self.sink is not None:
-            try:
-                self.sink.write(payload)
-            except OSError as error:  # the host's disk is full: raised where the file was asked for
-                self.sink_error = self.sink_error or error
+            self._sink(self.sink, payload)
         else:
             kept = self.stderr if kind is Frame.STDERR else self.stdout
             room = max(0, self.limit - len(kept))
             kept += payload[:room]
             self.dropped += max(0, len(payload) - room)
+
+    def _sink(self, sink: BinaryIO, payload: bytes) -> None:
+        if self.sunk + len(payload) > self.limit:
+            self.dropped += len(payload)
+            return
+        self.sunk += len(payload)
+        try:
+            sink.write(payload)
+        except OSError as error:  # the host's disk is full: raised where the file was asked for
+            self.sink_error = self.sink_error or error
 
 
 class Agent:
@@ -217,12 +237,16 @@ class Agent:
             process.forget()
 
     def read_file(
-        self, path: str, timeout_s: float = 30.0, into: BinaryIO | None = None, limit_bytes: int = FILE_LIMIT_BYTES
+        self, path: str, timeout_s: float = 30.0, into: BinaryIO | None = None, limit_bytes: int = 0
     ) -> bytes:
-        """Read a file's content, or stream it to `into` when that is given. Raises OSError as open(2) would."""
+        """Read a file's content, or stream it to `into` when that is given. Raises OSError as open(2) would.
+
+        limit_bytes: another limit than FILE_LIMIT_BYTES, or SINK_LIMIT_BYTES with `into`. More than that
+        is a MachineError: half a file does not pass for a whole one.
+        """
         number, talk = self._open()
         talk.sink = into
-        talk.limit = limit_bytes
+        talk.limit = limit_bytes or (FILE_LIMIT_BYTES if into is None else SINK_LIMIT_BYTES)
         try:
             self._send(number, Frame.READ, path.encode())
             self._answer(number, talk, Deadline(timeout_s), path)
@@ -231,7 +255,8 @@ class Agent:
         if talk.sink_error is not None:
             raise talk.sink_error
         if talk.dropped:
-            raise MachineError(f"{path}: more than {limit_bytes} bytes, read it into a file")
+            hint = "read it into a file" if into is None else ""
+            raise MachineError(f"{path} in the guest: more than {talk.limit} bytes came (limit)", hint)
         return bytes(talk.stdout)
 
     def write_file(self, path: str, content: bytes | str, timeout_s: float = 30.0) -> None:
@@ -262,7 +287,7 @@ class Agent:
 
     def set_clock(self, realtime_ns: int, timeout_s: float = 5.0) -> int:
         """Step the guest's CLOCK_REALTIME; returns what the clock shows after that, in ns."""
-        return int(_U64.unpack(self._request(Frame.CLOCK, _U64.pack(realtime_ns), timeout_s, "clock"))[0])
+        return _number(_U64, Frame.CLOCK, self._request(Frame.CLOCK, _U64.pack(realtime_ns), timeout_s, "clock"))
 
     def add_entropy(self, content: bytes, timeout_s: float = 5.0) -> None:
         """Feed and reseed the guest's random generator; at most 512 bytes are used."""
@@ -290,6 +315,8 @@ class Agent:
                 self._kill(number)
                 raise
             error = talk.answers.pop(0)
+        if not 0 <= error < _ERRNO_LIMIT:
+            raise GuestLost(f"the guest's agent answered {what!r} with error {error}, which is none")
         if error:
             raise OSError(error, f"in the guest: {_errno_text(error)}", what)
 
@@ -339,8 +366,10 @@ class Agent:
                 while head := stream.read(_HEAD.size):
                     self._file(*_parse(head), stream)
             why = "the agent's channel was closed: QEMU is gone"
-        except (GuestLost, OSError, struct.error) as error:
+        except (GuestLost, OSError) as error:
             why = str(error)
+        except Exception as error:  # noqa: BLE001 - a reader that dies in silence would leave every caller to its limit
+            why = f"the harness could not take what the guest's agent sent: {error!r}"
         with self._news:
             self._lost = self._lost or why
             self._news.notify_all()
@@ -352,7 +381,7 @@ class Agent:
             raise GuestLost("the agent's channel was closed within a frame")
         with self._news:
             if kind is Frame.BEAT:
-                self._beat = Beat(_U64.unpack(payload)[0], time.monotonic())
+                self._beat = Beat(_number(_U64, kind, payload), time.monotonic())
             elif kind is Frame.HELLO:
                 self._hello = _hello(payload)
             elif talk := self._talks.get(number):
@@ -473,10 +502,15 @@ def _parse(head: bytes) -> tuple[int, Frame, int]:
         raise GuestLost(f"the guest's agent sent no frame: it begins with {magic:08x}, not {MAGIC:08x}")
     if size > PAYLOAD_MAX:
         raise GuestLost(f"the guest's agent announced a frame of {size} bytes (limit {PAYLOAD_MAX})")
-    try:
-        return number, Frame(kind), size
-    except ValueError:
-        raise GuestLost(f"the guest's agent sent a frame of unknown type {kind}") from None
+    if kind not in _FROM_GUEST:
+        raise GuestLost(f"the guest's agent sent a frame of unknown type {kind}")
+    return number, Frame(kind), size
+
+
+def _number(form: struct.Struct, kind: Frame, payload: bytes) -> int:
+    if len(payload) != form.size:
+        raise GuestLost(f"the guest's agent sent {kind.name} with {len(payload)} bytes, not {form.size}")
+    return int(form.unpack(payload)[0])
 
 
 def _hello(payload: bytes) -> Mapping[str, str]:
@@ -488,4 +522,4 @@ def _hello(payload: bytes) -> Mapping[str, str]:
 
 
 def _errno_text(number: int) -> str:
-    return os.strerror(number) if 0 < number < 4096 else f"error {number}"
+    return os.strerror(number) if 0 < number < _ERRNO_LIMIT else f"error {number}"

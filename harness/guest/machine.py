@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _SILENCE_S = 5.0
 # What calibrate.c takes on an ordinary machine with KVM, in nanoseconds (3 GHz x86-64 of the 2020s).
 _REFERENCE_NS = 4_500_000
+# Every limit is multiplied with the slow-down, so there is an end to it.
+_SLOWEST = 1000
 _STDERR_KEPT_BYTES = 4096
 # What QEMU says of a guest that runs, or that stopped by itself; empty when QEMU does not answer.
 _GUESTS_OWN = ("", "running", "suspended", "guest-panicked", "shutdown")
@@ -151,7 +153,7 @@ class Machine:
     @property
     def boot_id(self) -> str:
         """A UUID that no other machine has; the kernel makes it at the first read."""
-        return self.agent.read_file("/proc/sys/kernel/random/boot_id").decode("ascii").strip()
+        return self.agent.read_file("/proc/sys/kernel/random/boot_id").decode("ascii", "backslashreplace").strip()
 
     @property
     def shell(self) -> Shell:
@@ -352,10 +354,17 @@ class Machine:
         done = self.run("/init", "calibrate", timeout_s=120)
         spent_ns = time.monotonic_ns() - began
         try:
-            # The clock of a guest that is recorded counts its instructions.
-            return max(1.0, (spent_ns if self.taped else int(done.stdout)) / _REFERENCE_NS)
+            # The clock of a guest that is recorded counts its instructions; and no guest worked longer than we waited.
+            worked_ns = spent_ns if self.taped else min(int(done.stdout), spent_ns)
         except ValueError:
             raise GuestLost(f"calibrate: status {done.status}: {clean(done.stdout)[:80]!r}") from None
+        slowdown = max(1.0, worked_ns / _REFERENCE_NS)
+        if slowdown > _SLOWEST:
+            raise GuestLost(
+                f"the guest is {slowdown:.0f} times slower than on an ordinary machine (limit {_SLOWEST})",
+                "run it when the host does less",
+            )
+        return slowdown
 
     def state(self, silence_s: float = _SILENCE_S) -> MachineState:
         """What became of the machine: the kernel's own words first, then QEMU's, then the silence."""

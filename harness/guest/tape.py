@@ -109,7 +109,7 @@ def record(
                 # from swap (QEMU 7.2), 95 s for memcg-eagain instead of 3 s.
                 machine.agent.start(["/init", "spin"])
                 with contextlib.suppress(OSError, GuestTimeout):
-                    module = machine.agent.read_file(text).decode("ascii").strip() if text else ""
+                    module = machine.agent.read_file(text).decode("ascii", "backslashreplace").strip() if text else ""
                 try:
                     yield machine
                 finally:

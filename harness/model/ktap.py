@@ -31,13 +31,17 @@ _UFFD_WORDS = {"done": _PASSED, "skipped": _SKIPPED, "failed": _FAILED}
 
 @dataclass(frozen=True)
 class Results:
-    """Numbers of tests; the lines of the first that failed or were never reported; why others were skipped."""
+    """Numbers of tests; the lines of the first that failed or were never reported; why others were skipped.
+
+    cut: there was more output than was read, so there may be other results.
+    """
 
     passed: int
     failed: int
     skipped: int
     failures: tuple[str, ...] = ()
     reasons: tuple[tuple[str, int], ...] = ()
+    cut: bool = False
 
     @property
     def ran(self) -> bool:
@@ -61,6 +65,7 @@ class Results:
             "skip": self.skipped,
             "failures": list(self.failures),
             "reasons": dict(self.reasons),
+            **({"cut": True} if self.cut else {}),
         }
 
 
@@ -74,6 +79,7 @@ def restore(document: Mapping[str, Any]) -> Results:
         skipped,
         tuple(map(str, failures)) if isinstance(failures, list) else (),
         tuple((str(reason), _count(count)) for reason, count in reasons.items()) if isinstance(reasons, dict) else (),
+        document.get("cut") is True,
     )
 
 
@@ -81,10 +87,10 @@ def _count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
-def read(text: str, status: int) -> Results:
+def read(text: str, status: int, *, cut: bool = False) -> Results:
     """The results in a program's output. status: exit code, or 256 + signal; 0 and 4 (skipped) are no failures.
 
-    A program that prints no results is one test, and its status is the result.
+    A program that prints no results is one test, and its status is the result. cut: the output went on.
     """
     # By number: what a buffer held at a fork is printed twice, and a test that failed once has failed.
     verdicts: dict[str, tuple[int, str, str]] = {}
@@ -105,7 +111,7 @@ def read(text: str, status: int) -> Results:
     failed = [said for verdict, said, _ in verdicts.values() if verdict == _FAILED]
     reasons = Counter(said[:_WIDTH] for verdict, said, _ in verdicts.values() if verdict == _SKIPPED)
     passed = sum(verdict == _PASSED for verdict, _, _ in verdicts.values())
-    if len(verdicts) < planned:
+    if len(verdicts) < planned and not cut:
         failed.append(f"{planned - len(verdicts)} of {planned} planned tests were never reported{bail}")
     last = next((line for line in reversed(lines) if line.strip()), "")
     if status > 256 or (status not in (_EXIT_PASS, _EXIT_SKIP) and not failed):
@@ -114,7 +120,7 @@ def read(text: str, status: int) -> Results:
         passed = int(status == _EXIT_PASS)
         reasons.update([last[:_WIDTH] or "no reason"] * (not passed))
     shown = tuple(line[:_WIDTH] for line in failed[:SHOWN])
-    return Results(passed, len(failed), reasons.total(), shown, tuple(reasons.most_common(SHOWN)))
+    return Results(passed, len(failed), reasons.total(), shown, tuple(reasons.most_common(SHOWN)), cut)
 
 
 def _verdict(match: re.Match[str]) -> tuple[int, str]:

@@ -133,6 +133,9 @@ def judge(recording: Recording) -> Iterator[Finding]:
     for program, results in recording.selftests.items():
         if not results.ran:
             yield Finding(NAME, "none of a selftest's tests ran", f"{program}: {results}: {results.why_skipped}")
+        if results.cut:
+            text = f"{program}: {results} in the part that was read; see {program}.tap"
+            yield Finding(NAME, "a selftest printed more than is read", text)
     for answer in recording.answers:
         if unwatched := answer.reply.get("unwatched"):
             text = f"{answer.command}: {unwatched} of {answer.reply.get('processes')}"

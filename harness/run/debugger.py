@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import tempfile
 import time
@@ -41,6 +42,7 @@ end
 """
 # How long gdb may take from its request to the reading of the answer.
 _ANSWER_LIMIT_S = 5.0
+_ADDRESS = re.compile(r"0x[0-9a-f]{1,16}")
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class Desk:
         moves: with `goto` and `back`.
         """
         words = ["gdb", "-q", "-iex", "set confirm off", str(kernel.resolve())]
-        if module is not None and text:
+        # What gdb takes for an address may be an expression that runs a command: $_shell() of gdb 13.
+        if module is not None and _ADDRESS.fullmatch(text):
             words += ["-ex", f"add-symbol-file {module.resolve()} {text}"]
         if moves:
             words += ["-x", str(self.folder / "moves.gdb")]

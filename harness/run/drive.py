@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,7 @@ SYSRQ = "/proc/sysrq-trigger"
 SELFTESTS = "/tmp/selftests"  # noqa: S108 - of the guest
 # What is kept of their output.
 OUTPUT_LIMIT_BYTES = 4 << 20
+_CUT = b"\n[harness: the output went on after %d MiB]\n"
 # The scenario is over when QEMU's watchdog went off and nothing was heard of PID 1 for this share of its time. That
 # is later than the kernel's own detectors (Watchdogs.within), of which the last reports after half of the time.
 _WATCHDOG_SHARE = 0.6
@@ -265,7 +267,9 @@ class _Drive:
         """Give one command; False when the scenario ends with it."""
         began = time.monotonic()
         self._share = share(self._machine.pid)
-        driver.send(command.text + "\n", self._deadline)
+        # A mark that any program could print would not tell that the log came through.
+        word = f":{secrets.token_hex(8)}" if command.verb == "mark" else ""
+        driver.send(command.text + word + "\n", self._deadline)
         reply = self._reply(driver, command)
         if reply is None:
             flood = self._listener.enough.is_set() and not self._listener.hangs
@@ -274,7 +278,9 @@ class _Drive:
             if not flood:
                 self.detail += f"; {self._machine.signs()}"
             return False
-        if reply.get("program") in self._given:
+        if word:
+            reply = {**reply, "mark": command.target + word}
+        if isinstance(reply.get("program"), str) and reply["program"] in self._given:
             reply = {**reply, **self._results(reply)}
         self._answers.append(command.answered(reply, time.monotonic() - began))
         if reply.get("ok") is not True:
@@ -295,11 +301,8 @@ class _Drive:
                 continue
             if line is None:
                 return self._killed(driver, command)
-            try:
-                reply = json.loads(line)
-            except ValueError:
-                reply = None
-            if not isinstance(reply, dict):
+            reply = _parsed(line)
+            if reply is None:
                 raise GuestLost(f"the guest driver answered {line[:80]!r} to {command.text!r}")
             if "progress" not in reply:
                 return reply
@@ -317,12 +320,15 @@ class _Drive:
     def _results(self, reply: Mapping[str, Any]) -> dict[str, Any]:
         """What a selftest printed: kept beside the console, and counted for the reply."""
         name = reply["program"]
-        argv = ["head", "-c", str(OUTPUT_LIMIT_BYTES), f"{SELFTESTS}/{name}.out"]
-        said = self._machine.agent.run(argv, self._grace_s)
-        workspace.write_atomic(self._machine.console.log.with_name(f"{name}.tap"), said.stdout)
-        signal = reply.get("signal")
-        status = _SIGNALLED + signal if isinstance(signal, int) else reply.get("status", -1)
-        return ktap.read(said.text, status).document()
+        argv = ["head", "-c", str(OUTPUT_LIMIT_BYTES + 1), f"{SELFTESTS}/{name}.out"]
+        said = self._machine.agent.run(argv, self._grace_s).stdout
+        cut = len(said) > OUTPUT_LIMIT_BYTES
+        said = said[:OUTPUT_LIMIT_BYTES]
+        end = _CUT % (OUTPUT_LIMIT_BYTES >> 20) if cut else b""
+        workspace.write_atomic(self._machine.console.log.with_name(f"{name}.tap"), said + end)
+        signal, status = reply.get("signal"), reply.get("status")
+        ended = _SIGNALLED + signal if isinstance(signal, int) else status if isinstance(status, int) else -1
+        return ktap.read(said.decode("utf-8", errors="backslashreplace"), ended, cut=cut).document()
 
     def _quench(self) -> None:
         """Enough was seen: the module accepts everything from now on, and the console falls silent."""
@@ -346,9 +352,10 @@ class _Drive:
 
         If the marks of the scenario did not come, the clean-log oracle reports it.
         """
-        self._machine.agent.write_file("/dev/kmsg", f"<5>{_DRIVER_ENDED}\n", self._grace_s)
+        said = f"{_DRIVER_ENDED}:{secrets.token_hex(8)}"
+        self._machine.agent.write_file("/dev/kmsg", f"<5>{said}\n", self._grace_s)
         with contextlib.suppress(TimeoutError):
-            self._machine.console.wait_for(_DRIVER_ENDED, Deadline(self._grace_s))
+            self._machine.console.wait_for(said, Deadline(self._grace_s))
 
 
 @dataclass(frozen=True)
@@ -423,6 +430,16 @@ def why(machine: Machine, lost: GuestLost) -> tuple[Ended, str]:
             return Ended.SILENT, f"{lost.message}; {state.evidence}; {machine.signs()}"
     broke = f"our connection to the guest broke: QEMU still runs; {machine.signs()}"
     raise GuestLost(f"{lost.message}; {state.evidence or broke}") from lost
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    """A reply of the driver; None for what is none, or could not be written down as text."""
+    try:
+        reply = json.loads(line)
+        json.dumps(reply, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    return reply if isinstance(reply, dict) else None
 
 
 def _counters(replies: Sequence[Mapping[str, Any]]) -> dict[str, int]:

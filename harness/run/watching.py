@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import secrets
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from harness.host.starvation import share
 from harness.model import event, scenario
 from harness.model.errors import GuestLost, MachineError
 from harness.model.postmortem import PostMortem
-from harness.model.recording import Ended, Recording
+from harness.model.recording import Answer, Ended, Recording
 from harness.model.shape import MachineShape
 from harness.model.verdict import ScenarioResult
 from harness.run import judging
@@ -80,7 +81,7 @@ def watched(
                 ended=ending.ended,
                 detail=ending.detail,
                 seconds=began.elapsed_s,
-                answers=(),
+                answers=watch.marks,
                 before=before,
                 after=after,
                 module={},
@@ -114,6 +115,7 @@ class _Watch:
         # A guest that hangs may panic while it is looked at.
         self._looking = threading.Lock()
         self._found: PostMortem | None = None
+        self.marks: list[Answer] = []
 
     def look(self) -> None:
         """Find out from outside why the guest does not go on, once."""
@@ -123,7 +125,8 @@ class _Watch:
 
     def mark(self, which: str) -> None:
         """Write a line to the kernel's log, and hear it; what does not come back is the clean-log oracle's to tell."""
-        text = f"{which}:{self._folder.name}"
+        text = f"{which}:{self._folder.name}:{secrets.token_hex(8)}"
+        self.marks.append(Answer(0, "mark", which, "", "", {"ok": True, "mark": text}, {}, 0.0))
         self._machine.agent.write_file("/dev/kmsg", f"<5>{text}\n", self._grace_s)
         with contextlib.suppress(TimeoutError):
             self._machine.console.wait_for(re.escape(text), Deadline(self._grace_s))
@@ -161,9 +164,16 @@ class _Watch:
 
 def _state(machine: Machine) -> dict[str, int]:
     """What the end-state oracle compares: the kernel's taint, and whether lockdep is on, where the kernel has it."""
-    state = {"taint": int(machine.agent.read_file(_TAINTED))}
+    state = {"taint": _number(_TAINTED, machine.agent.read_file(_TAINTED))}
     with contextlib.suppress(OSError):
-        for line in machine.agent.read_file(_LOCKDEP).decode("ascii", "replace").splitlines():
-            if line.strip().startswith("debug_locks:"):
-                state["debug_locks"] = int(line.split()[-1])
+        for line in machine.agent.read_file(_LOCKDEP).splitlines():
+            if line.strip().startswith(b"debug_locks:"):
+                state["debug_locks"] = _number(_LOCKDEP, line.split()[-1])
     return state
+
+
+def _number(path: str, said: bytes) -> int:
+    try:
+        return int(said)
+    except ValueError:
+        raise GuestLost(f"the guest says that {path} holds {said[:40]!r}") from None

@@ -180,7 +180,7 @@ def test_a_file_beyond_the_limit_is_refused_not_cut(ends):
 
     guest.serve(play)
 
-    with pytest.raises(MachineError, match="more than 2500 bytes"):
+    with pytest.raises(MachineError, match=r"/dev/zero in the guest: more than 2500 bytes"):
         agent.read_file("/dev/zero", limit_bytes=2500)
 
 
@@ -190,7 +190,8 @@ def test_a_file_beyond_the_limit_is_refused_not_cut(ends):
         (0x41414141, 17, 0, "begins with 41414141"),
         (MAGIC, 17, PAYLOAD_MAX + 1, "frame of 65537 bytes"),
         (MAGIC, 99, 0, "unknown type 99"),
-        (MAGIC, 19, 0, "unpack requires"),
+        (MAGIC, 19, 0, "EXIT with 0 bytes, not 4"),
+        (MAGIC, 1, 0, "unknown type 1"),
     ],
 )
 def test_what_is_no_frame_ends_the_channel(ends, magic, kind, size, message):

@@ -72,7 +72,12 @@ def test_a_flood_of_failures_is_counted_and_cut() -> None:
 
 def test_results_come_back_from_their_document_and_nothing_else_does() -> None:
     """The document has been through a guest."""
-    results = Results(1, 1, 1, ("not ok 1 a",), (("why", 1),))
+    results = Results(1, 1, 1, ("not ok 1 a",), (("why", 1),), cut=True)
 
     assert restore(results.document()) == results
     assert restore({"pass": "many", "failures": 7, "reasons": []}) == Results(0, 0, 0)
+
+
+def test_tests_that_stand_behind_the_end_of_what_was_read_did_not_fail() -> None:
+    assert read(HEAD + "1..3\nok 1 a\n", 0, cut=True) == Results(1, 0, 0, cut=True)
+    assert read(HEAD + "1..3\nok 1 a\n", 0).failed == 1

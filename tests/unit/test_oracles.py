@@ -948,6 +948,40 @@ def test_clean_log_wants_the_mark_at_the_end_back() -> None:
     assert summaries(clean_log.judge(deaf)) == ["the mark at the end of the scenario did not come back on the console"]
 
 
+def test_a_mark_that_any_program_could_write_does_not_count() -> None:
+    """The log did not come back after it; what the harness wrote holds a word that is new each time."""
+    marks = [
+        Answer(0, "mark", f"{which}:sample", "", "", {"mark": f"{which}:sample:0123"}, {}, 0.0)
+        for which in ("begin", "end")
+    ]
+    forged = recording(console=["drive: mark begin:sample:0123", "drive: mark end:sample"], answers=marks)
+    whole = recording(console=["drive: mark begin:sample:0123", "drive: mark end:sample:0123"], answers=marks)
+
+    assert summaries(clean_log.judge(forged)) == [
+        "the mark at the end of the scenario did not come back on the console"
+    ]
+    assert summaries(clean_log.judge(whole)) == []
+
+
+def test_forged_marks_hide_no_report() -> None:
+    """Reports before, between, after and on the line of marks are found."""
+    warn = "[    2.1][  T100] WARNING: CPU: 0 PID: 100 at mm/rmap.c:%d try_to_unmap_%d+0x1c5/0x210"
+    console = ["drive: mark end:sample", warn % (1, 1), "drive: mark begin:sample", warn % (2, 2)]
+    console += ["harness: the guest driver ended", "drive: mark end:sample " + warn % (3, 3)]
+
+    said = summaries(clean_log.judge(recording(console=console)))
+
+    assert said == [f"WARNING in try_to_unmap_{number}" for number in (1, 2, 3)]
+
+
+def test_a_console_that_is_longer_than_what_is_judged_is_not_clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report may stand behind it."""
+    monkeypatch.setattr("harness.model.recording.CONSOLE_LIMIT_BYTES", 2000)
+    flood = recording(console=["all is well"] * 1000)
+
+    assert summaries(clean_log.judge(flood)) == ["the console is too long to be judged"]
+
+
 def test_a_complaint_is_the_gate_s_in_whatever_function_the_patch_writes_it() -> None:
     """A rewrite may complain in its own function, which is not inlined; another file is a finding."""
     helper = recording(console=complaint(function="mn_complain.isra.0"))

@@ -109,6 +109,7 @@ def judged(**reply: object) -> list[str]:
             ["selftests: cow: not ok 1", "selftests: cow: more of its tests failed than are shown"],
         ),
         (Results(0, 0, 9, (), (("no", 9),)).document(), ["exercised: none of a selftest's tests ran"]),
+        (Results(5, 0, 0, cut=True).document(), ["exercised: a selftest printed more than is read"]),
         (
             {**Results(5, 0, 0).document(), "unwatched": 1},
             ["exercised: processes of a selftest ran without a subscriber"],
