@@ -67,7 +67,8 @@ def machines(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=0.0,
         metavar="S",
-        help="the longest a scenario may take on a host without slow-down, in seconds",
+        help="the longest a scenario may take on a host without slow-down, in seconds; "
+        "multiplied with the slow-down that is measured: 10 to 25 under TCG",
     )
     out(parser)
     parser.add_argument("--json", action="store_true", help="the verdict document on standard output")

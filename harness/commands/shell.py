@@ -20,7 +20,7 @@ from harness.commands import _options
 from harness.guest.agent import GuestProcess, GuestResult, GuestTimeout
 from harness.guest.console import clean
 from harness.guest.machine import Condition, Machine
-from harness.host.clock import Deadline, scaled
+from harness.host.clock import Deadline
 from harness.host.progress import Progress
 from harness.model import recording as recordings
 from harness.model.errors import GuestLost, UsageError
@@ -141,7 +141,7 @@ class Visit:
     def _set(self, machine: Machine, scene: Scene) -> GuestProcess:
         """Give a scenario's commands again."""
         lab = self.session.lab
-        deadline = Deadline(scaled(scene.scenario.timeout_s, lab.slowdown(machine)))
+        deadline = Deadline.scaled(scene.scenario.timeout_s, lab.slowdown(machine))
         drive.give(machine, drive.files(scene.scenario, lab.kernel, lab.cache, self.progress), deadline)
         driver = machine.agent.start(lab.instrument.driver)
         try:

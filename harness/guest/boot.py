@@ -122,7 +122,7 @@ def boot(
     while given_up < _BOOTS:
         if memory is not None:
             memory.path.unlink(missing_ok=True)
-        deadline = Deadline(scaled(limit_s, parts.scale))
+        deadline = Deadline.scaled(limit_s, parts.scale)
         with contextlib.ExitStack() as stack:
             try:
                 machine, news = stack.enter_context(

@@ -27,7 +27,7 @@ from harness.guest.boot import Memory, Parts, boot, started, tsc_khz
 from harness.guest.machine import Machine
 from harness.guest.monitor import Event
 from harness.host import collect, process, workspace
-from harness.host.clock import Deadline, scaled
+from harness.host.clock import Deadline
 from harness.host.progress import QUIET, Progress
 from harness.model.errors import GuestLost, MachineError
 from harness.model.shape import MachineShape
@@ -101,7 +101,7 @@ def clone(
     Raises MachineError when QEMU does not load the snapshot, GuestLost when
     the guest does not answer after that.
     """
-    deadline = Deadline(scaled(_LOAD_LIMIT_S, parts.scale))
+    deadline = Deadline.scaled(_LOAD_LIMIT_S, parts.scale)
     memory = Memory(snapshot.folder / _MEMORY, snapshot.hello, snapshot.console)
     with started(parts, shape, run_dir, on_line, on_event, memory, deadline) as (machine, _):
         machine.cloned = True
@@ -160,7 +160,7 @@ def _take(
             machine.monitor.execute(
                 "migrate-set-capabilities", capabilities=[*_NO_RAM, {"capability": "events", "state": True}]
             )
-            deadline = Deadline(scaled(_SAVE_LIMIT_S, parts.scale))
+            deadline = Deadline.scaled(_SAVE_LIMIT_S, parts.scale)
             with (fresh / _STATE).open("wb") as state:
                 machine.monitor.lend("state", state.fileno())
                 machine.monitor.execute("migrate", uri="fd:state")

@@ -30,7 +30,7 @@ from harness.guest.boot import BOOT_LIMIT_S, Parts, boot, started
 from harness.guest.image import GuestImage
 from harness.guest.machine import Machine
 from harness.host import process, workspace
-from harness.host.clock import Deadline, scaled
+from harness.host.clock import Deadline
 from harness.model import documents
 from harness.model.errors import LaunchError, MachineError, UsageError
 from harness.model.shape import Board, MachineShape
@@ -208,7 +208,7 @@ def replay(
         except (EOFError, gzip.BadGzipFile) as fault:
             raise UsageError(f"{folder / TAPE}: is damaged: {fault}") from None
     parts = Parts(GuestImage(initrd, initrd, tape.initrd, 0.0), kernel, "tcg")
-    limit = Deadline(scaled(BOOT_LIMIT_S * _SLOWER, parts.scale))
+    limit = Deadline.scaled(BOOT_LIMIT_S * _SLOWER, parts.scale)
     with started(parts, tape.shape, scratch, _ignore, _ignore, None, limit, reel) as (machine, _):
         if stopped:
             machine.look_at_the_end(threading.Event().wait)

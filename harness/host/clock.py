@@ -9,10 +9,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Deadline:
-    """A time limit that begins when this object is made."""
+    """A time limit that begins when this object is made. slowdown: what it was multiplied with."""
 
     limit_s: float
     began_s: float = field(default_factory=time.monotonic)
+    slowdown: float = 1.0
+
+    @classmethod
+    def scaled(cls, limit_s: float, slowdown: float) -> Deadline:
+        """Begin a limit for an ordinary machine on one that is `slowdown` times slower."""
+        return cls(scaled(limit_s, slowdown), slowdown=max(1.0, slowdown))
 
     @property
     def elapsed_s(self) -> float:
@@ -30,7 +36,8 @@ class Deadline:
         return self.remaining_s == 0.0
 
     def __str__(self) -> str:
-        return f"{self.elapsed_s:.1f} s (limit {self.limit_s:g} s)"
+        product = f" = {self.limit_s / self.slowdown:g} s × slow-down {self.slowdown:.1f}" if self.slowdown > 1 else ""
+        return f"{self.elapsed_s:.1f} s (limit {self.limit_s:.4g} s{product})"
 
 
 def scaled(limit_s: float, slowdown: float) -> float:

@@ -103,12 +103,13 @@ def drive(
     events: Path,
     examine: Callable[[], PostMortem] = PostMortem,
     given: Mapping[str, Path] = MappingProxyType({}),
+    slowdown: float = 1.0,
 ) -> Recording:
     """Run a scenario to its end, or to the end of its time.
 
     instrument: what the machine carries, with a driver and a log. listener:
-    hears the machine's console. limit_s: how long the steps may take in all,
-    already scaled to this guest. events: the file that the event log goes to;
+    hears the machine's console. limit_s: how long the steps may take in all, on
+    an ordinary machine; slowdown: how much slower this guest is. events: the file that the event log goes to;
     it is missing when the guest could not give the log. examine: called once
     when the guest is suspected to hang, before anything is asked of it; what it
     returns is the recording's post-mortem. given: what files() says the
@@ -118,7 +119,7 @@ def drive(
     demand_modules(machine)
     events.parent.mkdir(parents=True, exist_ok=True)
     events.unlink(missing_ok=True)
-    drive = _Drive(scenario, machine, instrument, listener, Deadline(limit_s), events, examine, given)
+    drive = _Drive(scenario, machine, instrument, listener, Deadline.scaled(limit_s, slowdown), events, examine, given)
     try:
         try:
             drive.run()

@@ -22,7 +22,6 @@ from harness.guest.boot import BootFailed
 from harness.guest.lab import Lab
 from harness.guest.machine import Machine
 from harness.host import accelerator, fault, process, workspace
-from harness.host.clock import scaled
 from harness.host.progress import Progress
 from harness.kernel import build as builds
 from harness.kernel import config, kconfig, modules, patches, source, versions
@@ -341,10 +340,11 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
                 machine,
                 lab.instrument,
                 listener,
-                scaled(timeout_s, slowdown),
+                timeout_s,
                 folder / "events" / f"{scenario.name}.bin",
                 functools.partial(look, lab, machine, place),
                 given,
+                slowdown,
             )
             recording = dataclasses.replace(recording, slowdown=slowdown)
     except BootFailed as failed:
