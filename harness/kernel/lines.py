@@ -30,11 +30,16 @@ from harness.kernel.objects import ObjectTree
 from harness.model.errors import MachineError
 
 _LIMIT_S = 300.0
+# How many files are compiled again, at a second each.
+FILES_LIMIT = 300
+# How many addresses addr2line is given at once.
+_ADDRESSES = 1000
 _EXECUTABLE = 4  # SHF_EXECINSTR
 # Functions begin at multiples of 16, and the size that a stack trace prints reaches up to the next one.
 _ALIGNMENT = 16
 # A symbol that assembly defines often has no size.
 _SYMBOL = re.compile(r"^(?P<path>.*?):(?P<value>[0-9a-f]+) (?:(?P<size>[0-9a-f]+) )?[tTwW] (?P<name>\S+)$")
+_ADDRESS = re.compile(r"^0x[0-9a-f]+\n", re.MULTILINE)
 _FILE = re.compile(r"[^\s?]+:\d+")
 
 
@@ -63,6 +68,10 @@ def find(
             # Static functions may share a name: a match counts only if it is alone, or alone of its size.
             if len(fitting) == 1:
                 holders.setdefault(fitting[0], []).append(spot)
+        if len(holders) > FILES_LIMIT:
+            progress.say(f"{len(holders)} files hold the functions: those with the most are looked up, {FILES_LIMIT}")
+            most = sorted(holders, key=lambda path: len(holders[path]), reverse=True)[:FILES_LIMIT]
+            holders = {path: holders[path] for path in most}
         found: dict[Spot, tuple[str, ...]] = {}
         with workspace.space(cache), tempfile.TemporaryDirectory(dir=objects.folder, prefix="lines-") as scratch:
             compilers = concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0)))
@@ -175,18 +184,26 @@ def _lines(path: Path, spots: Sequence[Spot], tops: Sequence[Path]) -> dict[Spot
     with path.open("rb") as stream:
         elf = ELFFile(stream)
         symbols = {symbol.name: symbol for symbol in _symbols(elf).iter_symbols()}
-        places = [
-            (spot, elf.get_section(symbols[spot.function]["st_shndx"]).name, symbols[spot.function]["st_value"])
-            for spot in spots
-        ]
+        sections: dict[str, list[tuple[Spot, int]]] = {}
+        for spot in spots:
+            symbol = symbols.get(spot.function)
+            # An alias may be gone, and an absolute symbol is in no section.
+            if symbol is not None and isinstance(symbol["st_shndx"], int):
+                name = elf.get_section(symbol["st_shndx"]).name
+                sections.setdefault(name, []).append((spot, symbol["st_value"] + spot.offset))
     found = {}
-    for spot, section, start in places:
-        argv: list[str | Path] = ["addr2line", "-i", "-f", "-e", path, "-j", section, f"{start + spot.offset:#x}"]
-        said = process.run(argv, timeout_s=_LIMIT_S).stdout.splitlines()
-        pairs = zip(said[::2], said[1::2], strict=False)
-        texts = [f"{_short(place, tops)} ({function})" for function, place in pairs if _FILE.match(place)]
-        if texts:
-            found[spot] = tuple(texts)
+    for name, places in sections.items():
+        for start in range(0, len(places), _ADDRESSES):
+            some = places[start : start + _ADDRESSES]
+            argv: list[str | Path] = ["addr2line", "-a", "-i", "-f", "-e", path, "-j", name]
+            done = process.run([*argv, *(f"{address:#x}" for _, address in some)], timeout_s=_LIMIT_S)
+            # An address, then its function and place, then those of the functions that it is inlined in.
+            for (spot, _), said in zip(some, _ADDRESS.split(done.stdout)[1:], strict=False):
+                lines = said.splitlines()
+                pairs = zip(lines[::2], lines[1::2], strict=False)
+                texts = [f"{_short(place, tops)} ({function})" for function, place in pairs if _FILE.match(place)]
+                if texts:
+                    found[spot] = tuple(texts)
     return found
 
 

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
+import itertools
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.commands import decode
 from harness.host.progress import QUIET
@@ -44,3 +48,43 @@ def test_a_run_without_reports_needs_no_kernel(tmp_path: Path):
     write(run_of({"quiet": Outcome.PASS}), tmp_path)
 
     assert decode.decode(tmp_path, "gcc", tmp_path, QUIET) == []
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from(
+                ["+0x1/0x2", "+0x", "/0x", "f", "RIP: 0010:", "$(x)", "`x`", ";", "\n", "\0", "a." * 2000, "é", " "]
+            ),
+            st.text(max_size=8),
+        ),
+        max_size=12,
+    ).map("".join)
+)
+def test_whatever_a_console_holds_a_spot_is_a_name_and_two_numbers(line: str) -> None:
+    """They go into the command line of addr2line."""
+    for spot in decode._spots(line):
+        assert re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]{0,250}", spot.function)
+        assert 0 <= spot.offset < 1 << 32
+        assert 0 <= spot.size < 1 << 32
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("...foo+0x1/0x2", ["foo"]),
+        ("a.b.c+0x1/0x2 d+0x1/0x2", ["a.b.c", "d"]),
+        ("f+0x1/0x2z", []),
+        (f"{'f' * 300}+0x1/0x2", []),
+        ("f+0x123456789/0x2", []),
+    ],
+)
+def test_a_name_is_taken_whole_or_not_at_all(line: str, names: list[str]) -> None:
+    assert [spot.function for spot in decode._spots(line)] == names
+
+
+def test_as_many_places_are_looked_up_as_a_bug_has() -> None:
+    every = (Spot(f"f{number}", 1, 2) for number in itertools.count())
+
+    assert len(decode._first(every)) == decode.SPOTS_LIMIT

@@ -39,11 +39,19 @@ def test_debug_info_changes_no_code_and_a_constant_or_a_callee_does(tmp_path: Pa
 
 def test_an_inlined_function_comes_before_the_one_that_it_is_in(tmp_path: Path):
     path = compiled(tmp_path, "same", SOURCE, "-gdwarf-5")
-    spots = [Spot("outer", offset, 0) for offset in range(20)]
+    # More than go into one call of addr2line, and one that is in no object.
+    spots = [
+        Spot("gone", 1, 0),
+        *(Spot("outer", offset, 0) for offset in (*range(20), *range(1 << 20, (1 << 20) + 2000))),
+    ]
 
     found = lines._lines(path, spots, [tmp_path])
 
     assert ("same.c:5 (twice)", "same.c:9 (outer)") in found.values()
+    assert max(spot.offset for spot in found) < 20
+    assert found == {
+        spot: places for one in spots[:21] for spot, places in lines._lines(path, [one], [tmp_path]).items()
+    }, "together as one by one"
 
 
 def test_a_name_that_several_objects_have_is_told_apart_by_size():
