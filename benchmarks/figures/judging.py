@@ -17,6 +17,7 @@ from benchmarks.repeated import repeated
 from harness.host import process, workspace
 from harness.model import event
 from harness.model.errors import MachineError
+from harness.report import manifest
 
 _SCENARIO = "memcg-eagain"
 _FEW, _MANY = 100_000, 1_000_000
@@ -88,4 +89,6 @@ def _blown_up(run: Path, target: Path, count: int) -> Path:
     shutil.copytree(run, target)
     log = target / "events" / f"{_SCENARIO}.bin"
     log.write_bytes(repeated(log.read_bytes(), count))
+    # The log is not the run's own any more.
+    (target / manifest.NAME).unlink()
     return target

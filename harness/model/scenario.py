@@ -154,7 +154,7 @@ _NUMBER_MAX = 1 << 64
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
 # What the driver's lines can hold: a word; in quotes, words. Kernel paths, as the name of a program or a module.
 _WORD = re.compile(r"[^\s\"#][^\s\"]{0,1023}")
-_WORDS = re.compile(r"[^\r\n\"]{1,1023}")
+_WORDS = re.compile(r"[^\r\n\"]{0,1023}")
 _TARGETS = {
     "program": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"),
     "module": re.compile(r"[a-z0-9_]+(/[a-z0-9_-]+){0,15}"),

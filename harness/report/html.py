@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from harness.model.run import RunVerdict
 from harness.report.text import plain
@@ -13,6 +14,11 @@ from harness.report.text import plain
 
 def render(verdict: RunVerdict) -> str:
     """The document."""
+    return _template().render(run=_plain(verdict.document()))
+
+
+@cache
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("harness.report", "templates"),
         autoescape=True,
@@ -20,7 +26,7 @@ def render(verdict: RunVerdict) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(run=_plain(verdict.document()))
+    return environment.get_template("report.html.j2")
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.guest import tape as tapes
+from harness.report import manifest
 from tests.guest.command import LIMIT_S, ROOT, Ended, argv, environment, harness
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
@@ -56,10 +57,13 @@ def test_a_repetition_is_held_against_its_recording(run: Path, recorded: Ended) 
     text = console.read_bytes()
     console.write_bytes(text.replace(b"WARNING", b"warning", 1))
 
+    damaged = harness("replay", run, SECOND)
+    (run / manifest.NAME).unlink()
     ended = harness("replay", run, SECOND)
 
     assert recorded.status == 1
-    assert ended.status == 128
+    assert (damaged.status, ended.status) == (128, 128)
+    assert f"{console}: is damaged" in damaged.stderr
     assert f"the console differs from byte {text.index(b'WARNING')} on" in ended.stderr
 
 
