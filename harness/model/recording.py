@@ -73,14 +73,13 @@ class Answer:
     @classmethod
     def restore(cls, entry: Mapping[str, Any]) -> Answer:
         """An entry of record.json. In an earlier version it had only the command, whose words tell the rest."""
-        entry = {name: entry[name] for name in cls.__dataclass_fields__ if name in entry}
-        if "verb" in entry:
-            return cls(**{"target": "", "process": "", **entry})
         words = entry["command"].split()
-        process = words[0].removeprefix("@") if words[:1] and words[0].startswith("@") else ""
-        verb = next((word for word in words if word[0] not in "@&+"), "")
-        target = next((word.partition("=")[2] for word in words if word.startswith("name=")), "")
-        return cls(verb=verb, target=target, process=process, **entry)
+        told: dict[str, Any] = {
+            "verb": next((word for word in words if word[0] not in "@&+"), ""),
+            "target": next((word.partition("=")[2] for word in words if word.startswith("name=")), ""),
+            "process": words[0].removeprefix("@") if words[:1] and words[0].startswith("@") else "",
+        }
+        return cls(**told | {name: entry[name] for name in cls.__dataclass_fields__ if name in entry})
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,16 @@ def test_a_line_names_who_does_what_to_what(line: str, told: tuple[str, str, str
     assert (answer.verb, answer.target, answer.process) == told
 
 
+@pytest.mark.parametrize("gone", [("verb",), ("target",), ("process", "verb"), ("verb", "target", "process")])
+def test_what_an_entry_does_not_say_its_line_does(gone: tuple[str, ...]) -> None:
+    """And what it says besides is no concern of ours."""
+    whole = dataclasses.asdict(ANSWERS[1])
+
+    entry = {name: value for name, value in whole.items() if name not in gone} | {"more": 1}
+
+    assert Answer.restore(entry) == ANSWERS[1]
+
+
 def test_a_subscriber_is_called_as_in_its_scenario(kept: Recording) -> None:
     assert kept.subscriber(4) == "device"
     assert kept.subscriber(5) == "#5"
