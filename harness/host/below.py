@@ -13,8 +13,10 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from harness.model.errors import MachineError
 
@@ -23,6 +25,7 @@ NAME_LIMIT, COMPONENT_LIMIT = 1000, 255
 # The largest file in Linux 6.12 has 25 MB.
 FILE_LIMIT = 256 << 20
 
+_Made = TypeVar("_Made")
 _NEVER = frozenset(("", ".", "..", ".git"))
 # Of so many characters no name is too long, whatever their encoding.
 _SHORT = COMPONENT_LIMIT // 4
@@ -102,8 +105,8 @@ class Below:
 
     def write(self, name: str, content: bytes, mode: int) -> None:
         """Put a file in place under a new inode, so that a hard link elsewhere keeps its content."""
-        folder, last = self._clear(name)
-        handle = os.open(last, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        handle = self._put(name, lambda folder, last: os.open(last, flags, 0o600, dir_fd=folder))
         with os.fdopen(handle, "wb", buffering=0) as stream:
             rest = memoryview(content)
             while rest:
@@ -112,14 +115,15 @@ class Below:
 
     def symlink(self, name: str, target: bytes) -> None:
         """Put a symbolic link in place; where it leads does not matter, as it is never followed here."""
-        folder, last = self._clear(name)
-        os.symlink(target, os.fsencode(last), dir_fd=folder)
+        self._put(name, lambda folder, last: os.symlink(target, os.fsencode(last), dir_fd=folder))
 
     def link(self, name: str, origin: Below) -> None:
         """Give a file that is below another folder the same name below this one."""
-        theirs, last = origin._parent(name)
-        folder, _ = self._clear(name)
-        os.link(last, last, src_dir_fd=theirs, dst_dir_fd=folder, follow_symlinks=False)
+        theirs, _ = origin._parent(name)
+        self._put(
+            name,
+            lambda folder, last: os.link(last, last, src_dir_fd=theirs, dst_dir_fd=folder, follow_symlinks=False),
+        )
 
     def remove(self, name: str) -> None:
         """Delete a file if it is there, and the folders that it leaves empty."""
@@ -131,17 +135,19 @@ class Below:
                 folder, last = self._parent(name)
                 os.rmdir(last, dir_fd=folder)
 
-    def _clear(self, name: str) -> tuple[int, str]:
-        """The place of a new file: its folder is made, and what was there is gone."""
+    def _put(self, name: str, make: Callable[[int, str], _Made]) -> _Made:
+        """Make something new under a name: its folder is made first, and what was there goes."""
         try:
             folder, last = self._parent(name, make=True)
-            with contextlib.suppress(FileNotFoundError):
+            try:
+                return make(folder, last)
+            except FileExistsError:
                 os.unlink(last, dir_fd=folder)
+                return make(folder, last)
         except NotADirectoryError:
             raise Refused(f"{self._path}: {shown(name)} is behind a link or a file") from None
         except IsADirectoryError:
             raise Refused(f"{self._path}: {shown(name)} is a folder") from None
-        return folder, last
 
     def _parent(self, name: str, *, make: bool = False) -> tuple[int, str]:
         """The open folder of a name, and the name's last component."""
