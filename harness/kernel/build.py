@@ -164,7 +164,9 @@ def _mirrored(recipe: Recipe, cache: Path, progress: Progress) -> tuple[Recipe, 
         try:
             return recipe, manifest, worktree.bring(place, recipe.source, files, manifest, progress)
         except worktree.Edited as error:
-            if not left or not isinstance(origin, directory.Snapshot):
+            if not isinstance(origin, directory.Snapshot):
+                raise MachineError(error.message, "git fsck tells what is damaged") from None
+            if not left:
                 raise
             progress.say(f"{error.message}; looking again")
     raise AssertionError("the last look returns or raises")
