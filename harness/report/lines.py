@@ -38,6 +38,8 @@ def summary(verdict: RunVerdict, folder: str, colour: Colour) -> Iterator[str]:
         yield f"{'skipped':12} {one_line(f'{name}: {reason}')}"
     for line in verdict.noise:
         yield f"{'known noise':12} {one_line(line)}"
+    for line in verdict.cache:
+        yield f"{'made again':12} {one_line(line)}"
     spent = ", ".join(f"{name} {value:.1f}" for name, value in verdict.seconds.items() if value >= 0.05)
     accel = f"{verdict.accel.used or 'none'}: {verdict.accel.reason}"
     yield f"accelerator  {one_line(accel)}"

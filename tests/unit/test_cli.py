@@ -58,3 +58,23 @@ def test_what_is_no_command_is_usage() -> None:
         cli.parse(["rum"])
     with pytest.raises(UsageError, match="COMMAND"):
         cli.parse([])
+
+
+@pytest.mark.parametrize("words", [("run", "memcg-eagain"), ("mutants", "skips-the-end"), ("explore",)])
+def test_a_folder_with_somebodys_files_is_refused_before_anything_is_built(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, cache = tmp_path / "mine", tmp_path / "cache"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("years")
+    monkeypatch.setenv("HARNESS_CACHE", str(cache))
+
+    assert cli.main([*words, "--out", str(mine)]) == 129
+
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        f"harness: --out {mine}: holds files that are not a run's (thesis.tex) already",
+        "  try: name a new folder with --out",
+    ]
+    assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
+    assert not cache.exists()

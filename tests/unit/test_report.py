@@ -85,10 +85,19 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         assert document.read(tmp_path).outcome is one.outcome
 
 
+def test_what_rotted_in_the_cache_is_told_and_kept() -> None:
+    rotten = verdict(cache=("kernel 6.12: vmlinux in the cache is damaged",))
+
+    assert "made again   kernel 6.12: vmlinux in the cache is damaged" in lines.summary(
+        rotten, "f", lambda _, word: word
+    )
+    assert document.parse(document.render(rotten)).cache == rotten.cache
+
+
 def test_a_verdict_of_an_earlier_version_lacks_what_was_not_there() -> None:
     """Fields were added since schema 1 began; none was renamed."""
     held = verdict().document()
-    for name in ("error", "machines", "skipped", "noise"):
+    for name in ("error", "machines", "skipped", "noise", "cache"):
         del held[name]
     for entry in held["scenarios"]:
         for name in ("reason", "phases", "attempts", "latency_us", "selftests", "tape"):
