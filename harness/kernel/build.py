@@ -239,15 +239,19 @@ def _whole(recipe: Recipe, key: str, cache: Path, progress: Progress) -> bool:
 
 
 def _kernel(recipe: Recipe, key: str, cache: Path, *, cached: bool, seconds: float) -> KernelBuild:
-    """A kernel of the store as a value."""
+    """A kernel of the store as a value. Raises Damaged for one that was damaged when it was adopted."""
     folder = cache / "kernels" / key
-    facts = json.loads((folder / "kernel.json").read_text(encoding="utf-8"))
+    try:
+        facts = json.loads((folder / "kernel.json").read_text(encoding="utf-8"))
+        release, named = str(facts["release"]), str(facts["build_id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise workspace.condemn(folder, "kernel.json") from None
     os.utime(folder)  # The time of the last use, by which the cache is bounded.
     return KernelBuild(
         key=key,
-        release=facts["release"],
+        release=release,
         version=recipe.source.version,
-        build_id=facts["build_id"],
+        build_id=named,
         vmlinux=folder / "vmlinux",
         config=folder / "config",
         log=folder / "build.log",

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from harness.host import workspace
 from harness.kernel import build as builds
 from harness.kernel import config, diagnosis, modules, patches, toolchain, worktree
 from harness.kernel.build import KernelBuild
@@ -79,6 +80,18 @@ def test_a_rotten_kernel_is_not_used(
     damaged = name if name != "digests" else "config, kernel.json, vmlinux"
     assert any(line.startswith("kernel 6.12.7: ") and "damaged" in line for line in said.lines)
     assert name == "digests" or f"kernel 6.12.7: {damaged} in the cache is damaged; making it again" in said.lines
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_an_older_kernel_that_had_rotted_before_it_was_adopted_is_made_again(toy: Path, cache: Path, text: str):
+    folder = build(toy, cache).vmlinux.parent
+    (folder / "digests").unlink()
+    (folder / "kernel.json").write_text(text)
+
+    with pytest.raises(workspace.Damaged, match=r"kernel\.json in the cache is damaged"):
+        build(toy, cache)
+
+    assert build(toy, cache).release == "6.12.7"
 
 
 def test_a_rotten_kernel_whose_tree_has_moved_on_is_built_again(toy: Path, cache: Path, said: Said):

@@ -131,6 +131,17 @@ def test_a_disk_that_is_full_at_boot_is_no_kernel_that_does_not_boot(start):
         start("cramped", limit_s=3600.0).__enter__()
 
 
+def test_a_guest_that_qemu_does_not_run_has_not_hung(start, monkeypatch):
+    """Unless it stopped by itself."""
+    with start("answers") as machine:
+        for status in ("io-error", "internal-error", "paused", "debug", "prelaunch", "postmigrate"):
+            monkeypatch.setattr(machine, "_status", lambda said=status: said)
+            assert machine.stopped_by_qemu() == f"QEMU stopped the guest: {status}"
+        for status in ("running", "guest-panicked", "shutdown", "suspended", ""):
+            monkeypatch.setattr(machine, "_status", lambda said=status: said)
+            assert machine.stopped_by_qemu() == ""
+
+
 def test_a_guest_gets_no_disk_that_cannot_grow(start, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=(1 << 20) - 1))
 
