@@ -74,7 +74,7 @@ def who(line: str) -> Who | None:
 class Whole:
     """A report with all its lines; two are equal if they differ only in lines that nothing but its text is made of.
 
-    entries: what the lines after the first are to its stacks. who: whom it is about.
+    entries: what the lines after the first are to its stacks. about: whom it names.
     """
 
     def __init__(

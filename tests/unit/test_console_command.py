@@ -233,6 +233,7 @@ def test_a_file_that_grows_is_read_as_far_as_it_was(log: Path, monkeypatch: pyte
         (bz2.compress(b"x"), "bzip2"),
         (b"\x28\xb5\x2f\xfd", "zstd"),
     ],
+    ids=["gzip", "xz", "bzip2", "zstd"],
 )
 def test_a_packed_log_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], packed: bytes, what: str) -> None:
     path = tmp_path / "a log"
@@ -245,7 +246,11 @@ def test_a_packed_log_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert f"'{path}' | harness console -" in err
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 300_000, b"\xff\x00\x1b]0;x\x07\r" * 9000, b"x" * 5_000_000], ids=len)
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0" * 300_000, b"\xff\x00\x1b]0;x\x07\r" * 9000, b"x" * 5_000_000],
+    ids=["empty", "NUL", "control", "line"],
+)
 def test_what_holds_no_report_is_exit_code_0(
     tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:

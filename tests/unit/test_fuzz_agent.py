@@ -57,6 +57,14 @@ CALLS: dict[str, Callable[[Agent], object]] = {
 }
 
 
+def answer(guest: socket.socket, said: bytes, asked: bool = True) -> None:
+    """Say something, when the harness has asked, and then never again."""
+    if asked:
+        guest.recv(1)
+    guest.sendall(said)
+    guest.shutdown(socket.SHUT_WR)
+
+
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(said=st.lists(FRAMES, max_size=8).map(b"".join))
@@ -65,11 +73,12 @@ def test_whatever_a_guest_says_it_is_lost_late_or_refused(call: Callable[[Agent]
     ours, theirs = socket.socketpair()
     agent = Agent(ours)
     try:
-        theirs.sendall(said)
-        theirs.shutdown(socket.SHUT_WR)
+        guest = threading.Thread(target=answer, args=(theirs, said, call is not CALLS["hello"]))
+        guest.start()
         # The second is what a file that is too long gets, the last what the guest's own open(2) would.
         with contextlib.suppress(GuestLost, MachineError, GuestTimeout, OSError):
             call(agent)
+        guest.join(SOON)
         agent._reader.join(SOON)
         assert agent.lost
         assert "the harness could not" not in agent.lost
@@ -115,7 +124,7 @@ def ends() -> Iterator[tuple[Agent, socket.socket]]:
 def test_a_file_without_end_is_no_file(ends: tuple[Agent, socket.socket]) -> None:
     agent, theirs = ends
     said = b"".join([*[frame(1, Frame.DATA, b"x" * 1000)] * 3, frame(1, Frame.DONE, struct.pack("<i", 0))])
-    threading.Thread(target=theirs.sendall, args=(said,)).start()
+    threading.Thread(target=answer, args=(theirs, said)).start()
 
     with pytest.raises(MachineError, match=r"/log in the guest: more than 2500 bytes"):
         agent.read_file("/log", SOON, io.BytesIO(), limit_bytes=2500)
