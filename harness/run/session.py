@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +15,10 @@ from harness.guest.machine import Machine
 from harness.host import accelerator, workspace
 from harness.host.progress import QUIET, Progress
 from harness.model.instrument import Instrument
-from harness.model.scenario import Scenario
+from harness.model.scenario import Scenario, renamed
 from harness.model.shape import MachineShape
 from harness.model.verdict import ScenarioResult
-from harness.run import pipeline
+from harness.run import judging, pipeline
 from harness.run.watching import Watched, watched
 
 
@@ -39,6 +41,7 @@ class Session:
         self._out = out
         self._clock = pipeline.Clock()
         self._count = 0
+        self._runs: Counter[str] = Counter()
 
     @cached_property
     def lab(self) -> Lab:
@@ -67,21 +70,29 @@ class Session:
         return pipeline.missing(scenario, self.lab.kernel, self._cache, self._progress)
 
     def judge(self, scenario: Scenario) -> ScenarioResult:
-        """Run a scenario on a fresh machine and judge it."""
-        return pipeline.judge_on(self.lab, scenario, self.folder, self._clock)[0]
+        """Run a scenario on a fresh machine and judge it. Each time it is run has a folder of its own."""
+        self._runs[scenario.name] += 1
+        again = self._runs[scenario.name]
+        # As a round of --repeat is called; no scenario's own name holds a dot.
+        folder = renamed(scenario, f"{scenario.name}.{again}" if again > 1 else scenario.name)
+        return dataclasses.replace(pipeline.judge_on(self.lab, folder, self.folder, self._clock)[0], name=scenario.name)
 
     def machine(self, shape: MachineShape | None = None) -> AbstractContextManager[Machine]:
-        """A fresh machine for a test that drives it itself."""
-        self._count += 1
-        place = self.folder / f"guest-{self._count}"
-        place.mkdir()
-        return self.lab.machine(shape or MachineShape(), place)
+        """A fresh machine for whoever drives and judges it."""
+        return self.lab.machine(shape or MachineShape(), self.folder / self._unnamed())
 
-    def watched(self, name: str, shape: MachineShape | None = None) -> AbstractContextManager[Watched]:
-        """A fresh machine whose kernel is judged when the block ends; its folder is called `name`."""
-        return watched(self.lab, self.folder / name, shape or MachineShape())
+    def watched(self, name: str = "", shape: MachineShape | None = None) -> AbstractContextManager[Watched]:
+        """A fresh machine whose kernel is judged when the block ends; its folder is called `name`, if that is given."""
+        return watched(self.lab, self.folder / (name or self._unnamed()), shape or MachineShape())
 
     def close(self) -> None:
-        """Say where the recordings are."""
+        """Say where the recordings are, and what known noise their passes rest on."""
         if "folder" in self.__dict__:
+            for line in judging.known_noise(self.folder, sorted(place.name for place in self.folder.iterdir())):
+                self._progress.say(f"known noise: {line}")
             self._progress.say(f"recordings: {self.folder}")
+
+    def _unnamed(self) -> str:
+        """A folder for a guest without a scenario. No scenario's name holds an underscore."""
+        self._count += 1
+        return f"guest_{self._count}"
