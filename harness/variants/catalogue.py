@@ -32,14 +32,15 @@ def choose(names: Sequence[str]) -> list[Scenario]:
     Each once; raises UsageError for two of one name, which would share a folder of the run.
     """
     keys = {name: pressure.keys for name, pressure in pressures.catalogue().items()}
-    known = scenarios()
+    # To read all of ours takes half a second, which nobody who names a file waits for.
+    known = {} if names and all(_is_path(name) for name in names) else scenarios()
     if not names:
         return [entry for entry in known.values() if entry.default]
     chosen: dict[str, Scenario] = {}
     for name in names:
         if name == "all":
             found = list(known.values())
-        elif "/" in name or name.endswith((".yaml", ".yml")):
+        elif _is_path(name):
             found = scenario.load(Path(name), keys)
         else:
             found = [entry for entry in known.values() if name in (entry.name, entry.path.stem)]
@@ -55,6 +56,10 @@ def choose(names: Sequence[str]) -> list[Scenario]:
             if entry.name in _TAKEN:
                 raise UsageError(f"{entry.path}: a run keeps files of its own in {entry.name!r}", "rename the file")
     return list(chosen.values())
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or name.endswith((".yaml", ".yml"))
 
 
 def listing(what: str) -> list[dict[str, str]]:
