@@ -7,7 +7,7 @@ import contextlib
 import re
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +38,15 @@ _LOCKDEP = "/proc/lockdep_stats"
 
 @dataclass
 class Watched:
-    """A guest that is watched, and its result once the block has ended."""
+    """A guest that is watched.
+
+    judge: says what its kernel has done so far, while the block goes on. It
+    raises what the end of the block raises. result: the latest word, and the
+    last one once the block has ended.
+    """
 
     machine: Machine
+    judge: Callable[[], ScenarioResult]
     result: ScenarioResult | None = None
 
 
@@ -70,10 +76,9 @@ def watched(
             watch.mark("begin")
         except (GuestTimeout, OSError) as fault:
             raise GuestLost(f"the guest did not do what each guest of ours does: {fault}") from fault
-        seen = Watched(machine)
         began = Deadline(0)
 
-        def judge() -> None:
+        def judge() -> ScenarioResult:
             ending, after = watch.end(before)
             blame_the_kernel_alone(machine, listener, ending)
             recording = Recording(
@@ -91,7 +96,9 @@ def watched(
                 slowdown=slowdown,
             )
             seen.result = judging.judge(recording, oracles.of_the_console())
+            return seen.result
 
+        seen = Watched(machine, judge)
         try:
             yield seen
         except Exception:
@@ -116,6 +123,8 @@ class _Watch:
         self._looking = threading.Lock()
         self._found: PostMortem | None = None
         self.marks: list[Answer] = []
+        # How a guest that will never answer again ended: nobody waits for it twice.
+        self._over: tuple[Ending, Mapping[str, int]] | None = None
 
     def look(self) -> None:
         """Find out from outside why the guest does not go on, once."""
@@ -132,7 +141,9 @@ class _Watch:
             self._machine.console.wait_for(re.escape(text), Deadline(self._grace_s))
 
     def end(self, before: Mapping[str, int]) -> tuple[Ending, Mapping[str, int]]:
-        """How the guest is, now that nobody drives it any more, and its state."""
+        """How the guest is, now that nobody drives it, and its state. Said once of a guest that has ended."""
+        if self._over is not None:
+            return self._over
         after = before
         try:
             after = _state(self._machine)
@@ -151,7 +162,10 @@ class _Watch:
             # The thread that got QEMU's word for the end is still looking.
             self._machine.wait(_LOOK_LIMIT_S)
         with self._looking:
-            return Ending(ended, detail, self._found or PostMortem(), self._given, self._grace_s), after
+            ending = Ending(ended, detail, self._found or PostMortem(), self._given, self._grace_s)
+        if ended is not Ended.COMPLETE:
+            self._over = ending, after
+        return ending, after
 
     def _silence(self, late: GuestTimeout) -> tuple[Ended, str]:
         """What became of a guest that did not do in time what it always can."""

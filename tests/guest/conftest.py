@@ -8,7 +8,7 @@ They boot the kernel that the options of the plugin name (pytest
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from harness.guest.machine import Machine
 from harness.host import accelerator
 from harness.host.workspace import cache_dir
 from harness.model.shape import MachineShape
-from harness.pytest_plugin import _session
+from harness.pytest_plugin.sessions import session
 
 Boot = Callable[..., AbstractContextManager[Machine]]
 
@@ -75,8 +75,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def parts(pytestconfig: pytest.Config) -> Parts:
     """An image without modules, the kernel, and the accelerator."""
     named = os.environ.get("HARNESS_TEST_VMLINUX")
-    vmlinux = Path(named) if named else _session(pytestconfig).lab.kernel.vmlinux
-    choice = accelerator.choose(pytestconfig.getoption("--accel"), cache_dir())
+    vmlinux = Path(named) if named else session(pytestconfig).lab.kernel.vmlinux
+    choice = accelerator.choose(pytestconfig.getoption("--kernel-accel"), cache_dir())
     return Parts(images.assemble(cache_dir()), vmlinux, choice.used)
 
 
@@ -90,6 +90,13 @@ def start(parts: Parts, tmp_path: Path) -> Boot:
         return boot(parts, shape or MachineShape(), run_dir=folder, **options)
 
     return make
+
+
+@pytest.fixture
+def machine(pytestconfig: pytest.Config) -> Iterator[Machine]:
+    """A machine as the fixture `guest` gives one, for a test that breaks what a judgement of its kernel needs."""
+    with session(pytestconfig).machine() as machine:
+        yield machine
 
 
 @pytest.fixture

@@ -51,45 +51,45 @@ def test_records_that_the_kernel_s_log_lost_are_counted(guest: Machine, flood: b
     assert (reply["kmsg_lost"] > 0) is flood
 
 
-def test_a_panic_is_told_without_the_console(guest: Machine) -> None:
+def test_a_panic_is_told_without_the_console(machine: Machine) -> None:
     """The pvpanic device tells; before the panic the same machine has nothing to tell."""
-    assert guest.state().condition is Condition.RUNNING
-    guest.look_at_the_end(lambda: None)
+    assert machine.state().condition is Condition.RUNNING
+    machine.look_at_the_end(lambda: None)
 
     with contextlib.suppress(GuestLost, GuestTimeout):
-        guest.agent.write_file("/proc/sysrq-trigger", "c", 30)
+        machine.agent.write_file("/proc/sysrq-trigger", "c", 30)
 
-    assert guest.told_panic
-    assert guest.state().condition is Condition.PANICKED
+    assert machine.told_panic
+    assert machine.state().condition is Condition.PANICKED
 
 
 @pytest.mark.parametrize("spins", [False, True])
-def test_a_guest_that_spins_is_told_from_one_that_is_dead(guest: Machine, spins: bool) -> None:
+def test_a_guest_that_spins_is_told_from_one_that_is_dead(machine: Machine, spins: bool) -> None:
     """PID 1 is frozen, beside a task that never sleeps or beside no task; before that, it answered."""
-    assert guest.pulse(30).answers
-    assert "QEMU's watchdog has not gone off" in guest.signs()
+    assert machine.pulse(30).answers
+    assert "QEMU's watchdog has not gone off" in machine.signs()
     loop = "while :; do :; done &" if spins else ""
-    guest.agent.start(["sh", "-c", f"{loop} {_FREEZE}"])
+    machine.agent.start(["sh", "-c", f"{loop} {_FREEZE}"])
 
     # The first request may still reach PID 1 before it is frozen.
     deadline = Deadline(60)
-    while (pulse := guest.pulse(3)).answers and not deadline.expired:
+    while (pulse := machine.pulse(3)).answers and not deadline.expired:
         pass
 
     assert (pulse.answers, pulse.spins) == (False, spins), pulse
-    assert "QEMU says running" in guest.signs()
+    assert "QEMU says running" in machine.signs()
     deadline = Deadline(120)
-    while guest.watchdog_s is None and not deadline.expired:
+    while machine.watchdog_s is None and not deadline.expired:
         time.sleep(0.1)
-    assert (guest.stands_still(0), guest.stands_still(3600)) == (True, False)
-    assert guest.other_life(5) == ""
+    assert (machine.stands_still(0), machine.stands_still(3600)) == (True, False)
+    assert machine.other_life(5) == ""
 
 
 @pytest.fixture
-def waits(guest: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recording]:
+def waits(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recording]:
     """A function that drives a scenario whose driver never answers, while something happens to the guest."""
     instrument = Instrument(driver=("/bin/drive",))
-    begin = guest.agent.start
+    begin = machine.agent.start
 
     def run(limit_s: float, happens: Callable[[], object]) -> Recording:
         def start(_):
@@ -97,17 +97,17 @@ def waits(guest: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
             happens()
             return driver
 
-        monkeypatch.setattr(guest.agent, "start", start)
+        monkeypatch.setattr(machine.agent, "start", start)
         (scenario,) = catalogue.choose(["munmap-eagain"])
-        return drive(scenario, guest, instrument, Listener(), limit_s, tmp_path / "events")
+        return drive(scenario, machine, instrument, Listener(), limit_s, tmp_path / "events")
 
     return run
 
 
-def test_the_watchdog_ends_a_scenario_in_a_guest_that_is_dead(guest: Machine, waits, monkeypatch) -> None:
+def test_the_watchdog_ends_a_scenario_in_a_guest_that_is_dead(machine: Machine, waits, monkeypatch) -> None:
     """Before the time of the scenario is up."""
     monkeypatch.setattr("harness.run.drive._WATCHDOG_SHARE", 0.15)
-    begin = guest.agent.start
+    begin = machine.agent.start
 
     recording = waits(80, lambda: begin(["sh", "-c", _FREEZE]))
 
@@ -121,21 +121,21 @@ def test_the_watchdog_ends_a_scenario_in_a_guest_that_is_dead(guest: Machine, wa
 
 
 @pytest.mark.parametrize(("greets", "life"), [(True, "it serves SSH"), (False, "it feeds QEMU's watchdog")])
-def test_a_guest_that_is_only_not_heard_blames_no_kernel(guest: Machine, waits, monkeypatch, greets, life) -> None:
+def test_a_guest_that_is_only_not_heard_blames_no_kernel(machine: Machine, waits, monkeypatch, greets, life) -> None:
     """The output of PID 1 is lost on the way, as after a bug in QEMU or in the harness."""
     if not greets:
-        monkeypatch.setattr(guest, "_knock", lambda _: False)
+        monkeypatch.setattr(machine, "_knock", lambda _: False)
 
     def deafen() -> None:
-        monkeypatch.setattr(guest.agent, "_file", lambda _number, _kind, size, stream: stream.read(size))
+        monkeypatch.setattr(machine.agent, "_file", lambda _number, _kind, size, stream: stream.read(size))
 
     with pytest.raises(GuestLost, match=f"PID 1 does not answer .*; but {life}: our connection to the guest broke"):
         waits(8, deafen)
 
 
-def test_a_recorded_guest_is_not_knocked_at(guest: Machine, monkeypatch) -> None:
+def test_a_recorded_guest_is_not_knocked_at(machine: Machine, monkeypatch) -> None:
     """Its tape would lack the connection."""
-    monkeypatch.setattr(guest, "taped", True)
-    monkeypatch.setattr(guest, "_knock", lambda _: pytest.fail("knocked"))
+    monkeypatch.setattr(machine, "taped", True)
+    monkeypatch.setattr(machine, "_knock", lambda _: pytest.fail("knocked"))
 
-    assert guest.other_life(5) == ""
+    assert machine.other_life(5) == ""

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.host.workspace import cache_dir, data
+from harness.kernel import modules
+from harness.pytest_plugin.sessions import session
 from tests.guest.command import LIMIT_S, ROOT
 from tests.guest.command import SCENARIOS as HOT
 
@@ -131,7 +134,9 @@ def test_a_wrong_key_is_a_collection_error_of_one_line(own: Path):
 
 def test_the_options_choose_the_kernel_and_its_findings_are_shown(own: Path):
     """On a kernel without the patch the same scenario fails, at the gate, with flag, errno and the site of the WARN."""
-    status, said = run(own, "--kernel-source=debian:6.12", "--kernel-patch=none", "--kernel-config=base", "--accel=tcg")
+    status, said = run(
+        own, "--kernel-source=debian:6.12", "--kernel-patch=none", "--kernel-config=base", "--kernel-accel=tcg"
+    )
 
     assert status == 1, said
     gate = r"^\[mayfail-gate\] .*MMU_NOTIFIER_RANGE_MAYFAIL.*EAGAIN \(-11\).*WARN at mm/mmu_notifier\.c:\d+"
@@ -163,10 +168,81 @@ def test_an_option_that_names_nothing_is_one_line(own: Path, option: str, compla
 
 
 def test_an_accelerator_that_does_not_exist_is_refused_at_once(own: Path):
-    status, said = run(own, "--accel=hvf")
+    status, said = run(own, "--kernel-accel=hvf")
 
     assert status == pytest.ExitCode.USAGE_ERROR
-    assert "--accel" in said
+    assert "--kernel-accel" in said
+
+
+@pytest.fixture
+def planted(pytestconfig: pytest.Config) -> Path:
+    """A module of somebody else's that commits a fault when it is told to."""
+    kernel = session(pytestconfig).lab.kernel
+    return modules.build_module(data("guest-modules") / "planted", kernel, cache_dir())
+
+
+def test_what_the_kernel_says_fails_the_test_unless_it_was_expected(own: Path, planted: Path):
+    """A WARN in a test that asserts nothing, and a panic: title and stack, the user's line, and no line of ours.
+
+    Two workers of pytest-xdist: each has its own run directory, with folders that no scenario can have.
+    """
+    (own / "scenarios" / "mine.yaml").rename(own / "scenarios" / "guest-1.yaml")
+    (own / "test_mine.py").write_text(
+        textwrap.dedent(f"""
+        from pathlib import Path
+
+        import pytest
+
+        from harness.model.errors import GuestLost
+
+        @pytest.fixture
+        def driver(guest):
+            guest.agent.write_file("/tmp/planted.ko", Path({str(planted)!r}).read_bytes())
+            assert guest.run("insmod", "/tmp/planted.ko").status == 0
+            yield guest
+            assert guest.run("rmmod", "planted").status == 0
+
+        def test_quiet(driver):
+            pass
+
+        def test_warns(driver):
+            driver.agent.write_file("/dev/planted", "warning")
+
+        @pytest.mark.kernel_report("WARNING in planted_warning", oracle="clean-log")
+        def test_is_to_warn(driver):
+            driver.agent.write_file("/dev/planted", "warning")
+
+        def test_panics(guest):
+            guest.run("sh", "-c", "echo c > /proc/sysrq-trigger")
+
+        @pytest.mark.kernel_report("kernel panic: sysrq triggered crash", oracle="clean-log")
+        @pytest.mark.kernel_report("the kernel panicked", oracle="no-hang")
+        def test_is_to_panic(guest):
+            with pytest.raises(GuestLost):
+                guest.run("sh", "-c", "echo c > /proc/sysrq-trigger")
+        """)
+    )
+
+    status, said = run(own, "-v", "-n2")
+
+    assert status == 1, said
+    for name in ("test_quiet", "test_is_to_warn", "test_is_to_panic", "guest-1"):
+        assert re.search(rf"PASSED \S+::{name}\b", said), said
+    for name, title in (
+        ("test_warns", "WARNING in planted_warning"),
+        ("test_panics", "kernel panic: sysrq triggered crash"),
+    ):
+        failure = said[said.index(f" {name} __") :]
+        assert re.search(rf"^\[clean-log\] {title}$", failure, re.MULTILINE), failure
+        assert re.search(rf"^FAILED \S+::{name} - KernelFault: \[clean-log\]", said, re.MULTILINE), said
+    assert re.search(r"^ planted_\w+\+0x", said, re.MULTILINE), said
+    assert re.search(r"^>  .*sysrq-trigger", said, re.MULTILINE), said
+    assert "2 failed, 4 passed in" in said
+    assert not re.search(r"harness/\S+\.py:\d", said), said
+    consoles = {Path(found) for found in re.findall(r"^console: (\S+)$", said, re.MULTILINE)}
+    assert all(re.fullmatch(r"guest_\d", path.parent.name) and path.is_file() for path in consoles), consoles
+    # A worker has no other place to say it.
+    assert len(consoles) == 2
 
 
 def test_pytest_without_a_scenario_prepares_no_kernel(own: Path):

@@ -71,9 +71,9 @@ def lab_of(session_lab: Lab, tmp_path: Path, said: Said, **changes) -> Lab:
 @pytest.fixture
 def session_lab(pytestconfig: pytest.Config) -> Lab:
     """The kernel that the whole session uses."""
-    from harness.pytest_plugin import _session
+    from harness.pytest_plugin.sessions import session
 
-    return _session(pytestconfig).lab
+    return session(pytestconfig).lab
 
 
 def test_a_guest_that_gave_its_timer_up_is_not_frozen(parts: Parts, tmp_path: Path, rates):

@@ -82,3 +82,22 @@ def test_a_test_that_fails_has_its_guest_judged_all_the_same(tmp_path: Path) -> 
 
     assert seen.result is not None
     assert seen.result.outcome is Outcome.PASS
+
+
+def test_a_guest_is_judged_while_it_goes_on(tmp_path: Path) -> None:
+    """As often as wanted; the last word is that of the end."""
+    with session(PLANTED, tmp_path).watched("goes-on") as seen:
+        assert seen.judge().outcome is Outcome.PASS
+        seen.machine.agent.write_file("/dev/planted", "warning", 20)
+        assert seen.judge().outcome is Outcome.FAIL
+
+    assert seen.result is not None
+    assert [finding.summary for finding in seen.result.findings] == ["WARNING in planted_warning"]
+
+
+def test_a_guest_without_a_name_has_a_folder_that_no_scenario_can_have(tmp_path: Path) -> None:
+    used = session(instruments.NONE, tmp_path)
+    with used.watched() as first, used.machine() as second:
+        folders = [first.machine.console.log.parent.name, second.console.log.parent.name]
+
+    assert folders == ["guest_1", "guest_2"]
