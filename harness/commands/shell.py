@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,15 +25,21 @@ from harness.guest.machine import Condition, Machine
 from harness.host.clock import Deadline
 from harness.host.progress import Progress
 from harness.model import recording as recordings
-from harness.model.errors import GuestLost, UsageError
+from harness.model.errors import GuestLost, MachineError, UsageError
 from harness.model.recording import Ended
 from harness.model.scenario import Scenario
+from harness.model.shape import MachineShape
+from harness.report.text import one_line
 from harness.run import debugger, drive, earlier, planning
 from harness.run.session import Session
+from harness.run.watching import Watched
 from harness.variants import instruments
 
 # A command may be a whole test suite; Ctrl-C ends it sooner.
 _COMMAND_LIMIT_S = 86400.0
+# In seconds: how often the harness looks whether the guest lives, and how long it waits for one that shows no sign.
+_LOOK_S = 1.0
+_PATIENCE_S = 30.0
 # The status of a process that a signal ended, less the signal.
 _SIGNALLED = 256
 
@@ -58,11 +66,8 @@ def main(arguments: argparse.Namespace) -> int:
     named, words = (words[0], words[1:]) if words and earlier.named(words[0]) else ("", words)
     if words:
         with Terminal() as terminal:
-            done = execute(_visit(arguments, named, terminal), words)
-        _pass_on(done.stdout, sys.stdout)
-        _pass_on(done.stderr, sys.stderr)
-        # As a shell does for a command that a signal ended.
-        return done.status if done.status < _SIGNALLED else 128 + done.status - _SIGNALLED
+            executed = execute(_visit(arguments, named, terminal), words)
+        return _pass_on_all(executed)
     if not sys.stdin.isatty():
         raise UsageError("harness shell needs a terminal on standard input", "harness shell COMMAND needs none")
     with Terminal() as terminal:
@@ -81,6 +86,26 @@ def _visit(arguments: argparse.Namespace, named: str, progress: Progress) -> Vis
     run.verify(session.lab.kernel)
     name = scenario or run.scenario()
     return Visit(session, progress, scene(folder / name, name), arguments.gdb)
+
+
+def _pass_on_all(executed: Executed) -> int:
+    """Write what a command printed, and what its kernel said meanwhile; returns the command's status.
+
+    A guest that died of its kernel gave no status: that is 1, as for a scenario.
+    Raises what kept the harness from hearing the kernel.
+    """
+    done = executed.done
+    if done is not None:
+        _pass_on(done.stdout, sys.stdout)
+        _pass_on(done.stderr, sys.stderr)
+    for line in executed.complaints:
+        print(f"harness: {line}", file=sys.stderr)
+    if executed.unheard is not None:
+        raise executed.unheard
+    if done is None:
+        return 1
+    # As a shell does for a command that a signal ended.
+    return done.status if done.status < _SIGNALLED else 128 + done.status - _SIGNALLED
 
 
 def _pass_on(said: bytes, stream: TextIO) -> None:
@@ -121,11 +146,21 @@ class Visit:
     scene: Scene | None = None
     gdb: bool = False
 
+    @property
+    def shape(self) -> MachineShape | None:
+        """What the guest looks like; None for the usual one."""
+        return self.scene.scenario.shape if self.scene else None
+
     @contextlib.contextmanager
     def machine(self) -> Iterator[Machine]:
         """The guest, ready, with its scene set."""
-        shape = self.scene.scenario.shape if self.scene else None
-        with self.session.machine(shape) as machine, contextlib.ExitStack() as stack:
+        with self.session.machine(self.shape) as machine, self.ready(machine):
+            yield machine
+
+    @contextlib.contextmanager
+    def ready(self, machine: Machine) -> Iterator[None]:
+        """The time in which a guest has its scene set, and gdb may come."""
+        with contextlib.ExitStack() as stack:
             if self.gdb:
                 module = self.session.module
                 place = self.session.lab.instrument.text
@@ -135,7 +170,7 @@ class Visit:
                 self.progress.say(desk.line(self.session.lab.kernel.vmlinux, module, text))
             # The driver holds the pages and the subscribers, so it must not end before the visit does.
             driver = self._set(machine, self.scene) if self.scene else None
-            yield machine
+            yield
             del driver
 
     def _set(self, machine: Machine, scene: Scene) -> GuestProcess:
@@ -187,7 +222,58 @@ def prepare(visit: Visit) -> Callable[[], int]:
     return interact
 
 
-def execute(visit: Visit, argv: Sequence[str]) -> GuestResult:
-    """Run one command in the guest."""
-    with visit.machine() as machine:
-        return machine.run(*argv, timeout_s=_COMMAND_LIMIT_S)
+@dataclass(frozen=True)
+class Executed:
+    """What came of a command: its end, None if the guest ended first; what the kernel did meanwhile, line by line.
+
+    unheard: why the kernel could not be heard.
+    """
+
+    done: GuestResult | None
+    complaints: Sequence[str] = ()
+    unheard: MachineError | None = None
+
+
+def execute(visit: Visit, argv: Sequence[str]) -> Executed:
+    """Run one command in the guest. Raises GuestLost for a guest that was lost for a reason of the host."""
+    if visit.gdb:
+        # A guest that gdb stops is not one that hangs.
+        with visit.machine() as machine:
+            return Executed(machine.run(*argv, timeout_s=_COMMAND_LIMIT_S))
+    done = None
+    try:
+        watched = visit.session.watched(shape=visit.shape)
+        # Whose fault it is that a guest was lost, its judgement says.
+        with watched as seen, visit.ready(seen.machine), contextlib.suppress(GuestLost, GuestTimeout):
+            done = _run(seen.machine, argv)
+    except MachineError as error:
+        if done is None:
+            raise
+        return Executed(done, unheard=error)
+    complaints = _complaints(seen)
+    if done is None and not complaints:
+        raise MachineError(f"{shlex.join(argv)}: not done after {_COMMAND_LIMIT_S:g} s")
+    return Executed(done, complaints)
+
+
+def _run(machine: Machine, argv: Sequence[str]) -> GuestResult:
+    """Run a command for as long as the guest lives. Raises GuestTimeout for a guest that stands still."""
+    process = machine.agent.start(argv)
+    process.close_stdin()
+    deadline = Deadline(_COMMAND_LIMIT_S)
+    while True:
+        try:
+            return process.result(Deadline(min(_LOOK_S, deadline.remaining_s)))
+        except GuestTimeout:
+            if deadline.expired or machine.stands_still(_PATIENCE_S):
+                raise
+
+
+def _complaints(seen: Watched) -> list[str]:
+    """What a guest's kernel did, each with its line on the console, and where that is."""
+    assert seen.result is not None
+    lines = []
+    for finding in seen.result.findings:
+        at = re.search(r"console line \d+", finding.evidence)
+        lines.append(one_line(f"the guest's kernel: {finding.summary}" + (f" ({at[0]})" if at else "")))
+    return [*lines, one_line(f"console: {seen.machine.console.log}")] if lines else []

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import signal
@@ -11,6 +12,9 @@ import pexpect
 import pytest
 
 from tests.guest.command import LIMIT_S, ROOT, argv, environment, harness
+
+# A record for the kernel's log, as the kernel writes it.
+WARNING = "<4>WARNING: CPU: 0 PID: 1 at mm/vmscan.c:1 shrink_everything+0x1/0x2"
 
 
 @pytest.mark.guest
@@ -48,6 +52,25 @@ def test_a_command_runs_in_a_fresh_guest_and_its_status_is_ours() -> None:
     assert (ended.status, ended.stdout) == (3, "notifier_hold\n")
     assert "to stderr" in ended.stderr
     assert harness("shell", "sh", "-c", "kill -9 $$").status == 128 + 9
+
+
+@pytest.mark.guest
+@pytest.mark.parametrize(
+    ("command", "status", "complaint"),
+    [
+        (f"printf {WARNING!r} > /dev/kmsg; exit 5", 5, r"WARNING in shrink_everything \(console line \d+\)"),
+        ("echo c > /proc/sysrq-trigger", 1, r"kernel panic: sysrq triggered crash \(console line \d+\)"),
+    ],
+)
+def test_what_the_kernel_said_meanwhile_is_told(command: str, status: int, complaint: str) -> None:
+    """The status is the command's, if it has one."""
+    ended = harness("shell", "sh", "-c", command)
+
+    assert ended.status == status, ended.stderr
+    assert re.search(rf"^harness: the guest's kernel: {complaint}$", ended.stderr, re.MULTILINE), ended.stderr
+    console = re.search(r"^harness: console: (\S+)$", ended.stderr, re.MULTILINE)
+    assert console, ended.stderr
+    assert Path(console[1]).is_file()
 
 
 @pytest.mark.guest
