@@ -149,6 +149,14 @@ def test_a_named_file_is_ours_and_its_fault_is_one_line(pytester: pytest.Pyteste
     ran.stdout.no_fnmatch_line("*Traceback*")
 
 
+def test_a_named_file_does_not_wait_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "scenarios", lambda: pytest.fail("read"))
+
+    assert [entry.name for entry in catalogue.choose([str(data("scenarios") / "memcg-eagain.yaml")])] == [
+        "memcg-eagain"
+    ]
+
+
 def test_a_named_file_that_another_plugin_collects_is_theirs(pytester: pytest.Pytester, project) -> None:
     (pytester.path / "theirs.yaml").write_text("a: 1\n")
     pytester.makeconftest(
