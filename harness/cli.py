@@ -101,16 +101,17 @@ def _ended(error: BaseException) -> int:
     try:
         from harness.host import process
 
-        if isinstance(error, OSError) and error.filename == streams.OUTPUT:
-            streams.drop_output()
+        if isinstance(fault := streams.output_fault(), BrokenPipeError):
             # The reader went away, as `| head` does, and wants to hear no more.
-            if isinstance(error, BrokenPipeError):
-                return 128
+            process.end_all()
+            return 128
         process.end_all()
         if isinstance(error, KeyboardInterrupt) and not _faults:
             print("harness: interrupted; no process is left", file=sys.stderr)
             return _interrupted
         told = _explained(_faults[0] if _faults else error)
+        if fault is not None:
+            told = HarnessError(f"standard output: {fault.strerror}")
         _tell(told)
         return told.exit_code
     except BaseException as another:  # noqa: BLE001 - see main()

@@ -9,22 +9,17 @@ import os
 import sys
 from typing import Any
 
-# What an OSError of standard output names in place of a file.
-OUTPUT = "standard output"
-
 _STDOUT, _STDERR = 1, 2
 
 
-class _Stream(io.FileIO):
-    """A standard stream. What standard error cannot take is lost: no verdict depends on it."""
+class _Errors(io.FileIO):
+    """Standard error. What it cannot take is lost: no verdict depends on it."""
 
     def write(self, raw: Any, /) -> int:
         try:
             return super().write(raw)
-        except OSError as error:
-            if self.fileno() == _STDERR:
-                return len(raw)
-            raise OSError(error.errno, error.strerror, OUTPUT) from None
+        except OSError:
+            return len(raw)
 
 
 def prepare() -> None:
@@ -39,23 +34,28 @@ def prepare() -> None:
             os.open(os.devnull, os.O_RDWR)
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - it lives as long as we do
-    sys.stdout = _text(_STDOUT, sys.stdout)
-    sys.stderr = _text(_STDERR, sys.stderr)
+    # A write() in Python could be interrupted when all is written, and would be repeated: only errors have one.
+    sys.stdout = _text(io.FileIO(_STDOUT, "w", closefd=False), sys.stdout, lines=os.isatty(_STDOUT))
+    sys.stderr = _text(_Errors(_STDERR, "w", closefd=False), sys.stderr, lines=True)
 
 
-def _text(number: int, before: io.TextIOBase | Any) -> io.TextIOWrapper:
-    return io.TextIOWrapper(
-        io.BufferedWriter(_Stream(number, "w", closefd=False)),
-        encoding=before.encoding if before else "utf-8",
-        errors="backslashreplace",
-        line_buffering=number == _STDERR or os.isatty(number),
-    )
+def _text(raw: io.FileIO, before: io.TextIOBase | Any, *, lines: bool) -> io.TextIOWrapper:
+    encoding = before.encoding if before else "utf-8"
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=lines)
 
 
-def drop_output() -> None:
-    """Send what is still to be written on standard output to nowhere; Python would end with status 120."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, _STDOUT)
-    os.close(nowhere)
-    with contextlib.suppress(OSError):
+def output_fault() -> OSError | None:
+    """Why standard output takes nothing more; None when it took all. What it did not take is dropped.
+
+    Python itself would end with status 120, which git bisect takes as *bad*.
+    """
+    try:
         sys.stdout.flush()
+    except OSError as fault:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, _STDOUT)
+        os.close(nowhere)
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        return fault
+    return None

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import platformdirs
 
-from harness.host import streams
 from harness.host.progress import QUIET, Progress
 from harness.model.errors import MachineError, OutOfSpace, UsageError
 
@@ -160,7 +159,7 @@ def space(path: Path) -> Iterator[None]:
 
 def fault(error: OSError) -> MachineError:
     """What the system refused us, as an error of the machine."""
-    if error.errno in _FULL and error.filename not in (None, streams.OUTPUT):
+    if error.errno in _FULL and error.filename:
         return no_space(Path(error.filename))
     return MachineError(f"{error.filename or 'the system'}: {error.strerror or error}")
 

@@ -145,7 +145,7 @@ def test_a_named_file_is_ours_and_its_fault_is_one_line(pytester: pytest.Pyteste
     ran = project(name)
 
     assert ran.ret != 0
-    ran.stdout.fnmatch_lines(["*other.yaml:2: not YAML: could not determine a constructor for the tag '!Ref'"])
+    ran.stdout.fnmatch_lines(["*other.yaml:2: the tag '!Ref' is not allowed*"])
     ran.stdout.no_fnmatch_line("*Traceback*")
 
 
