@@ -19,6 +19,7 @@ import shutil
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -40,6 +41,8 @@ TAPE, RECORD = "tape.gz", "tape.json"
 KERNEL, INITRD = "kernel/vmlinux", "kernel/initrd.cpio"
 # Of a compressed tape. A second takes 30 KB, a flood on the console more (QEMU 7.2).
 _LIMIT_BYTES = 256 << 20
+# A tape packs to a fiftieth (4.6 MB to 99 KB).
+_UNPACKED_LIMIT_BYTES = 64 * _LIMIT_BYTES
 # How many times longer a guest takes on tape at most, and how many times longer than that its replay takes (1.8 and 4
 # measured).
 _SLOWER = 4.0
@@ -204,9 +207,12 @@ def replay(
     reel = qemu.Tape(scratch / "tape", scratch / "answers", replay=True, stopped=stopped)
     with workspace.space(scratch), gzip.open(folder / TAPE) as packed, reel.path.open("wb") as raw:
         try:
-            shutil.copyfileobj(packed, raw, 1 << 20)
-        except (EOFError, gzip.BadGzipFile) as fault:
-            raise UsageError(f"{folder / TAPE}: is damaged: {fault}") from None
+            while part := packed.read(1 << 20):
+                if raw.tell() > _UNPACKED_LIMIT_BYTES:
+                    raise UsageError(f"{folder / TAPE}: unpacks to more than {_UNPACKED_LIMIT_BYTES >> 20} MiB (limit)")
+                raw.write(part)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as fault:
+            raise MachineError(f"{folder / TAPE}: is damaged: {fault}", "copy the run again") from None
     parts = Parts(GuestImage(initrd, initrd, tape.initrd, 0.0), kernel, "tcg")
     limit = Deadline.scaled(BOOT_LIMIT_S * _SLOWER, parts.scale)
     with started(parts, tape.shape, scratch, _ignore, _ignore, None, limit, reel) as (machine, _):

@@ -100,8 +100,8 @@ def claim(out: Path) -> Path:
             raise no_space(out) from error
         raise UsageError(f"--out {out}: {error.strerror}", hint) from None
     if held:
-        what = "a run" if "verdict.json" in held else f"files that are not a run's ({held[0]}{', …' * (len(held) > 1)})"
-        raise UsageError(f"--out {out}: holds {what} already", hint)
+        what = "a run" if "verdict.json" in held else f"other files ({held[0]}{', …' * (len(held) > 1)})"
+        raise UsageError(f"--out {out}: already holds {what}", hint)
     return out
 
 

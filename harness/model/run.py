@@ -61,6 +61,9 @@ class RunVerdict:
     # What was damaged in the cache, and was made again.
     cache: Sequence[str] = ()
     error: str = ""
+    # A signal ended the run. not_run: what had no turn, for whatever reason.
+    interrupted: bool = False
+    not_run: Sequence[str] = ()
     forced: Outcome | None = None
 
     @property
@@ -78,6 +81,8 @@ class RunVerdict:
             "schema": SCHEMA,
             "verdict": self.outcome.value,
             "error": self.error,
+            "interrupted": self.interrupted,
+            "not_run": list(self.not_run),
             "source": self.source,
             "patches": list(self.patches),
             "configs": list(self.configs),
@@ -119,5 +124,7 @@ class RunVerdict:
             noise=tuple(map(str, document.get("noise", ()))),
             cache=tuple(map(str, document.get("cache", ()))),
             error=str(error),
+            interrupted=bool(document.get("interrupted", False)),
+            not_run=tuple(map(str, document.get("not_run", ()))),
             forced=Outcome(document["verdict"]) if error else None,
         )

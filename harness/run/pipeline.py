@@ -137,7 +137,8 @@ def run(
 
     tell: called with each result, in the order of the scenarios. An error
     that stops the run half-way, a fault of ours among them, is in the verdict with what
-    was judged before; only a UsageError, where there is nothing to judge, is raised.
+    was judged before; only a UsageError, where there is nothing to judge, is raised. An
+    interrupt is raised, too, once the verdict is written.
     """
     clock = Clock()
     began = time.monotonic()
@@ -166,6 +167,9 @@ def run(
                 _run_all(request, lab, state, folder, clock, tell)
     except UsageError:
         raise
+    except KeyboardInterrupt:
+        process.end_all()
+        state.interrupted = True
     except Exception as error:
         process.end_all()
         state.error = fault.explained(error, folder)
@@ -177,6 +181,9 @@ def run(
     verdict = dataclasses.replace(verdict, noise=noise, cache=tuple(workspace.damage()[before:]))
     _join_consoles(folder, verdict)
     write(verdict, folder)
+    if verdict.interrupted:
+        progress.say(f"{folder}: {len(verdict.scenarios)} scenarios were judged, {len(verdict.not_run)} were not")
+        raise KeyboardInterrupt
     return verdict, folder
 
 
@@ -191,6 +198,7 @@ class _State:
         self.results: list[ScenarioResult] = []
         self.skipped: dict[str, str] = {}
         self.error: HarnessError | None = None
+        self.interrupted = False
 
     def applicable(self, kernel: builds.KernelBuild, cache: Path, progress: Progress) -> RunRequest:
         """The request without the scenarios that do not apply to this kernel; the reasons are kept."""
@@ -202,9 +210,13 @@ class _State:
     def verdict(self, clock: Clock) -> RunVerdict:
         """The verdict on the whole run."""
         kernel, asked = self.kernel, self.request
-        forced = None
+        done = {result.name for result in self.results} | self.skipped.keys()
+        not_run = tuple(scenario.name for scenario in _rounds(asked) if scenario.name not in done)
+        error, forced = str(self.error or ""), None
         if self.error is not None:
             forced = Outcome.INCONCLUSIVE if isinstance(self.error, CannotTest) else Outcome.ERROR
+        elif self.interrupted:
+            error, forced = f"interrupted; {len(not_run)} scenarios were not judged", Outcome.ERROR
         return RunVerdict(
             source=asked.kernel.source,
             patches=tuple(asked.kernel.patches),
@@ -217,9 +229,20 @@ class _State:
             scenarios=tuple(self.results),
             skipped=self.skipped,
             seconds=clock.seconds,
-            error=str(self.error) if self.error else "",
+            error=error,
+            interrupted=self.interrupted,
+            not_run=not_run,
             forced=forced,
         )
+
+
+def _rounds(request: RunRequest) -> list[Scenario]:
+    """Each scenario as often as it is asked for, under the name of its folder."""
+    return [
+        renamed(scenario, f"{scenario.name}.{number}" if request.repeat > 1 else scenario.name)
+        for number in range(1, request.repeat + 1)
+        for scenario in request.scenarios
+    ]
 
 
 def _run_all(
@@ -241,11 +264,7 @@ def _run_all(
             broken.set()
         return result
 
-    rounds = [
-        renamed(scenario, f"{scenario.name}.{number}" if request.repeat > 1 else scenario.name)
-        for number in range(1, request.repeat + 1)
-        for scenario in request.scenarios
-    ]
+    rounds = _rounds(request)
     largest_mib = max(scenario.shape.memory_mib for scenario in request.scenarios)
     jobs = request.jobs or min(auto_jobs(largest_mib), len(request.scenarios))
     with concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="guest") as pool:

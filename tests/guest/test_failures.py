@@ -19,6 +19,7 @@ import pytest
 from harness.guest.boot import Parts, boot
 from harness.model.errors import OutOfSpace
 from harness.model.shape import MachineShape
+from harness.report import document
 from tests.guest.command import PATCHES, ROOT, Ended, argv, environment, harness
 
 pytestmark = pytest.mark.guest
@@ -214,8 +215,12 @@ PHASES = pytest.mark.parametrize(
 def test_an_interrupted_run_leaves_no_process(
     tmp_path: Path, phase: str, words: list[str], line: str, number: int, status: int
 ) -> None:
-    """After Ctrl-C, a polite kill, and kill -9 of the harness, compilers and QEMU are gone, too."""
+    """After Ctrl-C, a polite kill, and kill -9 of the harness, compilers and QEMU are gone, too.
+
+    What was judged is kept, unless the harness could do nothing more.
+    """
     words = [str(new_kernel(tmp_path)) if word == "NEW" else word for word in words]
+    words += ["--out", str(tmp_path / "run")]
     child = subprocess.Popen(argv(*words), env=environment(), cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
     below: set[int] = set()
@@ -233,6 +238,11 @@ def test_an_interrupted_run_leaves_no_process(
     assert child.returncode == status, f"{phase}: {rest}"
     assert below
     assert gone(below)
+    if status > 0:
+        verdict = document.read(tmp_path / "run")
+        assert verdict.interrupted
+        assert len(verdict.not_run) + len(verdict.scenarios) == (50 if phase == "guest" else 1)
+        assert bool(verdict.scenarios) == (phase == "guest")
 
 
 def test_a_guest_that_the_host_starves_blames_no_kernel(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_folder_with_somebodys_files_is_refused_before_anything_is_built(
 
     said = capsys.readouterr().err.splitlines()
     assert said == [
-        f"harness: --out {mine}: holds files that are not a run's (thesis.tex) already",
+        f"harness: --out {mine}: already holds other files (thesis.tex)",
         "  try: name a new folder with --out",
     ]
     assert [path.name for path in mine.iterdir()] == ["thesis.tex"]

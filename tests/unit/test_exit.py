@@ -198,6 +198,24 @@ def test_only_what_nobody_foresaw_is_a_fault_of_ours(tmp_path: Path) -> None:
     assert isinstance(fault.explained(OSError(36, "File name too long", "a" * 300), tmp_path), UsageError)
 
 
+def test_an_interrupted_run_says_what_was_not_judged(monkeypatch, tmp_path: Path) -> None:
+    def choose(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.run.pipeline.accelerator.choose", choose)
+    scenarios = catalogue.choose(["memcg-eagain", "exit"])
+    request = RunRequest(KernelRequest(), instruments.NOTIFIER_HOLD, scenarios, repeat=2, out=tmp_path / "run")
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(request, tmp_path / "cache", QUIET, lambda _: None)
+
+    verdict = document.read(tmp_path / "run")
+    assert (verdict.outcome, verdict.interrupted) == (Outcome.ERROR, True)
+    assert verdict.not_run[:2] == ("memcg-eagain.1", f"{scenarios[1].name}.1")
+    assert len(verdict.not_run) == 2 * len(scenarios)
+    assert verdict.error == f"interrupted; {2 * len(scenarios)} scenarios were not judged"
+
+
 def test_a_fault_of_ours_in_a_run_is_in_its_verdict(monkeypatch, tmp_path: Path) -> None:
     """The traceback is in the run directory, and what was judged before is not lost."""
 

@@ -13,7 +13,7 @@ from harness.cli import main
 from harness.commands import replay
 from harness.guest import tape as tapes
 from harness.host import workspace
-from harness.model.errors import LaunchError, UsageError
+from harness.model.errors import LaunchError, MachineError, UsageError
 from harness.model.shape import MachineShape
 from harness.model.verdict import Outcome
 from harness.report import manifest
@@ -97,9 +97,18 @@ def test_what_is_not_as_it_was_is_told_before_qemu_starts(place: Path, tmp_path:
         started(place, replace(tapes.load(place), **change), tmp_path)
 
 
-def test_a_lost_kernel_and_a_damaged_tape_are_told(place: Path, tmp_path: Path):
-    (place / tapes.TAPE).write_bytes(gzip.compress(bytes(1000))[:-10])
-    with pytest.raises(UsageError, match="is damaged"):
+def test_a_tape_that_does_not_end_is_refused(place: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(tapes, "_UNPACKED_LIMIT_BYTES", 2 << 20)
+    (place / tapes.TAPE).write_bytes(gzip.compress(bytes(64 << 20)))
+
+    with pytest.raises(UsageError, match=r"unpacks to more than 2 MiB \(limit\)"):
+        started(place, tapes.load(place), tmp_path)
+
+
+@pytest.mark.parametrize("damage", [lambda packed: packed[:-10], lambda packed: packed[:12] + b"\xff" + packed[13:]])
+def test_a_lost_kernel_and_a_damaged_tape_are_told(place: Path, tmp_path: Path, damage):
+    (place / tapes.TAPE).write_bytes(damage(gzip.compress(bytes(range(256)) * 40)))
+    with pytest.raises(MachineError, match="is damaged"):
         started(place, tapes.load(place), tmp_path)
     (place.parent / tapes.KERNEL).unlink()
     with pytest.raises(UsageError, match="vmlinux: is missing"):

@@ -236,11 +236,11 @@ def test_only_a_new_or_an_empty_folder_is_claimed(tmp_path: Path):
 
     assert workspace.claim(tmp_path / "a/b/c").is_dir()
     assert workspace.claim(tmp_path / "empty") == tmp_path / "empty"
-    with pytest.raises(UsageError, match=r"mine: holds files that are not a run's \(thesis.tex\) already"):
+    with pytest.raises(UsageError, match=r"mine: already holds other files \(thesis.tex\)"):
         workspace.claim(mine)
-    with pytest.raises(UsageError, match=r"hidden: holds files that are not a run's"):
+    with pytest.raises(UsageError, match=r"hidden: already holds other files"):
         workspace.claim(tmp_path / "hidden")
-    with pytest.raises(UsageError, match="run: holds a run already"):
+    with pytest.raises(UsageError, match="run: already holds a run"):
         workspace.claim(run)
     assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
 
