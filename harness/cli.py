@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = _status(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
+        if _faults:
+            return _ended(_faults[0])
     except BaseException as error:  # noqa: BLE001 - Python's own exit status, 1, would read as *bad* to git bisect
         return _ended(error)
     finally:

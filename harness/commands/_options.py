@@ -68,7 +68,7 @@ def machines(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         metavar="S",
         help="the longest a scenario may take on a host without slow-down, in seconds; "
-        "multiplied with the slow-down that is measured: 10 under TCG, more on a busy host",
+        "multiplied by the slow-down that is measured: 10 under TCG, more on a busy host",
     )
     out(parser)
     parser.add_argument("--json", action="store_true", help="the verdict document on standard output")

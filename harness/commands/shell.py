@@ -29,6 +29,7 @@ from harness.model.errors import GuestLost, MachineError, UsageError
 from harness.model.recording import Ended
 from harness.model.scenario import Scenario
 from harness.model.shape import MachineShape
+from harness.model.strict_yaml import offer
 from harness.report.text import one_line
 from harness.run import debugger, drive, earlier, planning
 from harness.run.session import Session
@@ -85,6 +86,8 @@ def _visit(arguments: argparse.Namespace, named: str, progress: Progress) -> Vis
     session = Session(run.request, instruments.NOTIFIER_HOLD, arguments.accel, progress)
     run.verify(session.lab.kernel)
     name = scenario or run.scenario()
+    if name not in run.verdicts:
+        raise UsageError(f"{named}: the run has no scenario {name!r}", offer(name, run.verdicts))
     return Visit(session, progress, scene(folder / name, name), arguments.gdb)
 
 
@@ -240,19 +243,22 @@ def execute(visit: Visit, argv: Sequence[str]) -> Executed:
         # A guest that gdb stops is not one that hangs.
         with visit.machine() as machine:
             return Executed(machine.run(*argv, timeout_s=_COMMAND_LIMIT_S))
-    done = None
+    done, late = None, ""
     try:
         watched = visit.session.watched(shape=visit.shape)
-        # Whose fault it is that a guest was lost, its judgement says.
-        with watched as seen, visit.ready(seen.machine), contextlib.suppress(GuestLost, GuestTimeout):
-            done = _run(seen.machine, argv)
+        with watched as seen, visit.ready(seen.machine):
+            try:
+                done = _run(seen.machine, argv)
+            except (GuestLost, GuestTimeout) as fault:
+                # Whose fault it is that a guest was lost, its judgement says.
+                late = str(fault)
     except MachineError as error:
         if done is None:
             raise
         return Executed(done, unheard=error)
     complaints = _complaints(seen)
     if done is None and not complaints:
-        raise MachineError(f"{shlex.join(argv)}: not done after {_COMMAND_LIMIT_S:g} s")
+        raise MachineError(f"{shlex.join(argv)}: {late}; its kernel says nothing of it")
     return Executed(done, complaints)
 
 

@@ -316,7 +316,7 @@ class Agent:
                 raise
             error = talk.answers.pop(0)
         if not 0 <= error < _ERRNO_LIMIT:
-            raise GuestLost(f"the guest's agent answered {what!r} with error {error}, which is none")
+            raise GuestLost(f"the guest's agent answered {what!r} with error {error}, which is no errno")
         if error:
             raise OSError(error, f"in the guest: {_errno_text(error)}", what)
 

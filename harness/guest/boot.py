@@ -195,7 +195,8 @@ def started(
                 machine.session_ended()
             if event.name == "GUEST_PANICKED":
                 machine.told_panic = True
-            if event.name == "BLOCK_IO_ERROR" and event.data.get("action") == "stop":
+            # A guest on tape is told of the error, and its kernel would be blamed for it.
+            if event.name == "BLOCK_IO_ERROR":
                 machine.fail(_broken_disk(event, run_dir))
             if event.name == "WATCHDOG":
                 machine.watchdog_s = time.monotonic()

@@ -28,6 +28,7 @@ import pexpect.spawnbase
 
 from harness.host.clock import Deadline
 from harness.host.workspace import space
+from harness.model.characters import UNSAFE
 from harness.model.errors import GuestLost
 
 # A broken kernel that warns for ever must not fill the disk: 64 MiB are 600,000 lines.
@@ -42,15 +43,12 @@ _TRUNCATED = b"\n[harness: console.log ends here, %d MiB; the rest was read and 
 _PANIC = (b"Kernel panic - not syncing", b"---[ end Kernel panic")
 _OOPS = (b"Oops: ", b"BUG: unable to handle", b"general protection fault", b"kernel BUG at")
 
-# Everything below space except tab and newline; DEL, the C1 controls, and what changes the direction of text.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-
 
 def clean(text: bytes | str) -> str:
     """Guest text that is safe to print: control and escape characters become visible, newlines stay."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", errors="backslashreplace")
-    return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 class Console:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _SILENCE_S = 5.0
 # What calibrate.c takes on an ordinary machine with KVM, in nanoseconds (3 GHz x86-64 of the 2020s).
 _REFERENCE_NS = 4_500_000
-# Every limit is multiplied with the slow-down, so there is an end to it.
+# Every limit is multiplied by the slow-down, so there is an end to it.
 _SLOWEST = 1000
 _STDERR_KEPT_BYTES = 4096
 # What QEMU says of a guest that runs, or that stopped by itself; empty when QEMU does not answer.
@@ -351,7 +351,10 @@ class Machine:
     def slowdown(self) -> float:
         """How many times slower than an ordinary machine this guest is, measured now; at least 1."""
         began = time.monotonic_ns()
-        done = self.run("/init", "calibrate", timeout_s=120)
+        try:
+            done = self.run("/init", "calibrate", timeout_s=120)
+        except OSError as fault:
+            raise GuestLost(f"the guest did not do what each guest of ours does: {fault}") from fault
         spent_ns = time.monotonic_ns() - began
         try:
             # The clock of a guest that is recorded counts its instructions; and no guest worked longer than we waited.

@@ -98,7 +98,10 @@ class Monitor:
         async for message in self._listener:
             event = _event(message)
             self._events = [*self._events[-_EVENTS_KEPT + 1 :], event]
-            self._on_event(event)
+            try:
+                self._on_event(event)
+            except Exception as error:  # noqa: BLE001 - the next event must be heard, too; a fault ends the run by itself
+                threading.Thread(target=_raise, args=(error,), name="monitor-event").start()
 
     def _call(self, work: Coroutine[Any, Any, _T], timeout_s: float, what: str) -> _T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -112,6 +115,10 @@ class Monitor:
         # AssertionError: how qemu.qmp 0.0.6 reports that QEMU ended during the negotiation.
         except (QMPError, OSError, EOFError, AssertionError, asyncio.CancelledError) as error:
             raise MachineError(f"QEMU's monitor: {what}: {error}") from error
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def _event(message: Message) -> Event:

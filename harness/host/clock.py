@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Deadline:
-    """A time limit that begins when this object is made. slowdown: what it was multiplied with."""
+    """A time limit that begins when this object is made. slowdown: what it was multiplied by."""
 
     limit_s: float
     began_s: float = field(default_factory=time.monotonic)

@@ -32,8 +32,10 @@ def explained(error: BaseException, folder: Path) -> HarnessError:
 def _from_os(error: OSError) -> HarnessError:
     place = str(error.filename or "the system")
     if error.errno == errno.ENAMETOOLONG:
-        longest = max(map(len, os.fsencode(place).split(b"/")))
-        return UsageError(f"{place[:80]}…: a name of {longest} bytes is too long (limit {_LONGEST_NAME_BYTES})")
+        longest, shown = max(map(len, os.fsencode(place).split(b"/"))), f"{place[:80]}{'…' * (len(place) > 80)}"
+        if longest <= _LONGEST_NAME_BYTES:
+            return UsageError(f"{shown}: a path of {len(os.fsencode(place))} bytes is too long (limit 4095)")
+        return UsageError(f"{shown}: a name of {longest} bytes is too long (limit {_LONGEST_NAME_BYTES})")
     return workspace.fault(error)
 
 

@@ -145,7 +145,10 @@ def _of_the_user() -> tuple[tuple[str, str], ...]:
         env = process.environment(GIT_PAGER="cat")
         child = process.spawn(words, cwd=Path("/"), env=env)
         with process.running(child):
-            output, _ = child.communicate(timeout=_TIMEOUT_S)
+            try:
+                output, _ = child.communicate(timeout=_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                raise LaunchError(f"git config: not done after {_TIMEOUT_S} s (limit {_TIMEOUT_S} s)") from None
         for record in os.fsdecode(output).split("\0"):
             key, newline, value = record.partition("\n")
             if newline:

@@ -58,7 +58,7 @@ def text(option: str, name: str) -> str:
     try:
         return content(option, name).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{option} {name}: is no text: byte {error.start} is not UTF-8") from None
+        raise UsageError(f"{option} {name}: is not text: byte {error.start} is not UTF-8") from None
 
 
 @functools.lru_cache(maxsize=64)

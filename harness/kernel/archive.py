@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
 import stat
 import subprocess
 import tarfile
@@ -141,6 +142,7 @@ def _unpack(spec: str, path: Path, fresh: Path, progress: Progress) -> None:
         "" if "Makefile" in everything else next((f"{name}/" for name in tops if f"{name}/Makefile" in everything), "")
     )
     (inside / top).rename(fresh / "tree")
+    shutil.rmtree(inside, ignore_errors=True)
     manifest = {name.removeprefix(top): entry for name, entry in everything.items() if name.startswith(top)}
     (fresh / "manifest").write_bytes(manifests.dump(manifest))
     check(spec, Unpacked(fresh))
@@ -212,6 +214,7 @@ def _members(stream: _Forward, door: Below, advance: Callable[[], None]) -> Mani
                     raise stream.refused(f"{below.shown(name)} is cut at {len(file.content)} of {member.size} bytes")
             else:
                 raise stream.refused(f"{below.shown(name)} is neither a file, a folder nor a link")
+            stream.makes(len(file.content))
             manifests.write_file(door, name, file)
             manifest[name] = file.entry
             if len(manifest) % 500 == 0:
@@ -251,7 +254,14 @@ class _Forward:
         self._spec = spec
         self._stream = stream
         self._position = 0
+        self._made = 0
         self._last = b""
+
+    def makes(self, size: int) -> None:
+        """Count a file of so many bytes: a hard link and a sparse file take less in a tarball. Raises UsageError."""
+        self._made += size
+        if self._made > manifests.BYTES_LIMIT:
+            raise self.refused(f"more than {manifests.BYTES_LIMIT >> 30} GiB of files (limit)")
 
     def refused(self, why: str) -> UsageError:
         """The error for a tarball that is not taken."""

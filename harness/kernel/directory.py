@@ -16,7 +16,7 @@ from harness.host.progress import Progress
 from harness.kernel import manifest as manifests
 from harness.kernel.manifest import File, Manifest
 from harness.kernel.source import KernelSource, check
-from harness.model.errors import UsageError
+from harness.model.errors import MachineError, UsageError
 
 # Repositories inside the source; a kernel has none, a developer may have a few drivers of his own.
 _REPOSITORIES_LIMIT = 100
@@ -92,6 +92,8 @@ def _listing(spec: str, root: Path, cache: Path) -> list[str]:
         inside = pending.pop()
         for path in _listed(spec, root / inside, cache):
             if path.endswith("/"):
+                if wrong := below.fault(path.rstrip("/")):
+                    raise UsageError(f"--source {spec}: has {below.shown(path)}, which {wrong}")
                 pending.append(f"{inside}{path}")
             else:
                 found.append(f"{inside}{path}")
@@ -122,7 +124,9 @@ def _init(empty: Path) -> None:
     with workspace.lock(empty.with_name("empty.git.lock")):
         if not workspace.whole(empty):
             with workspace.publishing(empty) as fresh:
-                git.run(["init", "-q", "--bare", fresh])
+                answer = git.run(["init", "-q", "--bare", fresh])
+                if answer.status:
+                    raise MachineError(f"git init: {answer.reason}")
 
 
 def _entries(spec: str, root: Path, paths: list[str], memory: Path, progress: Progress) -> Manifest:

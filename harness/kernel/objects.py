@@ -88,6 +88,8 @@ class ObjectTree:
         rotten = [path for path, then in self._contents(known).items() if then != known[path]]
         if rotten:
             progress.say(f"object tree: {', '.join(rotten[:3])} on disk is damaged; making it again")
+            # Until make has made them again, this tree is nobody's.
+            (self.folder / "key").unlink(missing_ok=True)
         for path in rotten:
             (self.obj / path).unlink()
         return bool(rotten)

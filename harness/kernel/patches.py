@@ -179,7 +179,8 @@ def _split(name: str, text: bytes) -> Iterator[Patch]:
         return
     with tempfile.TemporaryDirectory(prefix="harness-mbox-") as folder:
         mails = Path(folder)
-        _git(mails, ["mailsplit", "--keep-cr", f"-o{mails}"], text)
+        if (split := _git(mails, ["mailsplit", "--keep-cr", f"-o{mails}"], text)).status:
+            raise UsageError(f"--patch {name}: is damaged: {split.reason}")
         found = 0
         for mail in sorted(mails.iterdir()):
             diff = _decoded(mail.read_bytes(), mails)

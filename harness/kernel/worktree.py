@@ -82,14 +82,14 @@ def bring(folder: Path, source: KernelSource, overlay: Overlay, manifest: Manife
         workspace.remember(folder / "manifest", manifests.dump(now))
         (folder / "moving").unlink(missing_ok=True)
     if edited:
-        names = f"{min(edited)}{f' and {len(edited) - 1} more' if edited.keys() - {min(edited)} else ''}"
+        names = min(edited) + (f" and {len(edited) - 1} more" if len(edited) > 1 else "")
         raise Edited(f"--source {source.spec}: {names}: not what it was when the source was listed", "run it again")
     return tree
 
 
 def _held(folder: Path, progress: Progress) -> Manifest | None:
     """What the tree holds; None when there is none, or its first filling was cut short."""
-    if not (folder / "manifest").exists():
+    if not (folder / "manifest").exists() or not (folder / "tree").is_dir():
         return None
     known = workspace.recall(folder / "manifest")
     held = manifests.parse(known, folder / "manifest") if known is not None else {}
@@ -98,7 +98,7 @@ def _held(folder: Path, progress: Progress) -> Manifest | None:
         with Below(folder / "tree") as door:
             found = ((path, manifests.read_file(door, path)) for path in manifests.walk(folder / "tree"))
             held = {path: file.entry_like(held.get(path, "")) for path, file in found if file is not None}
-    return held
+    return held or None
 
 
 def _write(

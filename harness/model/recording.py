@@ -17,13 +17,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.model import documents, event, ktap
+from harness.model import documents, event, files, ktap
 from harness.model.errors import UsageError
 from harness.model.postmortem import PostMortem
 from harness.model.scenario import Scenario
 
 # Oracles look at this much of a console; what a flood wrote after that is only counted.
 CONSOLE_LIMIT_BYTES = 32 << 20
+# More than a run keeps of a console.
+_CONSOLE_FILE_LIMIT_BYTES = 4 * CONSOLE_LIMIT_BYTES
 # The name of a program, in a reply that a guest may have made up.
 _PROGRAM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
@@ -156,7 +158,7 @@ def read(folder: Path, scenario: Scenario) -> Recording:
             after=content["after"],
             module=content["module"],
             events=event.read(folder.parent / "events" / f"{scenario.name}.bin"),
-            console=(folder / "console.log").read_bytes(),
+            console=files.read(folder / "console.log", _CONSOLE_FILE_LIMIT_BYTES),
             postmortem=PostMortem(content.get("postmortem", ""), content.get("circles", ())),
             postmortem_s=content.get("postmortem_s", 0.0),
             slowdown=content.get("slowdown", 1.0),

@@ -339,7 +339,7 @@ def _shape(top: strict_yaml.Mapping) -> MachineShape:
     memory = size(entry.get("memory", default.memory_mib << 20), entry.at("memory"))
     if memory < _MEMORY_MIN:
         raise UsageError(
-            f"{entry.at('memory')}: {memory} bytes of memory are less than the {_MEMORY_MIN >> 20}M to boot"
+            f"{entry.at('memory')}: {memory} bytes of memory, and a guest needs {_MEMORY_MIN >> 20}M to boot"
         )
     cmdline = entry.get("cmdline", "")
     if not isinstance(cmdline, str):

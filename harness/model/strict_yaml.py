@@ -73,7 +73,7 @@ class _Loader(yaml.SafeLoader):
         if self.depth >= LIMIT_DEPTH:
             raise UsageError(f"{at}: nested more than {LIMIT_DEPTH} deep")
         if isinstance(event, yaml.ScalarEvent) and (found := UNSAFE.search(event.value)):
-            raise UsageError(f"{at}: {found[0]!r} is not a character for a text")
+            raise UsageError(f"{at}: {found[0]!r} is not allowed in text")
         self.depth += 1
         try:
             node: yaml.Node | None = super().compose_node(parent, index)
@@ -142,7 +142,7 @@ def _parse(text: str, where: str) -> Any:
         return loader.get_single_data()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise UsageError(f"{where}:{line}: {chr(error.character)!r} is not a character for a text") from None
+        raise UsageError(f"{where}:{line}: {chr(error.character)!r} is not allowed in text") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else 1

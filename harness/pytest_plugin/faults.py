@@ -28,7 +28,7 @@ class KernelFault(Failed):  # type: ignore[misc]
 
 
 class HostFault(Failed):  # type: ignore[misc]
-    """The host or the harness failed, which says nothing of the kernel. transient: it may be different next time."""
+    """The kernel was not judged, for a reason that is not its own. transient: it may be different next time."""
 
     __module__ = "builtins"
     transient = False
@@ -38,7 +38,7 @@ class HostFault(Failed):  # type: ignore[misc]
 def errors_as_text(*, quiet: bool = False) -> Iterator[None]:
     """Show an error to the author of the test as one line, without a traceback through our code; quiet: not at all."""
     from harness.guest.boot import BootFailed
-    from harness.model.errors import GuestLost, HarnessError, MachineError
+    from harness.model.errors import GuestLost, HarnessError
     from harness.report.text import plain
 
     try:
@@ -48,10 +48,8 @@ def errors_as_text(*, quiet: bool = False) -> Iterator[None]:
     except HarnessError as error:
         if quiet:
             return
-        kind = HostFault if isinstance(error, MachineError) else Failed
-        fault = kind(plain(str(error)), pytrace=False)
-        if isinstance(fault, HostFault):
-            fault.transient = isinstance(error, GuestLost)
+        fault = HostFault(plain(str(error)), pytrace=False)
+        fault.transient = isinstance(error, GuestLost)
         raise fault from None
 
 

@@ -142,7 +142,7 @@ def _judge(item: pytest.Item, own: BaseException | None = None) -> None:
         except Exception as error:
             watch.lost = True
             # A guest that was lost after the test had failed by itself is no second failure.
-            if own is not None and not _is_of_the_guest(own):
+            if own is not None and not _is_of_the_guest(own) and not _excused(item, own):
                 return
             if isinstance(error, HarnessError):
                 raise
@@ -152,6 +152,11 @@ def _judge(item: pytest.Item, own: BaseException | None = None) -> None:
             failure = item.repr_failure(pytest.ExceptionInfo.from_exception(own))
             complaint += plain(f"\n\nthe test itself:\n{failure}")
         raise KernelFault(complaint, pytrace=False) from None
+
+
+def _excused(item: pytest.Item, own: BaseException) -> bool:
+    """Whether pytest counts the end of a test as no failure."""
+    return isinstance(own, pytest.skip.Exception | pytest.xfail.Exception) or bool(item.get_closest_marker("xfail"))
 
 
 def _is_of_the_guest(error: BaseException) -> bool:
@@ -185,9 +190,13 @@ def pytest_runtest_makereport(
     """The kernel's fault counts as *failed*; the host's as *error*, and not before the test was tried again."""
     report = yield
     fault = call.excinfo.value if call.excinfo else None
-    if isinstance(fault, KernelFault) and report.when == "setup":
-        # To pytest, and to all who read JUnit, the phase tells a failure from an error.
-        report.when = "call"
+    if isinstance(fault, KernelFault):
+        # An xfail excuses what a test asserts; what its kernel does is excused by kernel_report.
+        report.__dict__.pop("wasxfail", None)
+        report.outcome = "failed"
+        if report.when == "setup":
+            # To pytest, and to all who read JUnit, the phase tells a failure from an error.
+            report.when = "call"
     elif isinstance(fault, HostFault) and report.when != "teardown":
         tries = item.stash[_TRIES] = item.stash.get(_TRIES, 0) + 1
         again = fault.transient and tries == 1

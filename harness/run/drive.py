@@ -322,7 +322,10 @@ class _Drive:
         """What a selftest printed: kept beside the console, and counted for the reply."""
         name = reply["program"]
         argv = ["head", "-c", str(OUTPUT_LIMIT_BYTES + 1), f"{SELFTESTS}/{name}.out"]
-        said = self._machine.agent.run(argv, self._grace_s).stdout
+        read = self._machine.agent.run(argv, self._grace_s)
+        if read.status:
+            raise GuestLost(f"{name}.out cannot be read in the guest: {read.stderr[-200:]!r}")
+        said = read.stdout
         cut = len(said) > OUTPUT_LIMIT_BYTES
         said = said[:OUTPUT_LIMIT_BYTES]
         end = _CUT % (OUTPUT_LIMIT_BYTES >> 20) if cut else b""

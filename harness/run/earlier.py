@@ -62,11 +62,12 @@ def scenario_of(place: Path, name: str) -> Scenario:
     """The scenario whose recording a folder of a run holds."""
     keys = {pressure.name: pressure.keys for pressure in pressures.catalogue().values()}
     stem = place / "scenario.yaml"
-    for found in scenario.load(stem, keys):
-        suffix = found.name.removeprefix(stem.stem)
-        if not suffix or name.partition(".")[0].endswith(suffix):
-            return scenario.renamed(found, name)
-    raise UsageError(f"{stem}: holds no scenario {name!r}")
+    suffixes = {found.name.removeprefix(stem.stem): found for found in scenario.load(stem, keys)}
+    fitting = [suffix for suffix in suffixes if name.partition(".")[0].endswith(suffix)]
+    if not fitting:
+        raise UsageError(f"{stem}: holds no scenario {name!r}")
+    # "-held" is the end of "-not-held", too.
+    return scenario.renamed(suffixes[max(fitting, key=len)], name)
 
 
 def module(folder: Path) -> Path | None:

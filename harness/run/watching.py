@@ -179,7 +179,7 @@ class _Watch:
 def _state(machine: Machine) -> dict[str, int]:
     """What the end-state oracle compares: the kernel's taint, and whether lockdep is on, where the kernel has it."""
     state = {"taint": _number(_TAINTED, machine.agent.read_file(_TAINTED))}
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(FileNotFoundError):
         for line in machine.agent.read_file(_LOCKDEP).splitlines():
             if line.strip().startswith(b"debug_locks:"):
                 state["debug_locks"] = _number(_LOCKDEP, line.split()[-1])

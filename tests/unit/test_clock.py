@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Limits, and what they are multiplied with."""
+"""Limits, and what they are multiplied by."""
 
 from __future__ import annotations
 

@@ -176,6 +176,19 @@ def test_a_thread_that_ends_by_what_nobody_foresaw_ends_the_run(monkeypatch, cap
     assert "a fault of the harness, not of a kernel: KeyError: 'x'" in capsys.readouterr().err
 
 
+def test_a_thread_that_failed_unnoticed_is_noticed_at_the_end(monkeypatch) -> None:
+    """The interrupt of the main thread can be lost, in a destructor for one."""
+
+    def command(_: object) -> int:
+        cli._faults.append(KeyError("x"))
+        return 0
+
+    monkeypatch.setattr("harness.commands.gc.main", command)
+    monkeypatch.setattr(cli, "_faults", [])
+
+    assert cli.main(["gc"]) == 128
+
+
 def test_an_error_that_is_explained_in_a_thread_does_not_end_the_run(monkeypatch, capsys) -> None:
     def reader() -> None:
         raise MachineError("QEMU is gone")

@@ -948,6 +948,21 @@ def test_clean_log_wants_the_mark_at_the_end_back() -> None:
     assert summaries(clean_log.judge(deaf)) == ["the mark at the end of the scenario did not come back on the console"]
 
 
+def test_the_last_of_several_marks_is_the_one_that_is_wanted() -> None:
+    """A guest that nobody drives is judged at the end of a test, and again after it."""
+    answers = [
+        Answer(0, "mark", which, "", "", {"mark": f"{which}:sample:{word}"}, {}, 0.0)
+        for which, word in (("begin", "01"), ("end", "02"), ("end", "03"))
+    ]
+    console = ["[    1.0][  T1] begin:sample:01", "[    2.0][  T1] end:sample:02"]
+
+    heard = recording(console=[*console, "[    3.0][  T1] end:sample:03"], answers=answers)
+    lost = recording(console=console, answers=answers)
+
+    assert summaries(clean_log.judge(heard)) == []
+    assert summaries(clean_log.judge(lost)) == ["the mark at the end of the scenario did not come back on the console"]
+
+
 def test_a_mark_that_any_program_could_write_does_not_count() -> None:
     """The log did not come back after it; what the harness wrote holds a word that is new each time."""
     marks = [

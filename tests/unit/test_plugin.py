@@ -359,6 +359,24 @@ def test_no_way_to_end_a_test_hides_the_kernel_s_word(guests, body: str) -> None
     ran.stdout.fnmatch_lines(["*WARNING in planted_warning"])
 
 
+@pytest.mark.parametrize("body", ["pass", "assert 1 == 2"])
+def test_an_expected_failure_is_not_the_kernel_s(guests, body: str) -> None:
+    """kernel_report says what a kernel is to do, xfail what a test is to assert."""
+    ran = guests(f"@pytest.mark.xfail\ndef test(guest): {body}", Fake([WARNED]))
+
+    ran.assert_outcomes(failed=1)
+    ran.stdout.fnmatch_lines(["*WARNING in planted_warning"])
+
+
+@pytest.mark.parametrize(
+    ("mark", "body"), [("", "pytest.skip('later')"), ("", "pytest.xfail('later')"), ("@pytest.mark.xfail", "assert 0")]
+)
+def test_a_kernel_that_nobody_heard_is_no_success(guests, mark: str, body: str) -> None:
+    ran = guests(f"{mark}\ndef test(guest): {body}", Fake(LOST))
+
+    ran.assert_outcomes(errors=1)
+
+
 @pytest.mark.parametrize(
     ("marks", "findings", "words"),
     [
@@ -523,5 +541,5 @@ def test_an_error_of_the_harness_is_a_line_without_control_characters(guests, mo
 
     ran = guests("def test(judged): judged('memcg-eagain')", fake)
 
-    ran.assert_outcomes(failed=1)
+    ran.assert_outcomes(errors=1)
     ran.stdout.fnmatch_lines(["/tmp/\\x1b]0;x\\x07 (look)"])

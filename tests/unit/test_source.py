@@ -511,6 +511,18 @@ def test_a_tarball_that_unpacks_without_end_is_stopped(
     assert [path.name for path in (cache / "sources").iterdir()] == ["seen"]
 
 
+def test_hard_links_count_as_the_files_that_they_become(toy: Path, cache: Path, tmp_path: Path, monkeypatch):
+    """A link takes 512 bytes in the tarball."""
+    monkeypatch.setattr(manifest, "BYTES_LIMIT", 1 << 20)
+    links: list[tuple[str, dict[str, Any]]] = [
+        (f"toy/link{number}", {"type": tarfile.LNKTYPE, "linkname": "toy/zero"}) for number in range(20)
+    ]
+    pack(tmp_path / "x.tar", toy, ("toy/zero", {"size": 100_000}), *links)
+
+    with pytest.raises(UsageError, match="of files"):
+        fetch(str(tmp_path / "x.tar"), cache)
+
+
 @pytest.mark.parametrize("where", [512 * 9 + 3, -10240])
 def test_a_damaged_tarball_is_not_half_a_kernel(where, toy: Path, cache: Path, tmp_path: Path):
     """A damaged header in the middle is no end, nor is a cut between two members."""
