@@ -59,7 +59,7 @@ class Unpacked:
         with Below(self.folder / "tree") as tree:
             for path, entry in entries.items():
                 file = manifests.read_file(tree, path)
-                if file is None or file.entry != entry:
+                if file is None or not file.fits(entry):
                     raise workspace.condemn(self.folder, f"tree/{path}")
                 yield path, file
 

@@ -49,6 +49,13 @@ class File:
         """This file's entry in the object format of another entry: a repository may use SHA-256."""
         return self._named(hashlib.sha256) if len(other) > _SHA1_LENGTH else self.entry
 
+    def fits(self, entry: str) -> bool:
+        """Whether an entry is this file's; one of an earlier version has a link's target as pathlib writes it."""
+        if self.entry == entry:
+            return True
+        tidy = os.fsencode(Path(os.fsdecode(self.content)))
+        return self.mode == LINK and File(LINK, tidy).entry == entry
+
     def _named(self, algorithm: Callable[..., hashlib._Hash]) -> str:
         head = b"blob %d\0" % len(self.content)
         return f"{self.mode} {algorithm(head + self.content, usedforsecurity=False).hexdigest()}"

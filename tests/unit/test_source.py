@@ -547,3 +547,17 @@ def test_a_makefile_that_spells_no_version(line, toy: Path, cache: Path):
 
     with pytest.raises(UsageError, match="no VERSION and PATCHLEVEL"):
         fetch(str(toy), cache)
+
+
+def test_a_tree_that_an_earlier_version_unpacked_is_not_damaged(toy: Path, cache: Path, tmp_path: Path):
+    """It named a link by its target as pathlib writes it; Debian's 6.1 has a link to ../.././../x."""
+    link: tuple[str, dict[str, Any]] = ("toy/link", {"type": tarfile.SYMTYPE, "linkname": "a/.//./b"})
+    source = fetch(pack(tmp_path / "x.tar", toy, link), cache)
+    (folder,) = (cache / "sources").glob("tar-*")
+    names = manifests.load(folder / "manifest")
+    names["link"] = File("120000", b"a/b").entry
+    (folder / "manifest").write_bytes(manifests.dump(names))
+
+    assert dict(source.origin.read({"link": names["link"]})) == {"link": File("120000", b"a/.//./b")}
+    with pytest.raises(workspace.Damaged):
+        dict(source.origin.read({"link": File("120000", b"a/c").entry}))
