@@ -285,7 +285,7 @@ BOMB = "a: &a [x, x]\n" + "".join(f"{new}: &{new} [*{old}, *{old}]\n" for old, n
     [
         (b'summary: x\nvary: "\0"\n', r":2: '\\x00' is not allowed in text"),
         (b'summary: x\nvary: "\\e[31m"\n', r":2: '\\x1b' is not allowed in text"),
-        (b'summary: x\nvary: "\\ud800"\n', r":2: '\\ud800' is not allowed in text"),
+        (b'summary: x\nvary: "\\ud800"\n', r":2: not YAML: found invalid Unicode"),
         ("summary: \u202eevil\n".encode(), r":1: '\\u202e' is not allowed in text"),
         (b"summary: x\nvary: \xff\n", r":2: byte 17 is not UTF-8"),
         (b"summary: x\ndefault: !!bool foo\n", r":2: the tag .*bool' is not allowed"),
