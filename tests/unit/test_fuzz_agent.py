@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.guest import agent as agents
@@ -22,6 +22,7 @@ from harness.guest.agent import MAGIC, PAYLOAD_MAX, Agent, Frame, GuestResult, G
 from harness.host.clock import Deadline
 from harness.model.errors import GuestLost, MachineError
 from harness.run import drive, watching
+from tests.unit.fuzzing import fuzz
 
 HEAD = struct.Struct("<IIII")
 SOON = 10.0
@@ -66,7 +67,7 @@ def answer(guest: socket.socket, said: bytes, asked: bool = True) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-@settings(max_examples=40, deadline=None, derandomize=True)
+@fuzz(40)
 @given(said=st.lists(FRAMES, max_size=8).map(b"".join))
 def test_whatever_a_guest_says_it_is_lost_late_or_refused(call: Callable[[Agent], object], said: bytes) -> None:
     """The channel ends after it, so that nothing waits for a limit."""

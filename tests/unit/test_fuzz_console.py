@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.console import Report, Scanner, find, records, scan
 from harness.console.lines import LINE_LIMIT, decode, rows
 from harness.console.scanner import _WAITING_REPORTS
+from tests.unit.fuzzing import fuzz
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 LINES = sorted({line for path in GOLDEN.glob("*.log") for line in path.read_bytes().split(b"\n")})
@@ -41,7 +42,7 @@ PIECES = st.one_of(
 CONSOLES = st.lists(st.lists(PIECES, max_size=3).map(b"".join), max_size=40).map(b"\n".join)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@fuzz(150)
 @given(CONSOLES)
 def test_many_lines_at_once_are_read_as_one_by_one(console: bytes) -> None:
     got = rows(console)
@@ -54,7 +55,7 @@ def test_many_lines_at_once_are_read_as_one_by_one(console: bytes) -> None:
     assert not got or [(float(time), caller, text) for time, caller, text in got] == slow
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@fuzz(100)
 @given(CONSOLES, st.lists(st.integers(1, 6000), max_size=30))
 def test_lines_of_any_length_may_come_in_any_pieces(console: bytes, cuts: list[int]) -> None:
     scanner, position = Scanner(), 0

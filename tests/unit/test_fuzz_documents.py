@@ -1,22 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Whatever is in the files of a run or of a scenario: nothing but a HarnessError comes of it, and no wrong *fail*.
 
-A few examples each time, always the same. For a long search, with others each time:
-HARNESS_FUZZ_EXAMPLES=20000 .venv/bin/pytest tests/unit/test_fuzz_documents.py
+fuzzing.py says how to search longer.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import pressures
@@ -31,16 +29,8 @@ from harness.model.verdict import Outcome, ScenarioResult
 from harness.report import document, html, junit, ktap, lines, manifest
 from harness.run import earlier, judging, planning
 from harness.variants import catalogue
+from tests.unit.fuzzing import fuzz
 from tests.unit.runs import NAMES, SCENARIO, run_directory
-
-EXAMPLES = int(os.environ.get("HARNESS_FUZZ_EXAMPLES", "0"))
-fuzz = settings(
-    max_examples=EXAMPLES or 25,
-    derandomize=not EXAMPLES,
-    database=None,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 
 # --- what can be wrong with a file
 
@@ -150,7 +140,7 @@ def judged(run: Path, name: str) -> ScenarioResult | None:
         return None
 
 
-@fuzz
+@fuzz()
 @given(st.data())
 def test_a_verdict(made: Path, run: Path, data: st.DataObject) -> None:
     """Shown in every way, or refused."""
@@ -169,7 +159,7 @@ def test_a_verdict(made: Path, run: Path, data: st.DataObject) -> None:
     assert verdict.outcome is not Outcome.FAIL
 
 
-@fuzz
+@fuzz()
 @given(st.data())
 def test_a_record(made: Path, run: Path, data: st.DataObject) -> None:
     (run / NAMES[0] / "record.json").write_bytes(rotten((made / NAMES[0] / "record.json").read_bytes(), data.draw))
@@ -181,7 +171,7 @@ def test_a_record(made: Path, run: Path, data: st.DataObject) -> None:
         assert ScenarioResult.restore(json.loads(json.dumps(result.document()))).outcome is result.outcome
 
 
-@fuzz
+@fuzz()
 @given(st.data())
 def test_an_event_log(made: Path, run: Path, data: st.DataObject) -> None:
     place = f"events/{NAMES[0]}.bin"
@@ -190,7 +180,7 @@ def test_an_event_log(made: Path, run: Path, data: st.DataObject) -> None:
     judged(run, NAMES[0])
 
 
-@fuzz
+@fuzz()
 @given(st.data())
 def test_a_console(made: Path, run: Path, data: st.DataObject) -> None:
     place = f"{NAMES[0]}/console.log"
@@ -199,7 +189,7 @@ def test_a_console(made: Path, run: Path, data: st.DataObject) -> None:
     judged(run, NAMES[0])
 
 
-@fuzz
+@fuzz()
 @given(st.data())
 def test_a_tape(made: Path, run: Path, data: st.DataObject) -> None:
     (run / NAMES[1] / tapes.RECORD).write_bytes(rotten((made / NAMES[1] / tapes.RECORD).read_bytes(), data.draw))
@@ -210,7 +200,7 @@ def test_a_tape(made: Path, run: Path, data: st.DataObject) -> None:
     assert tapes._command(tape.shape)
 
 
-@fuzz
+@fuzz()
 @given(st.data())
 def test_a_manifest(made: Path, run: Path, data: st.DataObject) -> None:
     """It is damaged, or the run is as it was."""
@@ -219,7 +209,7 @@ def test_a_manifest(made: Path, run: Path, data: st.DataObject) -> None:
     assert passes_or_is_damaged(lambda: document.read(run))
 
 
-@fuzz
+@fuzz()
 @given(st.data())
 def test_a_file_of_a_run_with_a_manifest(made: Path, run: Path, data: st.DataObject) -> None:
     """Never a fail: it is damaged, or the verdict is what it was."""
@@ -252,7 +242,7 @@ def loaded(path: Path, content: bytes) -> None:
         assert all("\n" not in command.text for command in planning.plan(one))
 
 
-@fuzz
+@fuzz()
 @given(st.data())
 def test_a_scenario(tmp_path: Path, data: st.DataObject) -> None:
     text = data.draw(st.sampled_from(TEXTS))

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Whatever comes in at a door for sources and patches: our own errors come out, and no file outside.
 
-A few examples of each, always the same, in the suite. To search for as long as
-wanted: `HARNESS_FUZZ_EXAMPLES=100000 pytest tests/unit/test_fuzz_sources.py`.
+fuzzing.py says how to search longer.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.host.progress import QUIET
@@ -27,15 +26,7 @@ from harness.kernel import patches, worktree
 from harness.kernel.source import KernelSource, fetch
 from harness.model.errors import HarnessError
 from tests.unit.conftest import TOY, diff, git
-
-_EXAMPLES = os.environ.get("HARNESS_FUZZ_EXAMPLES")
-fuzz = settings(
-    max_examples=int(_EXAMPLES or 25),
-    derandomize=not _EXAMPLES,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+from tests.unit.fuzzing import fuzz
 
 # What leads out, what is no UTF-8, what is long, and what the toy kernel has: as a name, or as a part of one.
 PARTS = st.sampled_from(
@@ -107,7 +98,7 @@ def tarball() -> bytes:
     return raw.getvalue()
 
 
-@fuzz
+@fuzz()
 @given(edits=EDITS, packed=st.booleans())
 def test_any_bytes_for_a_tarball(edits, packed, tarball: bytes):
     raw = bent(zlib.compress(tarball, wbits=31) if packed else tarball, edits)
@@ -120,7 +111,7 @@ KINDS = [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tar
 MEMBERS = st.lists(st.tuples(NAMES, st.sampled_from(KINDS), NAMES | st.just("{room}"), st.integers(0, 2)), max_size=6)
 
 
-@fuzz
+@fuzz()
 @given(members=MEMBERS)
 @example(members=[("toy/a", tarfile.SYMTYPE, "{room}/..", 0), ("toy/a/escaped", tarfile.REGTYPE, "", 1)])
 def test_any_members_of_a_tarball(members):
@@ -149,7 +140,7 @@ ENTRIES = st.lists(
 )
 
 
-@fuzz
+@fuzz()
 @given(entries=ENTRIES, tail=st.binary(max_size=30))
 @example(entries=[(b"120000", "x"), (b"40000", "x")], tail=b"")
 def test_any_tree_of_a_repository(entries, tail, repository: Path):
@@ -195,7 +186,7 @@ def applied(spec: str, source: KernelSource, cache: Path) -> None:
         worktree.bring(cache / "place", source, done.files, worktree.wanted(source, done.files), QUIET)
 
 
-@fuzz
+@fuzz()
 @given(words=st.lists(WORDS | st.binary(max_size=20), max_size=8), edits=EDITS)
 def test_any_text_for_a_patch(words, edits, source: KernelSource):
     with room() as folder:
@@ -204,7 +195,7 @@ def test_any_text_for_a_patch(words, edits, source: KernelSource):
             applied(str(folder / f"{number}.patch"), source, folder / "cache")
 
 
-@fuzz
+@fuzz()
 @given(
     lines=st.lists(NAMES | st.sampled_from(["1.patch", "1.patch -p1", "1.patch -p0", "# x", "/etc/passwd"])), name=NAMES
 )
@@ -226,7 +217,7 @@ SPECS = st.builds(
 )
 
 
-@fuzz
+@fuzz()
 @given(spec=SPECS | st.text(max_size=20))
 def test_any_spec(spec, source: KernelSource):
     """Of a source, and of a patch; but for standard input, which is the test runner's."""
