@@ -33,7 +33,7 @@ from harness.guest.machine import Machine
 from harness.host import process, workspace
 from harness.host.clock import Deadline
 from harness.model import documents
-from harness.model.errors import LaunchError, MachineError, UsageError
+from harness.model.errors import LaunchError, MachineError, UsageError, unreadable
 from harness.model.shape import Board, MachineShape
 
 TAPE, RECORD = "tape.gz", "tape.json"
@@ -184,7 +184,7 @@ def load(folder: Path) -> Tape:
     except FileNotFoundError:
         raise UsageError(f"{folder}: was not recorded", "harness run --record records") from None
     except (OSError, ValueError) as fault:
-        raise UsageError(f"{folder / RECORD}: no recording: {fault}", "harness run --record records") from None
+        raise unreadable(fault, f"{folder / RECORD}: no recording: {fault}", "harness run --record records") from None
     if not (folder / TAPE).exists():
         raise UsageError(
             f"{folder / TAPE}: is missing; one larger than {_LIMIT_BYTES >> 20} MiB is not kept",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.host.below import FILE_LIMIT
 from harness.host.clock import Deadline
-from harness.model.errors import UsageError
+from harness.model.errors import UsageError, unreadable
 
 STANDARD_INPUT, STANDARD_INPUT_FD = "-", 0
 _SILENCE_S = 60.0
@@ -40,7 +40,7 @@ def kind(option: str, name: str, hint: str = "") -> int:
     except ValueError:
         raise UsageError(f"{option} {name}: a name cannot have a NUL", hint) from None
     except OSError as error:
-        raise UsageError(f"{option} {name}: {_why(error)}", hint) from None
+        raise unreadable(error, f"{option} {name}: {_why(error)}", hint) from None
 
 
 def content(option: str, name: str) -> bytes:
@@ -91,7 +91,7 @@ def _read(option: str, name: str) -> bytes:
                 if size > FILE_LIMIT:
                     raise UsageError(f"{option} {name}: holds more than {FILE_LIMIT >> 20} MiB (limit)")
     except OSError as error:
-        raise UsageError(f"{option} {name}: {_why(error)}") from None
+        raise unreadable(error, f"{option} {name}: {_why(error)}") from None
 
 
 def _why(error: OSError) -> str:

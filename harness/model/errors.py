@@ -14,6 +14,8 @@ exception: a kernel that crashed is not an error of the harness.
 
 from __future__ import annotations
 
+import errno
+
 
 class HarnessError(Exception):
     """Base of everything the harness reports in one line.
@@ -74,3 +76,14 @@ class OutOfSpace(MachineError):
 
 class HarnessFault(MachineError):
     """An exception that nobody foresaw; harness.host.fault keeps its traceback."""
+
+
+# A file that a user names wrongly has none of these.
+_OF_THE_HOST = (errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE)
+
+
+def unreadable(fault: Exception, message: str, hint: str = "") -> HarnessError:
+    """The error for a file that cannot be read: the machine's when its disk or its memory failed, else the caller's."""
+    if isinstance(fault, OSError) and fault.errno in _OF_THE_HOST:
+        return MachineError(message)
+    return UsageError(message, hint)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.model import documents, event, files, ktap
-from harness.model.errors import UsageError
+from harness.model.errors import unreadable
 from harness.model.postmortem import PostMortem
 from harness.model.scenario import Scenario
 
@@ -164,9 +164,8 @@ def read(folder: Path, scenario: Scenario) -> Recording:
             slowdown=content.get("slowdown", 1.0),
         )
     except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{folder}: not a recording of a scenario: {error}", "name a folder that harness run wrote"
-        ) from None
+        hint = "name a folder that harness run wrote"
+        raise unreadable(error, f"{folder}: not a recording of a scenario: {error}", hint) from None
 
 
 def document(recording: Recording) -> str:

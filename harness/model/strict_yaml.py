@@ -21,7 +21,7 @@ from yaml.resolver import Resolver
 
 from harness.model import files
 from harness.model.characters import UNSAFE
-from harness.model.errors import UsageError
+from harness.model.errors import UsageError, unreadable
 
 # The largest scenario of the project has 4 KB and 6 levels; a file at the limit takes half a second.
 LIMIT_BYTES = 64 << 10
@@ -143,7 +143,7 @@ def _text(path: Path) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{path}:{line}: byte {error.start} is not UTF-8") from None
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+        raise unreadable(error, f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"{path}: cannot be read: {error}") from None
 

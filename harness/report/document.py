@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from harness.model import documents, files
-from harness.model.errors import UsageError
+from harness.model.errors import unreadable
 from harness.model.run import RunVerdict
 from harness.report import manifest
 
@@ -42,7 +42,8 @@ def read(folder: Path) -> RunVerdict:
             raise FileNotFoundError(f"no {NAME}")
         verdict = parse(content)
     except (OSError, ValueError) as fault:
-        raise UsageError(f"{folder}: not a run directory: {fault}", "name a folder that harness run wrote") from None
+        hint = "name a folder that harness run wrote"
+        raise unreadable(fault, f"{folder}: not a run directory: {fault}", hint) from None
     names = [result.name for result in verdict.scenarios]
     if listed is None:
         # They must still be files of the run.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from harness.kernel import config
-from harness.model.errors import UsageError
+from harness.model import strict_yaml
+from harness.model.errors import MachineError, UsageError
 from harness.variants import mutants
 
 READERS = [
@@ -58,3 +60,18 @@ def test_what_never_ends_is_usage(read: Callable[[str], object], monkeypatch: py
 
     with pytest.raises(UsageError, match=r"/dev/zero: holds more than 1 MiB \(limit\)"):
         read("/dev/zero")
+
+
+@pytest.mark.parametrize("read", [*READERS, pytest.param(lambda path: strict_yaml.load(Path(path)), id="yaml")])
+def test_a_disk_that_fails_is_no_mistake_of_the_user(
+    read: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.yaml").write_text("x: y")
+
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "open", fail)
+
+    with pytest.raises(MachineError, match="nput/output error"):
+        read(f"{tmp_path}/x.yaml")
