@@ -38,6 +38,9 @@ _KEY = re.compile("[0-9a-f]{20}")
 # How often a directory is listed anew because a file was edited between its listing and its reading.
 _LOOKS = 5
 
+# The edits that were told: a source, and the names of what has changed since.
+_told: set[tuple[str, ...]] = set()
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -180,7 +183,9 @@ def _tell_edits(source: KernelSource, origin: directory.Snapshot, cache: Path, p
         progress.say(f"{error.message}; its mirror is used")
         return
     names = sorted({path for path, _ in origin.manifest().items() ^ now.items()})
-    if names:
+    # Each module and each look at a stack comes by here.
+    if names and (source.id, *names) not in _told:
+        _told.add((source.id, *names))
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         progress.say(
             f"--source {source.spec}: edited since it was mirrored; not in this kernel: {', '.join(names[:3])}{more}"
