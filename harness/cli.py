@@ -76,8 +76,10 @@ def _status(argv: Sequence[str]) -> int:
     _demand_memory()
     try:
         arguments = parse(argv)
-    except SystemExit:
-        # --help and --version.
+    except SystemExit as ended:
+        # --help and --version; nothing else ends so.
+        if ended.code:
+            raise
         return 0
     command: Callable[[argparse.Namespace], int] = arguments.command
     return command(arguments)
@@ -85,10 +87,13 @@ def _status(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments of a command line, with the command's main() as `command`. Raises UsageError."""
+    asked = next((word for word in argv if not word.startswith("-")), "")
+    # A command for a guest may have empty words.
+    if asked != "shell" and any(not word or (word.startswith("--") and word.endswith("=")) for word in argv):
+        raise UsageError("an argument is empty", "a variable of the shell that is not set?")
     parser = _Parser(prog="harness", description="Does reclaim get along with this kernel's mmu notifiers?")
     parser.add_argument("--version", action="version", version=f"harness {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    asked = next((word for word in argv if not word.startswith("-")), "")
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if name == asked:

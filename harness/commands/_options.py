@@ -112,11 +112,11 @@ def jobs(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """A time in seconds, up to a day."""
+    """A time in seconds, from a tenth to a day: in less, no guest does anything, and that is no fault of its kernel."""
     try:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value <= 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0 and up to 86400")
+    if not 0.1 <= value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0.1 to 86400")
     return value

@@ -16,6 +16,8 @@ from pathlib import Path
 from harness.model.errors import HarnessError, MachineError, UsageError
 
 STANDARD_INPUT = "-"
+# zero, full, random and urandom (Linux, Documentation/admin-guide/devices.txt).
+_ENDLESS = frozenset(os.makedev(1, minor) for minor in (5, 7, 8, 9))
 BLOCK_BYTES = 256 << 10
 # Nobody may ever write to a fifo that has a name; behind a pipe without one there is a writer.
 FIFO_LIMIT_S = 30.0
@@ -52,6 +54,8 @@ def blocks(name: str, note: Callable[[str], object]) -> Iterator[bytes]:
         source = _open(name)
     try:
         status = os.fstat(source)
+        if stat.S_ISCHR(status.st_mode) and status.st_rdev in _ENDLESS:
+            raise UsageError(f"{name}: a device without an end", _HINT)
         if stat.S_ISREG(status.st_mode) and status.st_size:
             pieces = _whole(source, max(0, status.st_size - os.lseek(source, 0, os.SEEK_CUR)))
         else:

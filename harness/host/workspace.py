@@ -84,6 +84,8 @@ def claim(out: Path) -> Path:
     """
     hint = "name a new folder with --out"
     out = Path(os.path.expanduser(out))  # noqa: PTH111 - as in cache_dir()
+    if str(out).startswith("~"):
+        raise UsageError(f"--out {out}: there is no such user", "write ./~… for a folder of this name")
     try:
         out.mkdir(parents=True, exist_ok=True)
         if not os.access(out, os.W_OK | os.X_OK):

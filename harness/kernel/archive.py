@@ -21,6 +21,7 @@ from harness.host import below, process, workspace
 from harness.host.below import Below, Refused
 from harness.host.progress import Progress
 from harness.kernel import manifest as manifests
+from harness.kernel import versions
 from harness.kernel.manifest import LINK, PLAIN, PROGRAM, File, Manifest
 from harness.kernel.source import KernelSource, check
 from harness.model.errors import HarnessError, LaunchError, MachineError, UsageError
@@ -70,6 +71,8 @@ def debian(spec: str, version: str, cache: Path, progress: Progress) -> KernelSo
         raise UsageError(f"--source {spec}: {version!r} is no kernel series", "name it like debian:6.12")
     package = f"linux-source-{version}"
     path = Path(f"/usr/src/{package}.tar.xz")
+    if not path.is_file() and spec not in versions.sources():
+        raise UsageError(f"--source {spec}: {path} is missing, and no port of ours is for it", "harness list sources")
     if not path.is_file():
         raise LaunchError(f"--source {spec}: {path} is missing", f"apt-get install {package}; make run does it")
     return _source(spec, path, cache, progress, lineage=f"debian-{version}", md5=_dpkg_md5(package, path))

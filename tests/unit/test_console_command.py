@@ -262,7 +262,7 @@ def test_what_holds_no_report_is_exit_code_0(
     assert capsys.readouterr() == ("", f"harness: {path}: empty\n" if not content else "")
 
 
-@pytest.mark.parametrize("name", ["/", "/nonexistent", "/etc/passwd/x", "x" * 300])
+@pytest.mark.parametrize("name", ["/", "/nonexistent", "/etc/passwd/x", "x" * 300, "/dev/zero", "/dev/full"])
 def test_what_cannot_be_read_is_exit_code_129(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["console", name]) == 129
     assert len(capsys.readouterr().err.splitlines()) == 2

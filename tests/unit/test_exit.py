@@ -76,6 +76,10 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], int]:
         ("$H run $'nosuch\\xff\\xc3\\xa9'", 129),
         (f"$H console {'a' * 300}", 129),
         ("ulimit -v 60000; $H list patches", 128),
+        ("$H run --out ''", 129),
+        ("$H run --source= memcg-eagain", 129),
+        ("$H run --timeout 1e-300 memcg-eagain", 129),
+        ("$H run --out '~nosuch/x' memcg-eagain", 129),
     ],
 )
 def test_streams_and_limits_of_the_shell(command: str, status: int | None) -> None:
@@ -141,6 +145,17 @@ def test_a_fault_whose_traceback_cannot_be_kept_says_where_it_was(ends, cache: P
 def test_every_exception_is_an_error_of_the_machine_or_of_ours(ends, capsys, error, words) -> None:
     assert ends(error) == 128
     assert words in capsys.readouterr().err
+
+
+def test_a_module_that_ends_python_is_no_success(monkeypatch) -> None:
+    """Somebody's json.py in PYTHONPATH, for one."""
+
+    def parse(_: object) -> None:
+        raise SystemExit(1)
+
+    monkeypatch.setattr(cli, "parse", parse)
+
+    assert cli.main(["list", "patches"]) == 128
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])

@@ -110,8 +110,11 @@ def test_what_is_no_source_is_a_usage_error(spec, said, tmp_path: Path, cache: P
         fetch(spec.format(tmp=tmp_path), cache)
 
 
-def test_a_missing_package_is_the_machines_fault(cache: Path):
-    """The hint is the command that installs it."""
+def test_a_missing_package_is_the_machines_fault(cache: Path, monkeypatch):
+    """The hint is the command that installs it. A version that nobody ported to is the user's."""
+    with pytest.raises(UsageError, match=r"debian:2\.4: .* no port of ours"):
+        fetch("debian:2.4", cache)
+    monkeypatch.setattr("harness.kernel.versions.sources", lambda: ["debian:2.4"])
     with pytest.raises(LaunchError) as caught:
         fetch("debian:2.4", cache)
 
