@@ -98,6 +98,9 @@ def _held(folder: Path, progress: Progress) -> Manifest | None:
         with Below(folder / "tree") as door:
             found = ((path, manifests.read_file(door, path)) for path in manifests.walk(folder / "tree"))
             held = {path: file.entry_like(held.get(path, "")) for path, file in found if file is not None}
+        # Now it is known, and nobody looks again: a move is not always needed.
+        workspace.remember(folder / "manifest", manifests.dump(held))
+        (folder / "moving").unlink(missing_ok=True)
     return held or None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.host import workspace
 from harness.host.below import Below
 from harness.host.progress import QUIET
 from harness.kernel import worktree
@@ -90,6 +91,8 @@ def test_a_rotten_list_of_what_the_tree_holds_is_made_again(toy: Path, cache: Pa
     bring(cache, source, {})
 
     assert times(tree) == before
+    # And the next time nobody looks.
+    assert workspace.recall(tree.parent / "manifest") is not None
 
 
 def test_a_first_filling_that_was_killed_starts_over(toy: Path, cache: Path):
