@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.host import workspace
+from tests.unit.runs import run_directory
 
 TOY = Path(__file__).resolve().parents[1] / "fakes" / "kernel"
 
@@ -97,7 +98,30 @@ def git(folder: Path, *words: str) -> str:
 @pytest.fixture
 def repository(toy: Path) -> Path:
     """The toy kernel as a git repository of one commit."""
-    git(toy, "init", "-q")
-    git(toy, "add", ".")
-    git(toy, "commit", "-qm", "toy")
-    return toy
+    return committed(toy)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for tests that only read it, or add objects."""
+    return committed(Path(shutil.copytree(TOY, tmp_path_factory.mktemp("shared") / "toy")))
+
+
+def committed(folder: Path) -> Path:
+    """Make a repository of a folder, with one commit."""
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "toy")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory that passed, and that no test changes."""
+    return run_directory(tmp_path_factory.mktemp("made") / "run")
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    """A copy of it, whole."""
+    return Path(shutil.copytree(made, tmp_path / "run"))

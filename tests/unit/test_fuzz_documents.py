@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,7 +29,7 @@ from harness.report import document, html, junit, ktap, lines, manifest
 from harness.run import earlier, judging, planning
 from harness.variants import catalogue
 from tests.unit.fuzzing import fuzz
-from tests.unit.runs import NAMES, SCENARIO, run_directory
+from tests.unit.runs import NAMES, SCENARIO
 
 # --- what can be wrong with a file
 
@@ -110,18 +109,6 @@ def rotten(content: bytes, draw: Callable[[st.SearchStrategy[Any]], Any]) -> byt
 
 
 # --- the doors
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run directory that passed."""
-    return run_directory(tmp_path_factory.mktemp("made") / "run")
-
-
-@pytest.fixture
-def run(made: Path, tmp_path: Path) -> Path:
-    """A copy of it that examples change one after the other."""
-    return Path(shutil.copytree(made, tmp_path / "run"))
 
 
 def passes_or_is_damaged(ask: Callable[[], RunVerdict]) -> bool:

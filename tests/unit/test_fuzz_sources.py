@@ -126,15 +126,6 @@ def test_any_members_of_a_tarball(members):
         used(str(folder / "x.tar"), folder / "cache")
 
 
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = Path(shutil.copytree(TOY, tmp_path_factory.mktemp("fuzz") / "toy"))
-    git(folder, "init", "-q")
-    git(folder, "add", ".")
-    git(folder, "commit", "-qm", "toy")
-    return folder
-
-
 ENTRIES = st.lists(
     st.tuples(st.sampled_from([b"100644", b"100755", b"120000", b"40000", b"160000", b"7"]), NAMES), max_size=5
 )
@@ -143,20 +134,20 @@ ENTRIES = st.lists(
 @fuzz()
 @given(entries=ENTRIES, tail=st.binary(max_size=30))
 @example(entries=[(b"120000", "x"), (b"40000", "x")], tail=b"")
-def test_any_tree_of_a_repository(entries, tail, repository: Path):
+def test_any_tree_of_a_repository(entries, tail, shared: Path):
     """Objects are written by hand: git itself would not."""
-    blob = git(repository, "rev-parse", "HEAD:Makefile")
+    blob = git(shared, "rev-parse", "HEAD:Makefile")
 
     def made(body: bytes) -> str:
         whole = b"tree %d\0" % len(body) + body
         name = hashlib.sha1(whole, usedforsecurity=False).hexdigest()
-        path = repository / ".git/objects" / name[:2] / name[2:]
+        path = shared / ".git/objects" / name[:2] / name[2:]
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(zlib.compress(whole))
         return name
 
     inner = made(b"100644 escaped\0" + bytes.fromhex(blob))
-    top = git(repository, "ls-tree", "HEAD")
+    top = git(shared, "ls-tree", "HEAD")
     body = b"".join(
         b"%s %s\0" % (mode.lstrip("0").encode(), name.encode()) + bytes.fromhex(named)
         for mode, named, name in ((line.split()[0], line.split()[2], line.split("\t")[1]) for line in top.splitlines())
@@ -170,7 +161,7 @@ def test_any_tree_of_a_repository(entries, tail, repository: Path):
             + bytes.fromhex(inner if mode == b"40000" else blob)
         )
     with room() as folder:
-        used(f"git:{repository}@{made(body + tail)}", folder / "cache")
+        used(f"git:{shared}@{made(body + tail)}", folder / "cache")
 
 
 @pytest.fixture(scope="module")

@@ -29,22 +29,10 @@ from harness.postmortem import kdump
 from harness.report import document, manifest
 from harness.report.write import write
 from harness.run import earlier, pipeline
-from tests.unit.runs import NAMES, run_directory
+from tests.unit.runs import NAMES
 from tests.unit.verdicts import run_of
 
 SCHEMAS = ("verdict", "record", "tape", "manifest")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run directory that no test changes."""
-    return run_directory(tmp_path_factory.mktemp("made") / "run")
-
-
-@pytest.fixture
-def run(made: Path, tmp_path: Path) -> Path:
-    """A run directory that passed, whole."""
-    return Path(shutil.copytree(made, tmp_path / "run"))
 
 
 @pytest.fixture

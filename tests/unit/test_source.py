@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import shutil
 import subprocess
 import tarfile
 import zlib
@@ -23,7 +22,7 @@ from harness.kernel import manifest as manifests
 from harness.kernel.manifest import PLAIN, File
 from harness.kernel.source import fetch, kernel_version, series
 from harness.model.errors import HarnessError, LaunchError, UsageError
-from tests.unit.conftest import TOY, Said, git, rot
+from tests.unit.conftest import Said, git, rot
 
 
 @pytest.mark.parametrize(
@@ -278,16 +277,6 @@ def test_what_cannot_be_a_source_is_said_in_words(spec, said, tmp_path: Path, ca
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(UsageError, match=said):
         fetch(spec.format(tmp=tmp_path), cache)
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The toy kernel as a repository for tests that only read it, or add objects."""
-    folder = Path(shutil.copytree(TOY, tmp_path_factory.mktemp("shared") / "toy"))
-    git(folder, "init", "-q")
-    git(folder, "add", ".")
-    git(folder, "commit", "-qm", "toy")
-    return folder
 
 
 @pytest.mark.parametrize(
