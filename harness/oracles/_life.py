@@ -129,14 +129,15 @@ def repeated(log: EventLog) -> Iterator[Event]:
     mmu_notifier_unregister() and exit_mmap() may both call release(), but only if
     they overlap, and so in two tasks; each calls it once (mm/mmu_notifier.c).
     """
-    told: set[tuple[int, int]] = set()
+    told: dict[int, set[int]] = {}
     for entry in sorted(log.of(Kind.REGISTER, Kind.RELEASE), key=lambda entry: entry.seq):
+        tasks = told.setdefault(entry.subscriber, set())
         if entry.kind == Kind.REGISTER:
-            told = {(who, task) for who, task in told if who != entry.subscriber}
-        elif (entry.subscriber, entry.task) in told:
+            tasks.clear()
+        elif entry.task in tasks:
             yield entry
         else:
-            told.add((entry.subscriber, entry.task))
+            tasks.add(entry.task)
 
 
 @dataclass
