@@ -7,6 +7,7 @@ import _thread
 import argparse
 import importlib
 import os
+import re
 import resource
 import signal
 import sys
@@ -22,6 +23,7 @@ from harness.model.errors import HarnessError, UsageError
 INTERRUPTED, TERMINATED = 130, 143
 # Enough for numpy with one thread; what QEMU needs, QEMU tells.
 _ADDRESS_SPACE_MIB = 192
+_EMPTY_OPTION = re.compile("--[a-z-]+=")
 
 # What the latest signal asked for, and what ended a thread.
 _interrupted = INTERRUPTED
@@ -89,7 +91,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments of a command line, with the command's main() as `command`. Raises UsageError."""
     asked = next((word for word in argv if not word.startswith("-")), "")
     # A command for a guest may have empty words.
-    if asked != "shell" and any(not word or (word.startswith("--") and word.endswith("=")) for word in argv):
+    if asked != "shell" and any(not word or _EMPTY_OPTION.fullmatch(word) for word in argv):
         raise UsageError("an argument is empty", "a variable of the shell that is not set?")
     parser = _Parser(prog="harness", description="Does reclaim get along with this kernel's mmu notifiers?")
     parser.add_argument("--version", action="version", version=f"harness {__version__}")
@@ -108,11 +110,10 @@ def _ended(error: BaseException) -> int:
     try:
         from harness.host import process
 
+        process.end_all()
         if isinstance(fault := streams.output_fault(), BrokenPipeError):
             # The reader went away, as `| head` does, and wants to hear no more.
-            process.end_all()
             return 128
-        process.end_all()
         if isinstance(error, KeyboardInterrupt) and not _faults:
             print("harness: interrupted; no process is left", file=sys.stderr)
             return _interrupted

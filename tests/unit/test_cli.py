@@ -53,6 +53,15 @@ def test_the_help_of_a_command_loads_that_one_and_nothing_heavy(name: str) -> No
     assert ours - {"_options"} == ({name, "judge"} if name == "report" else {name})
 
 
+def test_only_an_argument_that_is_empty_is_refused_as_such() -> None:
+    for words in (["run", ""], ["run", "--out="], ["run", "--out", ""]):
+        with pytest.raises(UsageError, match="an argument is empty"):
+            cli.parse(words)
+
+    assert cli.parse(["run", "--config=mine="]).config == ["mine="]
+    assert cli.parse(["shell", "echo", ""]).words == ["echo", ""]
+
+
 def test_what_is_no_command_is_usage() -> None:
     with pytest.raises(UsageError, match="rum"):
         cli.parse(["rum"])
