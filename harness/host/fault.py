@@ -10,9 +10,11 @@ import traceback
 from pathlib import Path
 
 from harness.host import workspace
+from harness.host.below import COMPONENT_LIMIT
 from harness.model.errors import HarnessError, HarnessFault, MachineError, UsageError
 
-_LONGEST_NAME_BYTES = 255
+# Linux, PATH_MAX with its zero.
+_PATH_LIMIT = 4095
 
 
 def explained(error: BaseException, folder: Path) -> HarnessError:
@@ -33,9 +35,9 @@ def _from_os(error: OSError) -> HarnessError:
     place = str(error.filename or "the system")
     if error.errno == errno.ENAMETOOLONG:
         longest, shown = max(map(len, os.fsencode(place).split(b"/"))), f"{place[:80]}{'…' * (len(place) > 80)}"
-        if longest <= _LONGEST_NAME_BYTES:
-            return UsageError(f"{shown}: a path of {len(os.fsencode(place))} bytes is too long (limit 4095)")
-        return UsageError(f"{shown}: a name of {longest} bytes is too long (limit {_LONGEST_NAME_BYTES})")
+        if longest <= COMPONENT_LIMIT:
+            return UsageError(f"{shown}: a path of {len(os.fsencode(place))} bytes is too long (limit {_PATH_LIMIT})")
+        return UsageError(f"{shown}: a name of {longest} bytes is too long (limit {COMPONENT_LIMIT})")
     return workspace.fault(error)
 
 

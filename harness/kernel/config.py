@@ -48,12 +48,11 @@ class Request:
 
 def load(names: Sequence[str]) -> list[Fragment]:
     """Find fragments by name in kernel-configs/, or by file. `base` comes first whether it is named or not."""
-    folder = workspace.data("kernel-configs")
+    known = {file.stem: file for file in workspace.data("kernel-configs").glob("*.config")}
     found = []
     for name in dict.fromkeys((BASE, *names)):
-        known = {file.stem: file for file in folder.glob("*.config")}
         path = known.get(name) or given.path(name)
-        if name not in known and "/" not in name and not path.exists():
+        if name not in known and "/" not in name and not given.exists(name):
             raise UsageError(f"--config {name}: no such fragment or file", offer(name, known))
         fragment = Fragment(name, path, given.text("--config", str(path)))
         requests(fragment, "0.0")
