@@ -32,7 +32,7 @@ def choose(names: Sequence[str]) -> list[Scenario]:
     Each once; raises UsageError for two of one name, which would share a folder of the run.
     """
     keys = {name: pressure.keys for name, pressure in pressures.catalogue().items()}
-    # To read all of ours takes half a second, which nobody who names a file waits for.
+    # To read all of ours takes 0.2 s, which nobody who names a file waits for.
     known = {} if names and all(_is_path(name) for name in names) else scenarios()
     if not names:
         return [entry for entry in known.values() if entry.default]
