@@ -175,6 +175,24 @@ def test_the_cause_is_the_first_paragraph_and_short_and_safe_to_print(tmp_path: 
     assert examine.cause(tmp_path / "none") == ""
 
 
+def test_silence_counts_from_the_last_that_a_guest_printed(tmp_path: Path, monkeypatch):
+    """By a clock of the test's own."""
+    now = [100.0]
+    monkeypatch.setattr("harness.guest.console.time", SimpleNamespace(monotonic=lambda: now[0]))
+    ours, theirs = socket.socketpair()
+    console = Console(ours, tmp_path / "console.log")
+    now[0] = 105.0
+    assert console.silent_s == 5.0
+
+    theirs.sendall(b"alive\n")
+    theirs.close()
+    console.settle(30)
+    now[0] = 107.0
+
+    assert console.silent_s == 2.0
+    console.close()
+
+
 def test_what_a_guest_is_made_to_say_is_kept_aside_and_is_no_evidence(tmp_path: Path):
     ours, theirs = socket.socketpair()
     heard: list[str] = []
