@@ -38,7 +38,7 @@ _EXECUTABLE = 4  # SHF_EXECINSTR
 # Functions begin at multiples of 16, and the size that a stack trace prints reaches up to the next one.
 _ALIGNMENT = 16
 # A symbol that assembly defines often has no size.
-_SYMBOL = re.compile(r"^(?P<path>.*?):(?P<value>[0-9a-f]+) (?:(?P<size>[0-9a-f]+) )?[tTwW] (?P<name>\S+)$")
+_SYMBOL = re.compile(r"^(?P<path>.*?):(?P<value>[0-9a-f]+) (?:(?P<size>[0-9a-f]+) )?(?P<kind>[tTwW]) (?P<name>\S+)$")
 _ADDRESS = re.compile(r"^0x[0-9a-f]+\n", re.MULTILINE)
 _FILE = re.compile(r"[^\s?]+:\d+")
 
@@ -104,12 +104,22 @@ def _where(objects: ObjectTree, folder: Path | None = None) -> dict[str, list[tu
     lists = folder.glob("*.mod") if folder else ()
     ours = [objects.obj / name for path in lists for name in path.read_text(encoding="utf-8").split()]
     done = process.run(["nm", "-A", "-S", objects.obj / "vmlinux.a", *ours], timeout_s=_LIMIT_S)
-    found: dict[str, list[tuple[Path, int]]] = {}
-    for line in done.stdout.splitlines():
+    return _defined(done.stdout)
+
+
+def _defined(listing: str) -> dict[str, list[tuple[Path, int]]]:
+    """Function → where the kernel has one of that name, from what nm -A -S prints of the objects."""
+    found: dict[str, list[tuple[str, Path, int]]] = {}
+    for line in listing.splitlines():
         if match := _SYMBOL.match(line):
             path = Path(match["path"].rpartition(":")[2])
-            found.setdefault(match["name"], []).append((path, int(match["size"] or "0", 16)))
-    return found
+            found.setdefault(match["name"], []).append((match["kind"], path, int(match["size"] or "0", 16)))
+    # The linker takes a strong definition in place of a weak one, as it does for arch_cpu_idle().
+    strong = {name for name, places in found.items() if any(kind == "T" for kind, _, _ in places)}
+    return {
+        name: [(path, size) for kind, path, size in places if name not in strong or kind not in "wW"]
+        for name, places in found.items()
+    }
 
 
 def _compiled_again(path: Path, objects: ObjectTree, scratch: Path, cache: Path) -> Path | None:

@@ -37,6 +37,20 @@ def test_debug_info_changes_no_code_and_a_constant_or_a_callee_does(tmp_path: Pa
     assert lines._code(compiled(tmp_path, "callee", SOURCE.replace("other", "another"), "-gdwarf-5")) != plain
 
 
+def test_a_weak_definition_gives_way_to_a_strong_one_and_static_functions_stay(tmp_path: Path):
+    """As the linker does with arch_cpu_idle(), of which each kernel compiles two."""
+    objects = [
+        compiled(tmp_path, "weak", "#pragma weak idle\n#pragma weak own\nvoid idle(void) {}\nvoid own(void) {}\n"),
+        compiled(tmp_path, "strong", "void idle(void) {}\n"),
+        compiled(tmp_path, "static", "__attribute__((used)) static void idle(void) {}\n"),
+    ]
+    listing = subprocess.run(["nm", "-A", "-S", *objects], capture_output=True, text=True, check=True).stdout
+
+    found = {name: [path.stem for path, _ in places] for name, places in lines._defined(listing).items()}
+
+    assert found == {"idle": ["strong", "static"], "own": ["weak"]}
+
+
 def test_an_inlined_function_comes_before_the_one_that_it_is_in(tmp_path: Path):
     path = compiled(tmp_path, "same", SOURCE, "-gdwarf-5")
     # More than go into one call of addr2line, and one that is in no object.
