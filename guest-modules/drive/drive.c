@@ -43,7 +43,7 @@ static const struct verb quit_verbs[] = {
 
 static const struct verb *const tables[] = {
 	buffer_verbs, content_verbs, mapping_verbs, userfault_verbs, subscriber_verbs,
-	device_verbs, pressure_verbs, cgroup_verbs, machine_verbs, log_verbs,
+	device_verbs, mirror_verbs, pressure_verbs, cgroup_verbs, machine_verbs, log_verbs,
 	thread_verbs, process_verbs, selftest_verbs, quit_verbs,
 };
 
@@ -126,6 +126,9 @@ void obey(struct command *one, const char *line)
 			fail(E2BIG, "a line has fewer than %zu characters", sizeof(one->line));
 		strcpy(one->line, line);
 		run(one->line);
+		/* The point of rest after a step; a thread's steps end at any moment. */
+		if (!one->quiet)
+			compare_mirrors();
 		if (one->signals)
 			reply("signals", (uint64_t)one->signals);
 		if (!one->relayed)

@@ -137,6 +137,7 @@ struct subscriber {
 	int fd;
 	char *addr;
 	size_t size;
+	bool mirror;
 };
 
 struct subscriber *find_subscriber(const char *name);
@@ -145,6 +146,10 @@ struct nh_set_policy policy_argument(void);
 uint32_t interface_argument(void);
 void must_ioctl(const struct subscriber *subscriber, unsigned long request, void *argument);
 void forget_subscribers(void);
+const struct subscriber *next_mirror(size_t *i);
+
+/* mirrors.c */
+void compare_mirrors(void);
 
 /* threads.c, processes.c */
 void run_in_background(const char *name, const char *line);
@@ -157,6 +162,7 @@ extern const struct verb content_verbs[];
 extern const struct verb mapping_verbs[];
 extern const struct verb subscriber_verbs[];
 extern const struct verb device_verbs[];
+extern const struct verb mirror_verbs[];
 extern const struct verb pressure_verbs[];
 extern const struct verb cgroup_verbs[];
 extern const struct verb machine_verbs[];

@@ -34,6 +34,7 @@ static const struct name_value interfaces[] = {
 	{ "register", 0 },
 	{ "get", NH_SUB_GET },
 	{ "interval", NH_SUB_INTERVAL },
+	{ "mirror", NH_SUB_INTERVAL | NH_SUB_MIRROR },
 	{ NULL, 0 }
 };
 
@@ -126,6 +127,7 @@ static void run_subscribe(void)
 	subscribers[i].fd = fd;
 	subscribers[i].addr = part.addr;
 	subscribers[i].size = part.size;
+	subscribers[i].mirror = argument.flags & NH_SUB_MIRROR;
 	reply("subscriber", argument.subscriber);
 	reply("interrupted", interrupted);
 }
@@ -156,6 +158,18 @@ void forget_subscribers(void)
 			close(subscribers[i].fd);
 		subscribers[i].name[0] = '\0';
 	}
+}
+
+/* The next mirror from entry `i` on, which is moved behind the mirror; NULL: no more. */
+const struct subscriber *next_mirror(size_t *i)
+{
+	while (*i < SUBSCRIBERS_MAX) {
+		const struct subscriber *one = &subscribers[(*i)++];
+
+		if (one->name[0] && one->mirror)
+			return one;
+	}
+	return NULL;
 }
 
 const struct verb subscriber_verbs[] = {

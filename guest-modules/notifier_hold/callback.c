@@ -220,6 +220,8 @@ static int nh_decide_block_mutex(struct nh_subscriber *sub, const struct mmu_not
 {
 	if (!mmu_notifier_range_blockable(range))
 		return -EAGAIN;
+	if (READ_ONCE(sub->owner) == current)
+		start->context |= NH_CTX_OWNER_IS_CURRENT;
 	mutex_lock(&sub->object);
 	mutex_unlock(&sub->object);
 	return 0;
@@ -312,6 +314,8 @@ static bool nh_invalidate(struct mmu_interval_notifier *interval,
 	if (!ret) {
 		spin_lock(&sub->sequence);
 		mmu_interval_set_seq(interval, sequence);
+		if (sub->mirror && event->context & NH_CTX_OWN_BUFFER)
+			nh_mirror_told(sub, range);
 		spin_unlock(&sub->sequence);
 	}
 	nh_log_close(event, ret);

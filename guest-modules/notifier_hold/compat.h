@@ -81,6 +81,25 @@ static inline struct folio *page_folio(struct page *page)
 #endif
 
 /*
+ * The page at an address, which is looked up under the page table's lock, and is not
+ * faulted in; the caller holds the mmap_lock.
+ * Linux commits 55b8fe703bc5 ("gup: Introduce FOLL_NOFAULT flag to disable page faults")
+ * (in v5.16) and ca5e863233e8 ("mm/gup: remove vmas parameter from
+ * get_user_pages_remote()") (in v6.5).
+ */
+static inline long nh_get_page_nofault(struct mm_struct *mm, unsigned long address,
+				       unsigned int flags, struct page **page)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 16, 0)
+	return get_user_pages_fast_only(address, 1, flags, page);
+#elif LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+	return get_user_pages_remote(mm, address, 1, flags | FOLL_NOFAULT, page, NULL, NULL);
+#else
+	return get_user_pages_remote(mm, address, 1, flags | FOLL_NOFAULT, page, NULL);
+#endif
+}
+
+/*
  * Linux commit ca3574bd653a ("exit: Rename module_put_and_exit to
  * module_put_and_kthread_exit") (in v5.17), and in 5.10.y and 5.15.y since
  */

@@ -11,6 +11,7 @@
  *	subscriber.c	the file: register, unregister, requests
  *	callback.c	the callbacks and their policies
  *	object.c	the pages that it holds
+ *	mirror.c	the page table that it mirrors, compared with the CPU's
  *	pressure.c	allocations that make the kernel reclaim
  *	record.c	a record of every callback
  *	log.c		/dev/notifier_hold_log, from which the records are read
@@ -41,7 +42,7 @@
  *   nh_members_lock	which subscriber has which bit in the pairing's masks
  *   subscriber.object	the mutex of the modelled driver; guards nothing of ours
  *   nh_bucket.lock	the open ranges of the tasks that hash there; innermost, in callbacks
- *   subscriber.sequence	an interval's sequence number; innermost, in callbacks
+ *   subscriber.sequence	an interval's sequence number and a mirror; innermost, in callbacks
  */
 #include "notifier_hold.h"
 

@@ -90,17 +90,17 @@ void nh_violation(struct nh_subscriber *sub, const struct mmu_notifier_range *ra
 	nh_log_close(event, broken);
 }
 
-/* The same, for a page and not for a callback; from any context. */
-void nh_violation_at(u32 subscriber, const struct mm_struct *mm, unsigned long address,
-		     enum nh_broken broken)
+/* The same, for pages and not for a callback; from any context. */
+void nh_violation_at(u32 subscriber, const struct mm_struct *mm, unsigned long start,
+		     unsigned long end, enum nh_broken broken)
 {
 	struct nh_event scratch;
 	struct nh_event *event = nh_log_open(&scratch, nh_stamp(), NH_VIOLATION, NULL, 0, NULL);
 
 	event->subscriber = subscriber;
 	event->mm = (unsigned long)mm;
-	event->start = address;
-	event->end = address + PAGE_SIZE;
+	event->start = start;
+	event->end = end;
 	nh_violation_count(broken);
 	nh_log_close(event, broken);
 }

@@ -17,6 +17,7 @@
 #include "notifier_hold_uapi.h"
 
 struct nh_group;
+struct nh_mirror;
 struct pt_regs;
 
 /* Lives from open() to the close of the file, or until free_notifier if it was got. */
@@ -52,6 +53,7 @@ struct nh_subscriber {
 	struct page **pages;
 
 	spinlock_t sequence;		/* an interval's user lock: around mmu_interval_set_seq() */
+	struct nh_mirror *mirror;	/* NULL: it is none; set before registration */
 
 	struct mutex object;		/* of the modelled driver; guards nothing of ours */
 	struct task_struct *owner;	/* of the object; written under it, compared without */
@@ -111,6 +113,12 @@ int nh_device_check(struct nh_subscriber *sub, struct nh_device *arg);
 int nh_get_pages(struct nh_subscriber *sub, struct nh_pages *arg);
 int nh_get_same(struct nh_subscriber *sub, struct nh_same *arg);
 
+/* mirror.c */
+int nh_mirror_make(struct nh_subscriber *sub);
+void nh_mirror_told(struct nh_subscriber *sub, const struct mmu_notifier_range *range);
+int nh_mirror_fill(struct nh_subscriber *sub, struct nh_mirror_fill *arg);
+int nh_mirror_compare(struct nh_subscriber *sub, struct nh_mirror_compare *arg);
+
 /* pressure.c */
 int nh_kalloc(struct nh_subscriber *sub, struct nh_kalloc *arg);
 int nh_build(struct nh_subscriber *sub, struct nh_build *arg);
@@ -120,8 +128,8 @@ void nh_pairing_join(struct nh_subscriber *sub);
 void nh_pairing_joined(struct nh_subscriber *sub);
 void nh_pairing_count(struct nh_counters *counters);
 u32 nh_member_of(const struct mm_struct *mm);
-void nh_violation_at(u32 subscriber, const struct mm_struct *mm, unsigned long address,
-		     enum nh_broken broken);
+void nh_violation_at(u32 subscriber, const struct mm_struct *mm, unsigned long start,
+		     unsigned long end, enum nh_broken broken);
 
 /* pairing.c */
 struct nh_group *nh_pairing_start(struct nh_subscriber *sub,

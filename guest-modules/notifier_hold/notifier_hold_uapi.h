@@ -36,6 +36,8 @@ enum nh_kind {
 	NH_PUT,			/* references dropped; result is pages */
 	NH_VIOLATION,		/* the module's own pairing broke: result is enum nh_broken */
 	NH_INVALIDATE,		/* an interval's invalidate(): result 0 is true, any other false */
+	NH_MIRROR,		/* a mirror took over result pages; flags are the access */
+	NH_COMPARE,		/* a mirror of result pages was compared; flags are the step */
 };
 
 /*
@@ -57,6 +59,10 @@ enum nh_broken {
 	NH_BROKEN_LATE,		/* a page was unmapped after the end */
 	NH_BROKEN_UNTOLD,	/* a page was unmapped, and there was no start for it */
 	NH_BROKEN_WIDE,		/* the range is larger than what is unmapped */
+	/* From mirrors: what no range told them; the record's range is that of the pages. */
+	NH_BROKEN_GONE,		/* nothing is mapped any more */
+	NH_BROKEN_MOVED,	/* another page is mapped */
+	NH_BROKEN_READ_ONLY,	/* the page may not be written any more */
 	NH_BROKENS,
 };
 
@@ -138,6 +144,7 @@ struct nh_log_header {
 #define NH_SUB_END		0x01	/* with invalidate_range_end */
 #define NH_SUB_GET		0x02	/* mmu_notifier_get/put, by two users */
 #define NH_SUB_INTERVAL		0x04	/* an interval: has no end, NH_SUB_END is ignored */
+#define NH_SUB_MIRROR		0x08	/* a mirror of the page table, on an interval: both bits */
 
 /* Become a subscriber to the mm of the caller.  Once per open file. */
 struct nh_subscribe {
@@ -277,6 +284,32 @@ struct nh_read_begin {
 	__u64 sequence;		/* (out) what it returned */
 };
 
+/* What a mirror makes the kernel do before it takes over an entry of the page table. */
+enum nh_mirror_access {
+	NH_MIRROR_PRESENT,	/* nothing: what is not mapped is not mirrored */
+	NH_MIRROR_READ,		/* fault for reading */
+	NH_MIRROR_WRITE,	/* fault for writing */
+	NH_MIRROR_ACCESSES,
+};
+
+/* Take over the page table of the buffer. */
+struct nh_mirror_fill {
+	__u32 access;		/* (in) enum nh_mirror_access */
+	__u32 reserved;		/* (in) 0 */
+	__u64 pages;		/* (out) entries taken over */
+	__u64 writable;		/* (out) those with permission to write */
+	__u64 busy;		/* (out) pages that ranges met all the time: not taken over */
+};
+
+/* Compare what the mirror holds with the page table; what is stale is told once, and given up. */
+struct nh_mirror_compare {
+	__u32 step;		/* (in) what the record is to say of the moment */
+	__u32 reserved;		/* (in) 0 */
+	__u64 held;		/* (out) entries compared */
+	__u64 stale;		/* (out) those that the page table lost without a range */
+	__u64 busy;		/* (out) pages that ranges met all the time: not compared */
+};
+
 /* Counters of the module since it was loaded. */
 struct nh_counters {
 	__u64 violations;	/* (out) NH_VIOLATION, recorded or not */
@@ -312,6 +345,8 @@ struct nh_counters {
  */
 #define NH_READ_BEGIN_LOCKED	_IOWR('N', 0x4d, struct nh_read_begin)
 #define NH_WATCH		_IOWR('N', 0x4e, struct nh_watch)
+#define NH_MIRROR_FILL		_IOWR('N', 0x4f, struct nh_mirror_fill)
+#define NH_MIRROR_COMPARE	_IOWR('N', 0x50, struct nh_mirror_compare)
 
 /* On /dev/notifier_hold_log. */
 #define NH_LOG_MARK		_IOW('N', 0x62, __u64)

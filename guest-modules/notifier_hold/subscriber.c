@@ -30,6 +30,7 @@ static struct mmu_notifier *nh_alloc_notifier(struct mm_struct *mm)
 
 static void nh_free_subscriber(struct nh_subscriber *sub)
 {
+	kvfree(sub->mirror);
 	kvfree(sub->pages);
 	kfree(sub);
 }
@@ -90,7 +91,9 @@ static int nh_register(struct nh_subscriber *sub)
 
 static bool nh_flags_are_known(u32 flags)
 {
-	if (flags & ~(NH_SUB_END | NH_SUB_GET | NH_SUB_INTERVAL))
+	if (flags & ~(NH_SUB_END | NH_SUB_GET | NH_SUB_INTERVAL | NH_SUB_MIRROR))
+		return false;
+	if (flags & NH_SUB_MIRROR && !(flags & NH_SUB_INTERVAL))
 		return false;
 	return (flags & (NH_SUB_GET | NH_SUB_INTERVAL)) != (NH_SUB_GET | NH_SUB_INTERVAL);
 }
@@ -119,6 +122,13 @@ static int nh_join(struct nh_subscriber *sub, struct mm_struct *mm, u32 flags)
 	sub->pages = kvcalloc(sub->capacity, sizeof(*sub->pages), GFP_KERNEL);
 	if (!sub->pages)
 		return -ENOMEM;
+	kvfree(sub->mirror);
+	sub->mirror = NULL;
+	if (flags & NH_SUB_MIRROR) {
+		ret = nh_mirror_make(sub);
+		if (ret)
+			return ret;
+	}
 
 	nh_log_get();
 	nh_pairing_join(sub);
@@ -192,7 +202,7 @@ static int nh_watch(struct nh_subscriber *sub, struct nh_watch *arg)
 
 	if (sub->subscribed)
 		return -EBUSY;
-	if (arg->reserved || !nh_flags_are_known(arg->flags))
+	if (arg->reserved || !nh_flags_are_known(arg->flags) || arg->flags & NH_SUB_MIRROR)
 		return -EINVAL;
 	ret = nh_set_policy(sub, &policy);
 	if (ret)
@@ -245,6 +255,8 @@ union nh_argument {
 	struct nh_build build;
 	struct nh_stats stats;
 	struct nh_read_begin read_begin;
+	struct nh_mirror_fill fill;
+	struct nh_mirror_compare compare;
 	u32 fence;
 };
 
@@ -286,6 +298,10 @@ static int nh_request(struct file *file, unsigned int cmd, union nh_argument *ar
 		return nh_read_begin(sub, file, &arg->read_begin, true);
 	case NH_SET_FENCE:
 		return nh_set_fence(sub, arg->fence);
+	case NH_MIRROR_FILL:
+		return nh_mirror_fill(sub, &arg->fill);
+	case NH_MIRROR_COMPARE:
+		return nh_mirror_compare(sub, &arg->compare);
 	default:
 		return -ENOTTY;
 	}

@@ -104,7 +104,8 @@ void nh_unmapping_enter(struct nh_unmapping *unmapping, struct pt_regs *regs)
 
 static void nh_broken_at(struct nh_unmapping *unmapping, enum nh_broken broken)
 {
-	nh_violation_at(nh_member_of(unmapping->mm), unmapping->mm, unmapping->address, broken);
+	nh_violation_at(nh_member_of(unmapping->mm), unmapping->mm, unmapping->address,
+			unmapping->address + PAGE_SIZE, broken);
 	unmapping->folio = NULL;
 }
 

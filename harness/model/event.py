@@ -51,6 +51,8 @@ class Kind(IntEnum):
     PUT = 9
     VIOLATION = 10
     INVALIDATE = 11
+    MIRROR = 12
+    COMPARE = 13
 
 
 class RangeEvent(IntEnum):
@@ -88,6 +90,7 @@ MANY = (Kind.START, Kind.END, Kind.INVALIDATE, Kind.VIOLATION)
 SUB_END = 1 << 0
 SUB_GET = 1 << 1
 SUB_INTERVAL = 1 << 2
+SUB_MIRROR = 1 << 3
 
 RECLAIM_STATE = 1 << 0
 OWN_BUFFER = 1 << 1

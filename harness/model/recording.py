@@ -26,6 +26,8 @@ from harness.model.scenario import Scenario
 CONSOLE_LIMIT_BYTES = 32 << 20
 # More than a run keeps of a console.
 _CONSOLE_FILE_LIMIT_BYTES = 4 * CONSOLE_LIMIT_BYTES
+# What linux_banner says (init/version.c).
+_VERSION = re.compile(rb"Linux version (\d{1,4})\.(\d{1,4})")
 # The name of a program, in a reply that a guest may have made up.
 _PROGRAM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
@@ -115,6 +117,12 @@ class Recording:
         """The console as text, one entry for each line; bytes that are not UTF-8 are escaped."""
         text = self.console_head.decode("utf-8", errors="backslashreplace")
         return text.replace("\r\n", "\n").split("\n")
+
+    @cached_property
+    def version(self) -> tuple[int, int] | None:
+        """The kernel's version, as (6, 12), from the first line of its console; None when the line is not there."""
+        said = _VERSION.search(self.console_head)
+        return (int(said[1]), int(said[2])) if said else None
 
     @cached_property
     def worked_out(self) -> dict[str, Any]:

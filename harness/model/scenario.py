@@ -129,9 +129,12 @@ class Scenario:
     subscribers: Mapping[str, Subscriber]
     steps: Sequence[Step]
     exercised: Mapping[str, int]
+    owed: Mapping[str, int] = field(default_factory=dict)
     never: Sequence[str] = ()
     needs: Needs = field(default_factory=Needs)
     expected: Sequence[Expected] = field(default_factory=tuple)
+    # Findings that may come or stay away: kernels differ there, and each is right.
+    tolerated: Sequence[Expected] = field(default_factory=tuple)
     timeout_s: float = 10.0
 
     @property
@@ -172,9 +175,11 @@ _TOP = (
     "subscribers",
     "steps",
     "exercised",
+    "owed",
     "never",
     "needs",
     "expect",
+    "tolerate",
     "timeout",
 )
 
@@ -254,16 +259,12 @@ def _scenario(name: str, path: Path, top: strict_yaml.Mapping, pressures: Mappin
         raise UsageError(f"{top.at('steps')}: a scenario has 1 to {_STEPS_MAX} steps, and this one {len(entries)}")
     steps = [_step(entry, top, names, pressures) for entry in entries]
     _expectations(steps, entries, buffers)
-    exercised = _section(top, "exercised")
-    if isinstance(exercised, strict_yaml.Mapping):
-        exercised.only(COUNTERS, "exercised")
+    exercised, owed = _counters(top, "exercised"), _counters(top, "owed")
     if not exercised:
         raise UsageError(
             f"{top.at()}: a scenario must say what it exercises",
             "add 'exercised: {callbacks: 4096}'; a pass without evidence proves nothing",
         )
-    for key, least in exercised.items():
-        _number(least, 1, 1 << 40, f"{top.at('exercised')}: exercised {key}")
     return Scenario(
         name=name,
         path=path,
@@ -274,16 +275,28 @@ def _scenario(name: str, path: Path, top: strict_yaml.Mapping, pressures: Mappin
         buffers=buffers,
         subscribers=subscribers,
         steps=tuple(steps),
-        exercised=dict(exercised),
+        exercised=exercised,
+        owed=owed,
         never=tuple(_word(name, COUNTERS, top.at("never"), "counter") for name in _list(top, "never")),
         needs=needs.read(top),
-        expected=tuple(_expected(top, oracle, words) for oracle, words in _section(top, "expect").items()),
+        expected=_findings(top, "expect"),
+        tolerated=_findings(top, "tolerate"),
         timeout_s=_number(top.get("timeout", 10), 1, 86400, f"{top.at('timeout')}: timeout"),
     )
 
 
-def _expected(top: strict_yaml.Mapping, oracle: str, pattern: Any) -> Expected:
-    where = top.at("expect")
+def _counters(top: strict_yaml.Mapping, key: str) -> dict[str, int]:
+    section = _section(top, key)
+    if isinstance(section, strict_yaml.Mapping):
+        section.only(COUNTERS, key)
+    return {name: _number(least, 1, 1 << 40, f"{top.at(key)}: {key} {name}") for name, least in section.items()}
+
+
+def _findings(top: strict_yaml.Mapping, key: str) -> Sequence[Expected]:
+    return tuple(_expected(top.at(key), oracle, words) for oracle, words in _section(top, key).items())
+
+
+def _expected(where: str, oracle: str, pattern: Any) -> Expected:
     _word(oracle, ORACLES, where, "oracle")
     if not isinstance(pattern, str) or not 1 <= len(pattern) <= 1000:
         raise UsageError(f"{where}: what {oracle} is to find must be a text of 1 to 1000 characters")

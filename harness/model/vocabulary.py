@@ -17,7 +17,9 @@ POLICIES = (
     "block-mutex",
 )
 WHENS = ("mayfail", "reclaim", "always")
-INTERFACES = ("register", "get", "interval")
+INTERFACES = ("register", "get", "interval", "mirror")
+# What a mirror makes the kernel do before it takes over an entry of the page table.
+ACCESSES = ("present", "read", "write")
 REFERENCES = ("get", "pin")
 PROTECTIONS = ("none", "r", "rw")
 ADVICES = (
@@ -56,14 +58,18 @@ COUNTERS = (
     "eagain",
     "errno",
     "invalidates",
+    "refused_invalidates",
     "waits",
     "self_waits",
+    "self_held",
     "exits",
     "registers_within",
     "leaves_within",
     "lost_ends",
     "held",
     "released",
+    "mirrored",
+    "compared",
     "allocstall",
     "event_unmap",
     "event_clear",
@@ -114,6 +120,8 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "read-begin": ("subscriber", frozenset({"limit_ms", "locked"})),
     "fence": ("subscriber", frozenset({"state"})),
     "build": ("subscriber", frozenset({"how", "alloc", "together"})),
+    "mirror": ("subscriber", frozenset({"access"})),
+    "compare": ("subscriber", frozenset()),
     "pressure": ("pressure", frozenset()),
     "cgroup": ("new", frozenset({"max", "high", "swap_max"})),
     "limit": ("key", frozenset({"value"})),
@@ -136,6 +144,7 @@ CHOICES = {
     "to": (POLICIES, "policy"),
     "policy": (POLICIES, "policy"),
     "how": (REFERENCES, "kind of reference"),
+    "access": (ACCESSES, "access"),
     "advice": (ADVICES, "advice"),
     "prot": (PROTECTIONS, "protection"),
     "errno": (ERRNOS, "errno"),
@@ -145,6 +154,7 @@ CHOICES = {
 # The invariants that a scenario may expect to be broken; the files of oracles/.
 ORACLES = (
     "clean-log",
+    "coherence",
     "end-state",
     "exercised",
     "integrity",
@@ -153,6 +163,7 @@ ORACLES = (
     "mayfail-gate",
     "never",
     "no-hang",
+    "owed",
     "pairing",
     "ranges",
     "references",
@@ -189,6 +200,8 @@ REPLIES: dict[str, frozenset[str]] = {
     "until": frozenset({"value"}),
     "read-begin": frozenset({"result", "sequence"}),
     "build": frozenset({"pages", "allocated", "failed", "callbacks", "timeouts", "result"}),
+    "mirror": frozenset({"pages", "writable", "busy"}),
+    "compare": frozenset({"held", "stale", "busy"}),
     "cgroup-stat": frozenset(
         {
             "current",

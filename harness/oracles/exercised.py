@@ -46,8 +46,10 @@ def _counted(recording: Recording) -> Mapping[str, int]:
             "eagain": own & (result == -errno.EAGAIN),
             "errno": own & (result != 0) & (result != -errno.EAGAIN),
             "invalidates": chunk.of(Kind.INVALIDATE) & chunk.own,
+            "refused_invalidates": chunk.of(Kind.INVALIDATE) & chunk.own & (result != 0),
             "waits": waits,
             "self_waits": waits & (chunk["context"] & OWNER_IS_CURRENT).astype(bool),
+            "self_held": own & (chunk["context"] & OWNER_IS_CURRENT).astype(bool),
         }
         counted.update({name: int(mask.sum()) for name, mask in which.items()})
         for event, times in Counter(chunk["event"][own].tolist()).items():
@@ -55,6 +57,8 @@ def _counted(recording: Recording) -> Mapping[str, int]:
                 counted[f"event_{RangeEvent(event).name.lower()}"] += times
         counted["nested"] += nesting.count(chunk)
         counted["held"] += int(result[chunk.of(Kind.HOLD) & (result > 0)].sum())
+        for name, kind in (("mirrored", Kind.MIRROR), ("compared", Kind.COMPARE)):
+            counted[name] += int(result[chunk.of(kind) & (result > 0)].sum())
         counted["released"] += int(result[chunk.of(Kind.PUT)].sum())
     return {name: counted[name] for name in COUNTERS}
 
@@ -118,6 +122,13 @@ class _Nesting:
         within = np.where(outer >= np.repeat(first, size), start[outer], carried)
         self._within.update(zip(tasks, within[first + size - 1].tolist(), strict=True))
         return int((within & start & mayfail & chunk.own[pairing]).sum())
+
+
+def enough(recording: Recording) -> bool:
+    """Whether all that the scenario exercises happened, so that what follows from it can be demanded."""
+    counted = count(recording)
+    whole = recording.ended in (Ended.COMPLETE, Ended.NO_PROGRESS, Ended.SILENT, Ended.SPINNING)
+    return whole and all(counted[counter] >= least for counter, least in recording.scenario.exercised.items())
 
 
 def judge(recording: Recording) -> Iterator[Finding]:

@@ -15,7 +15,8 @@ reclaim, whose ranges then lie inside the fork's.
   which never learns of the failure, calls them again. That is Linux commit
   c2655835fd8c ("mm/mmu_notifiers: ensure range_end() is paired with range_start()",
   in v5.12); kernels without it call the ends once, and not at all where the range
-  is not blockable. The log shows which of the two a kernel does; no kernel does both.
+  is not blockable. The log shows which of the two a kernel does; no kernel does both, and
+  one since 5.12 does the former.
 - Every subscriber that was registered before the group's first start and not
   unregistered since has a start in it, the last to register first.
 - A subscriber that unregisters in between loses its end, legally.
@@ -44,6 +45,7 @@ from harness.model.verdict import Finding
 from harness.oracles._intervals import untold
 from harness.oracles._life import NEVER, Life, Roll, lives
 from harness.oracles._regular import Sieve
+from harness.oracles.coherence import STALE
 
 NAME = "pairing"
 
@@ -65,6 +67,11 @@ _BESIDE = {
     11: "a page was unmapped without an invalidate_range_start for it",
     12: "a range is larger than what is unmapped in it",
 }
+
+
+# How a kernel ends groups of which a start failed, and since when it does so in the new manner.
+_OLD_MANNER, _NEW_MANNER = "without c2655835fd8c", "with c2655835fd8c"
+_MANNER_SINCE = (5, 12)
 
 
 @dataclass(slots=True)
@@ -114,6 +121,7 @@ class _Automaton:
 
     def __init__(self, recording: Recording, all_lives: Sequence[Life]) -> None:
         self._name = recording.subscriber
+        self._version = recording.version
         self._open: defaultdict[tuple[int, int], list[_Group]] = defaultdict(list)
         self._last: dict[tuple[int, int], Event] = {}
         self._lives: dict[int, list[Life]] = {}
@@ -158,6 +166,13 @@ class _Automaton:
         self._at_rest = True
         for groups in self._open.values() if complete else ():
             self._unwind(groups, 0, NEVER)
+        old = self._manners.get(_OLD_MANNER)
+        if old is not None and (self._version or (0, 0)) >= _MANNER_SINCE:
+            yield Finding(
+                NAME,
+                "starts that failed are ended as before Linux 5.12: those that accepted get no end",
+                f"event {old.seq}, pid {old.pid}, [{old.start:#x}, {old.end:#x}): Linux commit c2655835fd8c is undone",
+            )
         if len(self._manners) > 1:
             told = "; ".join(f"{manner}: event {first.seq}" for manner, first in sorted(self._manners.items()))
             yield Finding(NAME, "starts that failed were ended in two manners", told)
@@ -270,9 +285,9 @@ class _Automaton:
         """A kernel may end failed groups in either manner, but only in one."""
         least = 1 if group.first.blockable else 0
         if counts == {least}:
-            self._manners.setdefault("without c2655835fd8c", group.first)
+            self._manners.setdefault(_OLD_MANNER, group.first)
         elif counts == {least + 1}:
-            self._manners.setdefault("with c2655835fd8c", group.first)
+            self._manners.setdefault(_NEW_MANNER, group.first)
         elif 0 in counts:
             self._say(group.first, "a start whose invalidate_range_end never came")
         elif counts:
@@ -400,6 +415,8 @@ def _disagreement(
     room to follow all callbacks is not asked.
     """
     for broken, tally in sorted(logged.items()):
+        if broken in STALE:
+            continue
         if tally.first and broken in _BESIDE:
             yield Finding(
                 NAME,

@@ -18,10 +18,15 @@ _EXERCISED = "exercised"
 def judge(recording: Recording, names: Collection[str] | None = None) -> ScenarioResult:
     """Any finding that the scenario does not expect → fail; too little evidence → inconclusive; else pass.
 
+    A finding that the scenario expects, and that did not come though all was done to provoke it, is a failure, too.
     names: the oracles that are asked, None for all.
     """
     findings = oracles.judge(recording, names)
     missing, unexpected = _set_off(recording, findings)
+    if exercised.enough(recording) and not recording.events.lost:
+        unexpected, missing = [*unexpected, *missing], []
+    else:
+        missing = [Finding(_EXERCISED, finding.summary, finding.evidence) for finding in missing]
     short = [finding for finding in unexpected if finding.oracle == _EXERCISED]
     wrong = [finding for finding in unexpected if finding.oracle != _EXERCISED]
     if wrong:
@@ -66,12 +71,13 @@ def known_noise(folder: Path, scenarios: Iterable[str]) -> tuple[str, ...]:
 
 def _set_off(recording: Recording, findings: Sequence[Finding]) -> tuple[list[Finding], list[Finding]]:
     """Split into expectations that no finding met, and findings that no expectation covers."""
+    scenario = recording.scenario
     rest = list(findings)
     missing = []
-    for expected in recording.scenario.expected:
+    for expected in (*scenario.expected, *scenario.tolerated):
         met = [finding for finding in rest if expected.met_by(finding.oracle, finding.summary)]
-        if not met:
+        if not met and expected in scenario.expected:
             text = f"{expected.oracle} was to find {expected.pattern!r} and did not"
-            missing.append(Finding(_EXERCISED, "the fault that this scenario provokes was not found", text))
+            missing.append(Finding(expected.oracle, "what this scenario provokes did not follow", text))
         rest = [finding for finding in rest if finding not in met]
     return missing, rest

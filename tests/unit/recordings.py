@@ -134,6 +134,7 @@ def recording(
     after: Mapping[str, int] | None = None,
     slowdown: float = 1.0,
     plan: Scenario | None = None,
+    banner: str = BANNER,
 ) -> Recording:
     """A recording of a scenario that ran, with a boot banner on its console."""
     name = (plan or scenario()).name
@@ -148,7 +149,7 @@ def recording(
         module=dict(module or {}),
         events=parse((log or Log()).packed(lost)),
         slowdown=slowdown,
-        console="\n".join([BANNER, f"drive: mark begin:{name}", *console, f"drive: mark end:{name}"]).encode(),
+        console="\n".join([banner, f"drive: mark begin:{name}", *console, f"drive: mark end:{name}"]).encode(),
     )
 
 

@@ -16,7 +16,7 @@ from harness.guest.agent import Frame
 from harness.host.workspace import data
 from harness.model import event, vocabulary
 from harness.model.event import Kind, Policy
-from harness.oracles import pairing
+from harness.oracles import coherence, pairing
 from harness.run import planning
 from harness.variants import catalogue
 
@@ -105,8 +105,10 @@ def test_an_enumeration_has_the_module_s_names_and_numbers(name: str, prefix: st
 
 
 def test_each_way_in_which_pairing_breaks_has_words() -> None:
-    assert set(enum(UAPI, "nh_broken").values()) == {*pairing._BROKEN, *pairing._BESIDE}
-    assert not set(pairing._BROKEN) & set(pairing._BESIDE)
+    told = [*pairing._BROKEN, *pairing._BESIDE, *coherence.STALE]
+
+    assert set(enum(UAPI, "nh_broken").values()) == set(told)
+    assert len(told) == len(set(told))
 
 
 def test_each_bit_of_a_record_s_context_is_known() -> None:
@@ -122,7 +124,9 @@ def test_each_bit_of_a_record_s_context_is_known() -> None:
 
 
 def test_each_flag_of_a_registration_is_known() -> None:
-    assert defines(UAPI, "NH_SUB_") == {"END": event.SUB_END, "GET": event.SUB_GET, "INTERVAL": event.SUB_INTERVAL}
+    assert defines(UAPI, "NH_SUB_") == {
+        "END": event.SUB_END, "GET": event.SUB_GET, "INTERVAL": event.SUB_INTERVAL, "MIRROR": event.SUB_MIRROR,
+    }  # fmt: skip
 
 
 # --- the channel to PID 1
@@ -310,7 +314,7 @@ def test_the_files_of_a_program_call_each_other_in_no_circle(folder: str) -> Non
 
 
 def test_a_value_that_one_side_gained_is_noticed() -> None:
-    gained = UAPI.replace("\tNH_INVALIDATE,", "\tNH_INVALIDATE,\n\tNH_NEWER,")
+    gained = UAPI.replace("\tNH_COMPARE,", "\tNH_COMPARE,\n\tNH_NEWER,")
 
     assert enum(gained, "nh_kind")["NH_NEWER"] == max(Kind) + 1
     assert defines(UAPI + "\n#define NH_CTX_NEWER 0x100\n", "NH_CTX_")["NEWER"] == 0x100

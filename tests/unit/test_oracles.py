@@ -26,9 +26,11 @@ from harness.model.event import (
     RangeEvent,
 )
 from harness.model.recording import Answer, Ended
+from harness.model.scenario import Expected
 from harness.model.verdict import Finding, Outcome
 from harness.oracles import (
     clean_log,
+    coherence,
     end_state,
     exercised,
     integrity,
@@ -36,6 +38,7 @@ from harness.oracles import (
     lifetimes,
     mayfail_gate,
     no_hang,
+    owed,
     pairing,
     ranges,
     references,
@@ -493,7 +496,17 @@ def test_pairing_takes_both_manners_of_failing_but_one_of_them_at_a_time() -> No
         if log is new:
             log.end(**MUNMAP | {"flags": 0, "range": RANGE + 64})
 
-        assert list(pairing.judge(recording(log))) == []
+        assert list(pairing.judge(recording(log, banner="Linux version 5.10.240"))) == []
+
+
+def test_pairing_knows_since_when_a_kernel_ends_what_others_accepted() -> None:
+    """c2655835fd8c is in v5.12, and in some older kernels, too; which kernel it is, its console says."""
+    log = Log()
+    log.start(**MUNMAP | {"result": EAGAIN, "flags": 0})
+    told = "starts that failed are ended as before Linux 5.12: those that accepted get no end"
+
+    for banner, found in (("Linux version 5.12.0", [told]), ("Linux version 5.11.22", []), ("", [])):
+        assert summaries(pairing.judge(recording(log, banner=banner))) == found
 
 
 def test_pairing_asks_no_start_of_an_interval() -> None:
@@ -1178,3 +1191,105 @@ def test_a_finding_names_its_oracle() -> None:
     """The name in verdict.json is the file's."""
     assert set(oracles.catalogue()) >= {"pairing", "mayfail-gate", "no-hang", "clean-log", "integrity", "references"}
     assert Finding("pairing", "x").document() == {"oracle": "pairing", "summary": "x", "evidence": ""}
+
+
+# --- coherence
+
+
+def stale(log: Log, step: int, broken: int, pages: int = 1, at: int = 0x7F0000000000) -> None:
+    """A comparison in which a run of pages turned out to be stale."""
+    comparison = log.add(Kind.COMPARE, flags=step, result=pages, subscriber=2)
+    log.add(Kind.VIOLATION, result=broken, subscriber=2, start=at, end=at + pages * 0x1000)
+    log.events.remove(comparison)
+    log.events.append(comparison._replace(seq_exit=log.stamp()))
+
+
+def test_coherence_names_the_step_the_pages_and_the_last_range_told_there() -> None:
+    log = Log()
+    log.add(Kind.INVALIDATE, subscriber=2, end=0x7F0000001000)
+    log.add(Kind.MIRROR, subscriber=2, result=16)
+    stale(log, 7, 13, 2)
+    done = Answer(4, "protect", "held", "", "protect name=held prot=r", {"ok": True, "step": 7}, {}, 0.1)
+
+    (finding,) = coherence.judge(recording(log, answers=[done]))
+
+    assert finding.summary == "protect held: mirror #2 holds pages that are not mapped any more"
+    assert "2 pages, 1 runs; first: [0x7f0000000000, 0x7f0000002000)" in finding.evidence
+    assert "the last range told there: [0x7f0000000000, 0x7f0000001000), CLEAR, record 1" in finding.evidence
+    assert "the mirror took the page table over after that" in finding.evidence
+    assert judging.judge(recording(log, answers=[done])).outcome is Outcome.FAIL
+
+
+def test_coherence_sums_up_a_step_and_keeps_kinds_and_steps_apart() -> None:
+    log = Log()
+    stale(log, 3, 14, 4)
+    stale(log, 3, 14, 4, 0x7F0000100000)
+    stale(log, 3, 15)
+    stale(log, 5, 14)
+
+    found = list(coherence.judge(recording(log)))
+
+    assert [finding.summary.partition(" holds ")[2] for finding in found] == [
+        "pages in whose place others are mapped",
+        "a permission to write that the page table has not",
+        "pages in whose place others are mapped",
+    ]
+    assert found[0].evidence.startswith("8 pages, 2 runs;")
+    assert "no range was told" in found[0].evidence
+
+
+def test_coherence_is_silent_where_nothing_was_stale_and_counts_where_the_log_overflowed() -> None:
+    log = Log()
+    log.add(Kind.MIRROR, subscriber=2, result=16)
+    log.add(Kind.COMPARE, subscriber=2, result=16)
+
+    assert list(coherence.judge(recording(log))) == []
+    assert list(pairing.judge(recording(log))) == []
+    assert summaries(coherence.judge(recording(log, lost=1, module={"broken_15": 3}))) == [
+        "the log overflowed, and a mirror was seen to hold a permission to write that the page table has not"
+    ]
+
+
+# --- what was provoked and did not follow
+
+
+def test_what_was_provoked_and_did_not_follow_is_a_failure_and_what_was_not_provoked_is_none() -> None:
+    """Of the oracle that was to speak; too little evidence stays inconclusive."""
+    plan = scenario({"mayfail": 1}, [("clean-log", "^WARNING in mn_")])
+    log = Log()
+    log.pair()
+
+    swallowed = judging.judge(recording(log, plan=plan))
+    idle = judging.judge(recording(Log(), plan=plan))
+    lossy = judging.judge(recording(log, plan=plan, lost=1))
+
+    assert swallowed.outcome is Outcome.FAIL
+    assert [(finding.oracle, finding.summary) for finding in swallowed.findings] == [
+        ("clean-log", "what this scenario provokes did not follow")
+    ]
+    assert (idle.outcome, lossy.outcome) == (Outcome.INCONCLUSIVE, Outcome.INCONCLUSIVE)
+    assert {finding.oracle for finding in (*idle.findings, *lossy.findings)} == {"exercised"}
+
+
+def test_what_is_tolerated_may_come_or_not() -> None:
+    tolerated = (Expected("clean-log", "^WARNING in "),)
+    plan = dataclasses.replace(scenario({"mayfail": 1}), tolerated=tolerated)
+    log = Log()
+    log.pair()
+
+    for said in ([], complaint(function="elsewhere", site="mm/x.c:1")[1:]):
+        assert judging.judge(recording(log, said, plan=plan)).outcome is Outcome.PASS
+
+
+def test_what_is_owed_counts_only_where_all_else_happened() -> None:
+    plan = dataclasses.replace(scenario({"mayfail": 2}), owed={"event_clear": 3})
+    log, less = Log(), Log()
+    for _ in range(2):
+        log.pair()
+    less.pair()
+
+    assert summaries(owed.judge(recording(log, plan=plan))) == ["event_clear did not follow from what was done"]
+    assert judging.judge(recording(log, plan=plan)).outcome is Outcome.FAIL
+    assert judging.judge(recording(less, plan=plan)).outcome is Outcome.INCONCLUSIVE
+    log.pair()
+    assert judging.judge(recording(log, plan=plan)).outcome is Outcome.PASS

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A mirror: the page table of a device, which must never disagree with the CPU's.
+ *
+ * It holds a page frame and a permission to write for each address, taken by
+ * hmm_range_fault() under the rules of Documentation/mm/hmm.rst, and gives up exactly
+ * what a range tells it to.  What it still holds is compared with the page table: a
+ * page that is not mapped there any more, or not writable, was taken away without a word.
+ *
+ * A page table is read without its lock first, when an entry may be empty for a moment
+ * (MADV_COLD).  What looks wrong is looked at again under the lock.
+ */
+#include "notifier_hold.h"
+
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#ifdef CONFIG_HMM_MIRROR
+
+#include <linux/hmm.h>
+
+/* Pages that are looked at together, and how often until nothing meets them meanwhile. */
+#define BATCH 512UL
+#define TRIES 1000U
+
+#define PERMISSIONS (HMM_PFN_VALID | HMM_PFN_WRITE)
+
+struct nh_mirror {
+	/* Guarded by subscriber.lock: what hmm_range_fault() says, what the mirror held then. */
+	unsigned long seen[BATCH];
+	unsigned long held[BATCH];
+	/* Guarded by subscriber.sequence: a frame and PERMISSIONS, or 0. */
+	unsigned long entries[];
+};
+
+/* The last run of pages that are stale in the same way. */
+struct nh_stale {
+	unsigned long start;
+	unsigned long end;		/* == start: there is no run */
+	enum nh_broken broken;
+	u64 pages;			/* in all runs */
+};
+
+/* At MMU_NOTIFY_PROTECTION_VMA the new protection may be none at all. */
+static bool nh_only_writing_ends(const struct mmu_notifier_range *range)
+{
+	return range->event == MMU_NOTIFY_PROTECTION_PAGE || range->event == MMU_NOTIFY_SOFT_DIRTY;
+}
+
+/* A range takes something away.  For callbacks, with the sequence's lock held. */
+void nh_mirror_told(struct nh_subscriber *sub, const struct mmu_notifier_range *range)
+{
+	const unsigned long keep = nh_only_writing_ends(range) ? ~HMM_PFN_WRITE : 0;
+	unsigned long start = max(range->start, sub->addr);
+	unsigned long end = min(range->end, sub->addr + sub->len);
+	unsigned long address;
+
+	lockdep_assert_held(&sub->sequence);
+	for (address = start; address < end; address += PAGE_SIZE)
+		sub->mirror->entries[(address - sub->addr) >> PAGE_SHIFT] &= keep;
+}
+
+/*
+ * Read a part of the page table into seen[], after faults if the flags ask for them.
+ * -EBUSY: a range met the subscriber meanwhile.  `sequence` tells whether one does later.
+ */
+static int nh_look(struct nh_subscriber *sub, unsigned long first, unsigned long count,
+		   unsigned long flags, unsigned long *sequence)
+{
+	struct hmm_range range = {
+		.notifier = &sub->interval,
+		.start = sub->addr + (first << PAGE_SHIFT),
+		.end = sub->addr + ((first + count) << PAGE_SHIFT),
+		.hmm_pfns = sub->mirror->seen,
+		.default_flags = flags,
+	};
+	int ret;
+
+	memset(sub->mirror->seen, 0, sizeof(sub->mirror->seen));
+	range.notifier_seq = mmu_interval_read_begin(&sub->interval);
+	*sequence = range.notifier_seq;
+	if (mmap_read_lock_killable(sub->mm))
+		return -EINTR;
+	ret = hmm_range_fault(&range);
+	mmap_read_unlock(sub->mm);
+	return ret;
+}
+
+static bool nh_may_try_again(unsigned int tries)
+{
+	cond_resched();
+	return tries < TRIES && !fatal_signal_pending(current) && !READ_ONCE(nh_quench);
+}
+
+/* Put a part of the page table into the mirror; -EBUSY when ranges never stopped coming. */
+static int nh_fill_part(struct nh_subscriber *sub, unsigned long first, unsigned long count,
+			unsigned long flags, struct nh_mirror_fill *arg)
+{
+	struct nh_mirror *mirror = sub->mirror;
+	unsigned int tries = 0;
+	unsigned long sequence, i;
+	int ret;
+
+	do {
+		ret = nh_look(sub, first, count, flags, &sequence);
+		if (ret == -EBUSY)
+			continue;
+		if (ret)
+			return ret;
+		spin_lock(&sub->sequence);
+		if (mmu_interval_read_retry(&sub->interval, sequence)) {
+			ret = -EBUSY;
+		} else {
+			for (i = 0; i < count; i++) {
+				mirror->entries[first + i] = 0;
+				if (!(mirror->seen[i] & HMM_PFN_VALID))
+					continue;
+				mirror->entries[first + i] = mirror->seen[i] &
+							     (~HMM_PFN_FLAGS | PERMISSIONS);
+				arg->pages++;
+				arg->writable += !!(mirror->seen[i] & HMM_PFN_WRITE);
+			}
+		}
+		spin_unlock(&sub->sequence);
+	} while (ret == -EBUSY && nh_may_try_again(++tries));
+	return ret;
+}
+
+int nh_mirror_fill(struct nh_subscriber *sub, struct nh_mirror_fill *arg)
+{
+	static const unsigned long flags[NH_MIRROR_ACCESSES] = {
+		[NH_MIRROR_PRESENT] = 0,
+		[NH_MIRROR_READ] = HMM_PFN_REQ_FAULT,
+		[NH_MIRROR_WRITE] = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
+	};
+	struct nh_event scratch;
+	struct nh_event *event;
+	unsigned long first, count;
+	u64 seq = nh_stamp();
+	int ret = 0;
+
+	if (!sub->mirror || arg->access >= NH_MIRROR_ACCESSES || arg->reserved)
+		return -EINVAL;
+	if (current->mm != sub->mm)
+		return -EPERM;
+	arg->pages = 0;
+	arg->writable = 0;
+	arg->busy = 0;
+	event = nh_log_open(&scratch, seq, NH_MIRROR, sub, READ_ONCE(sub->policy), NULL);
+	event->flags = arg->access;
+	for (first = 0; first < sub->capacity; first += count) {
+		count = min(BATCH, sub->capacity - first);
+		ret = nh_fill_part(sub, first, count, flags[arg->access], arg);
+		if (ret && ret != -EBUSY)
+			break;
+		if (ret)
+			arg->busy += count;
+		ret = 0;
+	}
+	nh_log_close(event, ret ?: arg->pages);
+	return ret;
+}
+
+/* How a mirror's entry differs from an entry of the page table; 0 if it does not. */
+static enum nh_broken nh_differs(unsigned long held, unsigned long seen)
+{
+	if (!(seen & HMM_PFN_VALID))
+		return NH_BROKEN_GONE;
+	if ((seen ^ held) & ~HMM_PFN_FLAGS)
+		return NH_BROKEN_MOVED;
+	/* A permission that the mirror lacks is its own loss. */
+	return held & ~seen & HMM_PFN_WRITE ? NH_BROKEN_READ_ONLY : 0;
+}
+
+/* The page table's entry under its lock, without a fault. */
+static unsigned long nh_look_closely(struct mm_struct *mm, unsigned long address, bool writing)
+{
+	unsigned long seen = 0;
+	struct page *page;
+
+	if (mmap_read_lock_killable(mm))
+		return 0;
+	if (nh_get_page_nofault(mm, address, 0, &page) == 1) {
+		seen = page_to_pfn(page) | HMM_PFN_VALID;
+		put_page(page);
+		if (writing && nh_get_page_nofault(mm, address, FOLL_WRITE, &page) == 1) {
+			seen |= HMM_PFN_WRITE;
+			put_page(page);
+		}
+	}
+	mmap_read_unlock(mm);
+	return seen;
+}
+
+static void nh_stale_end(struct nh_subscriber *sub, struct nh_stale *stale)
+{
+	if (stale->end != stale->start)
+		nh_violation_at(sub->number, sub->mm, stale->start, stale->end, stale->broken);
+	stale->start = 0;
+	stale->end = 0;
+}
+
+static void nh_stale_add(struct nh_subscriber *sub, struct nh_stale *stale, unsigned long page,
+			 enum nh_broken broken)
+{
+	unsigned long address = sub->addr + (page << PAGE_SHIFT);
+
+	stale->pages++;
+	if (stale->end != address || stale->broken != broken) {
+		nh_stale_end(sub, stale);
+		stale->start = address;
+		stale->broken = broken;
+	}
+	stale->end = address + PAGE_SIZE;
+}
+
+/*
+ * Is an entry that looked stale, when the sequence was read, stale indeed?  The mirror
+ * held it before the page table's lock was taken and holds it afterwards, and nothing was
+ * told in between.  Then it is given up, so that each loss is told only once.
+ * -EBUSY: something was told.
+ */
+static int nh_confirm(struct nh_subscriber *sub, unsigned long page, unsigned long held,
+		      unsigned long sequence)
+{
+	unsigned long *entry = &sub->mirror->entries[page];
+	unsigned long seen = nh_look_closely(sub->mm, sub->addr + (page << PAGE_SHIFT),
+					     held & HMM_PFN_WRITE);
+	int ret = nh_differs(held, seen);
+
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	spin_lock(&sub->sequence);
+	if (mmu_interval_read_retry(&sub->interval, sequence))
+		ret = -EBUSY;
+	else if (ret)
+		*entry = 0;
+	spin_unlock(&sub->sequence);
+	return ret;
+}
+
+/* What the mirror holds, as of a sequence; -EBUSY: something was told since. */
+static int nh_hold_on(struct nh_subscriber *sub, unsigned long first, unsigned long count,
+		      unsigned long sequence)
+{
+	struct nh_mirror *mirror = sub->mirror;
+	int ret = 0;
+
+	spin_lock(&sub->sequence);
+	if (mmu_interval_read_retry(&sub->interval, sequence))
+		ret = -EBUSY;
+	else
+		memcpy(mirror->held, &mirror->entries[first], count * sizeof(mirror->held[0]));
+	spin_unlock(&sub->sequence);
+	return ret;
+}
+
+/* Compare held[] with seen[]; returns the number of entries that were held. */
+static int nh_compare_seen(struct nh_subscriber *sub, unsigned long first, unsigned long count,
+			   unsigned long sequence, struct nh_stale *stale)
+{
+	const struct nh_mirror *mirror = sub->mirror;
+	int held = 0;
+	unsigned long i;
+
+	for (i = 0; i < count; i++) {
+		int ret;
+
+		held += !!mirror->held[i];
+		if (!mirror->held[i] || !nh_differs(mirror->held[i], mirror->seen[i]))
+			continue;
+		ret = nh_confirm(sub, first + i, mirror->held[i], sequence);
+		if (ret < 0)
+			return ret;
+		if (ret)
+			nh_stale_add(sub, stale, first + i, ret);
+	}
+	return held;
+}
+
+/* Compare a part of the mirror; -EBUSY when ranges never stopped coming. */
+static int nh_compare_part(struct nh_subscriber *sub, unsigned long first, unsigned long count,
+			   struct nh_stale *stale)
+{
+	unsigned int tries = 0;
+	unsigned long sequence;
+	int ret;
+
+	do {
+		ret = nh_look(sub, first, count, 0, &sequence);
+		if (!ret)
+			ret = nh_hold_on(sub, first, count, sequence);
+		if (!ret)
+			ret = nh_compare_seen(sub, first, count, sequence, stale);
+	} while (ret == -EBUSY && nh_may_try_again(++tries));
+	return ret;
+}
+
+int nh_mirror_compare(struct nh_subscriber *sub, struct nh_mirror_compare *arg)
+{
+	struct nh_stale stale = {};
+	struct nh_event scratch;
+	struct nh_event *event;
+	unsigned long first, count;
+	u64 seq = nh_stamp();
+	int ret = 0;
+
+	if (!sub->mirror || arg->reserved)
+		return -EINVAL;
+	if (current->mm != sub->mm)
+		return -EPERM;
+	arg->held = 0;
+	arg->busy = 0;
+	event = nh_log_open(&scratch, seq, NH_COMPARE, sub, READ_ONCE(sub->policy), NULL);
+	event->flags = arg->step;
+	for (first = 0; first < sub->capacity; first += count) {
+		count = min(BATCH, sub->capacity - first);
+		ret = nh_compare_part(sub, first, count, &stale);
+		if (ret < 0 && ret != -EBUSY)
+			break;
+		if (ret < 0)
+			arg->busy += count;
+		else
+			arg->held += ret;
+		ret = 0;
+	}
+	nh_stale_end(sub, &stale);
+	arg->stale = stale.pages;
+	nh_log_close(event, ret ?: arg->held);
+	return ret;
+}
+
+int nh_mirror_make(struct nh_subscriber *sub)
+{
+	struct nh_mirror *mirror;
+
+	mirror = kvzalloc(struct_size(mirror, entries, sub->capacity), GFP_KERNEL);
+	if (!mirror)
+		return -ENOMEM;
+	sub->mirror = mirror;
+	return 0;
+}
+
+#else /* CONFIG_HMM_MIRROR */
+
+void nh_mirror_told(struct nh_subscriber *sub, const struct mmu_notifier_range *range)
+{
+}
+
+int nh_mirror_fill(struct nh_subscriber *sub, struct nh_mirror_fill *arg)
+{
+	return -EINVAL;
+}
+
+int nh_mirror_compare(struct nh_subscriber *sub, struct nh_mirror_compare *arg)
+{
+	return -EINVAL;
+}
+
+int nh_mirror_make(struct nh_subscriber *sub)
+{
+	return -EOPNOTSUPP;
+}
+
+#endif /* CONFIG_HMM_MIRROR */
