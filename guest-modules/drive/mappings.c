@@ -16,6 +16,9 @@
 #define MADV_COLD 20
 #define MADV_PAGEOUT 21
 #endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
@@ -106,11 +109,15 @@ static void run_protect(void)
 		fail_errno("mprotect");
 }
 
-/* Move to `shift` bytes after the start of a page table; at 0 whole page tables move. */
+/*
+ * Move to `shift` bytes after the start of a page table; at 0 whole page tables move.
+ * With apart=1 the old mapping stays, without pages (MREMAP_DONTUNMAP, in v5.7).
+ */
 static void run_move(void)
 {
 	struct buffer *buffer = buffer_argument("name");
 	uint64_t shift = number_argument("shift", 0, 0, TABLE_BYTES - PAGE_BYTES);
+	bool apart = number_argument("apart", 0, 0, 1);
 	char *to;
 
 	if (shift % PAGE_BYTES)
@@ -118,8 +125,8 @@ static void run_move(void)
 	to = reserve(buffer->size + shift);
 	if (to == MAP_FAILED)
 		fail_errno("mmap");
-	to = mremap(buffer->addr, buffer->size, buffer->size, MREMAP_MAYMOVE | MREMAP_FIXED,
-		    to + shift);
+	to = mremap(buffer->addr, buffer->size, buffer->size,
+		    MREMAP_MAYMOVE | MREMAP_FIXED | (apart ? MREMAP_DONTUNMAP : 0), to + shift);
 	if (to == MAP_FAILED)
 		fail_errno("mremap");
 	buffer->addr = to;
@@ -188,7 +195,7 @@ static void run_migrate(void)
 const struct verb mapping_verbs[] = {
 	{ "advise", run_advise, "name! advice! offset size stride" },
 	{ "protect", run_protect, "name! prot! offset size" },
-	{ "move", run_move, "name! shift" },
+	{ "move", run_move, "name! shift apart" },
 	{ "replace", run_replace, "name! offset size" },
 	{ "lock", run_lock, "name! offset size" },
 	{ "unlock", run_unlock, "name! offset size" },

@@ -20,11 +20,13 @@ static void run_mirror(void)
 	const struct subscriber *subscriber = subscriber_argument();
 	struct nh_mirror_fill argument = {
 		.access = (uint32_t)choice_argument("access", accesses, "write"),
+		.step = (uint32_t)command->step,
 	};
 
 	must_ioctl(subscriber, NH_MIRROR_FILL, &argument);
 	reply("pages", argument.pages);
 	reply("writable", argument.writable);
+	reply("stale", argument.stale);
 	reply("busy", argument.busy);
 }
 

@@ -93,75 +93,6 @@ static bool nh_may_try_again(unsigned int tries)
 	return tries < TRIES && !fatal_signal_pending(current) && !READ_ONCE(nh_quench);
 }
 
-/* Put a part of the page table into the mirror; -EBUSY when ranges never stopped coming. */
-static int nh_fill_part(struct nh_subscriber *sub, unsigned long first, unsigned long count,
-			unsigned long flags, struct nh_mirror_fill *arg)
-{
-	struct nh_mirror *mirror = sub->mirror;
-	unsigned int tries = 0;
-	unsigned long sequence, i;
-	int ret;
-
-	do {
-		ret = nh_look(sub, first, count, flags, &sequence);
-		if (ret == -EBUSY)
-			continue;
-		if (ret)
-			return ret;
-		spin_lock(&sub->sequence);
-		if (mmu_interval_read_retry(&sub->interval, sequence)) {
-			ret = -EBUSY;
-		} else {
-			for (i = 0; i < count; i++) {
-				mirror->entries[first + i] = 0;
-				if (!(mirror->seen[i] & HMM_PFN_VALID))
-					continue;
-				mirror->entries[first + i] = mirror->seen[i] &
-							     (~HMM_PFN_FLAGS | PERMISSIONS);
-				arg->pages++;
-				arg->writable += !!(mirror->seen[i] & HMM_PFN_WRITE);
-			}
-		}
-		spin_unlock(&sub->sequence);
-	} while (ret == -EBUSY && nh_may_try_again(++tries));
-	return ret;
-}
-
-int nh_mirror_fill(struct nh_subscriber *sub, struct nh_mirror_fill *arg)
-{
-	static const unsigned long flags[NH_MIRROR_ACCESSES] = {
-		[NH_MIRROR_PRESENT] = 0,
-		[NH_MIRROR_READ] = HMM_PFN_REQ_FAULT,
-		[NH_MIRROR_WRITE] = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
-	};
-	struct nh_event scratch;
-	struct nh_event *event;
-	unsigned long first, count;
-	u64 seq = nh_stamp();
-	int ret = 0;
-
-	if (!sub->mirror || arg->access >= NH_MIRROR_ACCESSES || arg->reserved)
-		return -EINVAL;
-	if (current->mm != sub->mm)
-		return -EPERM;
-	arg->pages = 0;
-	arg->writable = 0;
-	arg->busy = 0;
-	event = nh_log_open(&scratch, seq, NH_MIRROR, sub, READ_ONCE(sub->policy), NULL);
-	event->flags = arg->access;
-	for (first = 0; first < sub->capacity; first += count) {
-		count = min(BATCH, sub->capacity - first);
-		ret = nh_fill_part(sub, first, count, flags[arg->access], arg);
-		if (ret && ret != -EBUSY)
-			break;
-		if (ret)
-			arg->busy += count;
-		ret = 0;
-	}
-	nh_log_close(event, ret ?: arg->pages);
-	return ret;
-}
-
 /* How a mirror's entry differs from an entry of the page table; 0 if it does not. */
 static enum nh_broken nh_differs(unsigned long held, unsigned long seen)
 {
@@ -294,6 +225,91 @@ static int nh_compare_part(struct nh_subscriber *sub, unsigned long first, unsig
 		if (!ret)
 			ret = nh_compare_seen(sub, first, count, sequence, stale);
 	} while (ret == -EBUSY && nh_may_try_again(++tries));
+	return ret;
+}
+
+/* Take over seen[], unless something was told since. */
+static int nh_take_over(struct nh_subscriber *sub, unsigned long first, unsigned long count,
+			unsigned long sequence, struct nh_mirror_fill *arg)
+{
+	const unsigned long *seen = sub->mirror->seen;
+	unsigned long *entries = &sub->mirror->entries[first];
+	unsigned long i;
+	int ret = 0;
+
+	spin_lock(&sub->sequence);
+	if (mmu_interval_read_retry(&sub->interval, sequence)) {
+		ret = -EBUSY;
+		goto out;
+	}
+	for (i = 0; i < count; i++) {
+		entries[i] = 0;
+		if (!(seen[i] & HMM_PFN_VALID))
+			continue;
+		entries[i] = seen[i] & (~HMM_PFN_FLAGS | PERMISSIONS);
+		arg->pages++;
+		arg->writable += !!(seen[i] & HMM_PFN_WRITE);
+	}
+out:
+	spin_unlock(&sub->sequence);
+	return ret;
+}
+
+/* What is taken over is compared first with what is still held: nobody told of the difference. */
+static int nh_fill_part(struct nh_subscriber *sub, unsigned long first, unsigned long count,
+			unsigned long flags, struct nh_stale *stale, struct nh_mirror_fill *arg)
+{
+	unsigned int tries = 0;
+	unsigned long sequence;
+	int ret;
+
+	do {
+		ret = nh_look(sub, first, count, flags, &sequence);
+		if (!ret)
+			ret = nh_hold_on(sub, first, count, sequence);
+		if (!ret)
+			ret = nh_compare_seen(sub, first, count, sequence, stale);
+		if (ret >= 0)
+			ret = nh_take_over(sub, first, count, sequence, arg);
+	} while (ret == -EBUSY && nh_may_try_again(++tries));
+	return ret;
+}
+
+int nh_mirror_fill(struct nh_subscriber *sub, struct nh_mirror_fill *arg)
+{
+	static const unsigned long flags[NH_MIRROR_ACCESSES] = {
+		[NH_MIRROR_PRESENT] = 0,
+		[NH_MIRROR_READ] = HMM_PFN_REQ_FAULT,
+		[NH_MIRROR_WRITE] = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
+	};
+	struct nh_stale stale = {};
+	struct nh_event scratch;
+	struct nh_event *event;
+	unsigned long first, count;
+	u64 seq = nh_stamp();
+	int ret = 0;
+
+	if (!sub->mirror || arg->access >= NH_MIRROR_ACCESSES)
+		return -EINVAL;
+	if (current->mm != sub->mm)
+		return -EPERM;
+	arg->pages = 0;
+	arg->writable = 0;
+	arg->busy = 0;
+	event = nh_log_open(&scratch, seq, NH_MIRROR, sub, READ_ONCE(sub->policy), NULL);
+	event->flags = arg->step;
+	for (first = 0; first < sub->capacity; first += count) {
+		count = min(BATCH, sub->capacity - first);
+		ret = nh_fill_part(sub, first, count, flags[arg->access], &stale, arg);
+		if (ret && ret != -EBUSY)
+			break;
+		if (ret)
+			arg->busy += count;
+		ret = 0;
+	}
+	nh_stale_end(sub, &stale);
+	arg->stale = stale.pages;
+	nh_log_close(event, ret ?: arg->pages);
 	return ret;
 }
 

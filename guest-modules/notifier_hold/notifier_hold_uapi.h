@@ -36,7 +36,7 @@ enum nh_kind {
 	NH_PUT,			/* references dropped; result is pages */
 	NH_VIOLATION,		/* the module's own pairing broke: result is enum nh_broken */
 	NH_INVALIDATE,		/* an interval's invalidate(): result 0 is true, any other false */
-	NH_MIRROR,		/* a mirror took over result pages; flags are the access */
+	NH_MIRROR,		/* a mirror took over result pages; flags are the step */
 	NH_COMPARE,		/* a mirror of result pages was compared; flags are the step */
 };
 
@@ -295,9 +295,10 @@ enum nh_mirror_access {
 /* Take over the page table of the buffer. */
 struct nh_mirror_fill {
 	__u32 access;		/* (in) enum nh_mirror_access */
-	__u32 reserved;		/* (in) 0 */
+	__u32 step;		/* (in) what the record is to say of the moment */
 	__u64 pages;		/* (out) entries taken over */
 	__u64 writable;		/* (out) those with permission to write */
+	__u64 stale;		/* (out) as in struct nh_mirror_compare, before they are replaced */
 	__u64 busy;		/* (out) pages that ranges met all the time: not taken over */
 };
 

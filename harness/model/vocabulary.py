@@ -98,7 +98,7 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "advise": ("buffer", _RANGE | {"advice", "stride"}),
     "protect": ("buffer", _RANGE | {"prot"}),
     "replace": ("buffer", _RANGE),
-    "move": ("buffer", frozenset({"shift"})),
+    "move": ("buffer", frozenset({"shift", "apart"})),
     "lock": ("buffer", _RANGE),
     "unlock": ("buffer", _RANGE),
     "sync": ("buffer", _RANGE),
@@ -200,7 +200,7 @@ REPLIES: dict[str, frozenset[str]] = {
     "until": frozenset({"value"}),
     "read-begin": frozenset({"result", "sequence"}),
     "build": frozenset({"pages", "allocated", "failed", "callbacks", "timeouts", "result"}),
-    "mirror": frozenset({"pages", "writable", "busy"}),
+    "mirror": frozenset({"pages", "writable", "stale", "busy"}),
     "compare": frozenset({"held", "stale", "busy"}),
     "cgroup-stat": frozenset(
         {

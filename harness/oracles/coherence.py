@@ -51,9 +51,11 @@ def judge(recording: Recording) -> Iterator[Finding]:
     stale = [entry for entry in recording.events.of(Kind.VIOLATION) if entry.result in STALE]
     if not stale:
         return
-    comparisons = list(recording.events.of(Kind.COMPARE))
+    # The driver's main thread compares after each step: what went stale before that went in this step.
+    compared = sorted(recording.events.of(Kind.COMPARE), key=lambda entry: entry.seq)
+    rests = [entry for entry in compared if entry.pid == entry.tgid]
     for entry in stale:
-        step = next((one.flags for one in comparisons if _within(entry, one)), 0)
+        step = next((one.flags for one in rests if not 0 < one.seq_exit < entry.seq), 0)
         key = (step, entry.subscriber, entry.result)
         loss = losses.setdefault(key, _Loss(*key))
         loss.pages += (entry.end - entry.start) >> 12
@@ -62,13 +64,6 @@ def judge(recording: Recording) -> Iterator[Finding]:
     taken = sorted(recording.events.of(Kind.MIRROR), key=lambda entry: entry.seq)
     for loss in losses.values():
         yield _finding(recording, loss, told, taken)
-
-
-def _within(entry: Event, comparison: Event) -> bool:
-    """Whether a record was made while this comparison ran."""
-    return (entry.task, entry.pid) == (comparison.task, comparison.pid) and (
-        comparison.seq < entry.seq and not 0 < comparison.seq_exit < entry.seq
-    )
 
 
 def _finding(recording: Recording, loss: _Loss, told: Sequence[Event], taken: Sequence[Event]) -> Finding:

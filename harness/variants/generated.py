@@ -54,12 +54,14 @@ class _World:
     """The state of a scenario under construction, and the steps so far.
 
     watches: the subscribers that are there, and their buffers. late: those that may come, or are there and do nothing.
+    mirrors: the intervals that mirror the page table, which is compared after each step.
     """
 
     buffers: dict[str, _Buffer]
     watches: dict[str, str]
     late: dict[str, str] = field(default_factory=dict)
     intervals: frozenset[str] = frozenset()
+    mirrors: frozenset[str] = frozenset()
     held: set[str] = field(default_factory=set)
     child: bool = False
     presser: bool = False
@@ -95,9 +97,11 @@ def scenarios(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Document:
     names = draw(st.lists(st.sampled_from(sorted(buffers)), min_size=1, max_size=3))
     watches = {f"device{number}": name for number, name in enumerate(names)}
     subscribers = {name: {"buffer": buffer} | draw(_subscriber(buffers[buffer])) for name, buffer in watches.items()}
-    intervals = frozenset(name for name, subscriber in subscribers.items() if subscriber["interface"] == "interval")
+    interfaces = {name: subscriber["interface"] for name, subscriber in subscribers.items()}
+    mirrors = frozenset(name for name, interface in interfaces.items() if interface == "mirror")
+    intervals = mirrors | {name for name, interface in interfaces.items() if interface == "interval"}
     late = {name: watches.pop(name) for name in sorted(watches)[1:] if draw(st.booleans())}
-    world = _World(buffers, watches, late, intervals)
+    world = _World(buffers, watches, late, intervals, mirrors)
     for name in buffers:
         _touch(world, name)
     # One list of plain values: whatever Hypothesis leaves out of it, the rest is still a scenario.
@@ -118,8 +122,8 @@ def scenarios(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Document:
 
 @st.composite
 def _subscriber(draw: Callable[[st.SearchStrategy[Any]], Any], buffer: _Buffer) -> Document:
-    interface = draw(st.sampled_from(("register", "get", "interval")))
-    if interface == "interval":
+    interface = draw(st.sampled_from(("register", "get", "interval", "mirror")))
+    if interface in ("interval", "mirror"):
         # The patch gives an interval no right to refuse, and it has no end.
         return {"interface": interface, "policy": "accept"}
     wrong = _WRONG if buffer.size == _SIZE_OF_THE_WRONG else ()
@@ -267,6 +271,7 @@ def _come_or_go(world: _World) -> None:
     elif len(world.watches) > 1:
         world.held.discard(device)
         world.intervals -= {device}
+        world.mirrors -= {device}
         del world.watches[device]
         world.steps.append({"unsubscribe": device})
 
@@ -277,6 +282,16 @@ def _begin(world: _World) -> None:
         world.steps.append(
             {"read-begin": world.pick(sorted(world.intervals)), "expect": {"result": 0}},
         )
+
+
+def _mirror(world: _World) -> None:
+    """Take over what is mapped, or, where it can be written, what a device that is about to write needs."""
+    mirrors = sorted(world.mirrors & world.watches.keys())
+    if mirrors:
+        device = world.pick(mirrors)
+        buffer = world.buffers[world.watches[device]]
+        accesses = ("present", "read", "write") if buffer.writable and not buffer.moved else ("present",)
+        world.steps.append({"mirror": device, "access": world.pick(accesses)})
 
 
 def _fork(world: _World) -> None:
@@ -309,6 +324,7 @@ _MOVES: tuple[Callable[[_World], None], ...] = (
     _fork,
     _move,
     _begin,
+    _mirror,
     _forget,
     _lock,
     _come_or_go,
