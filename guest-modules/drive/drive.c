@@ -42,7 +42,7 @@ static const struct verb quit_verbs[] = {
 };
 
 static const struct verb *const tables[] = {
-	buffer_verbs, content_verbs, mapping_verbs, userfault_verbs, subscriber_verbs,
+	buffer_verbs, content_verbs, mapping_verbs, idle_verbs, userfault_verbs, subscriber_verbs,
 	device_verbs, mirror_verbs, pressure_verbs, cgroup_verbs, machine_verbs, log_verbs,
 	thread_verbs, process_verbs, selftest_verbs, quit_verbs,
 };

@@ -128,7 +128,10 @@ void *map_apart(size_t size, int prot, int flags, int fd);
 struct faults read_faults(void);
 void reply_faults(struct faults before);
 
-/* pagemap.c */
+/* pagemap.c: Documentation/admin-guide/mm/pagemap.rst */
+#define PAGEMAP_PRESENT 0x8000000000000000ULL
+#define PAGEMAP_SWAPPED 0x4000000000000000ULL
+
 void reply_pagemap(const char *addr, size_t size);
 
 /* subscribers.c */
@@ -160,6 +163,7 @@ void run_in_process(const char *name, const char *line);
 extern const struct verb buffer_verbs[];
 extern const struct verb content_verbs[];
 extern const struct verb mapping_verbs[];
+extern const struct verb idle_verbs[];
 extern const struct verb subscriber_verbs[];
 extern const struct verb device_verbs[];
 extern const struct verb mirror_verbs[];

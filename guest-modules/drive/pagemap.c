@@ -7,10 +7,6 @@
 
 #include "drive.h"
 
-/* Documentation/admin-guide/mm/pagemap.rst */
-#define PAGEMAP_PRESENT 0x8000000000000000ULL
-#define PAGEMAP_SWAPPED 0x4000000000000000ULL
-
 /* Replies how many pages are present, swapped, or neither. */
 void reply_pagemap(const char *addr, size_t size)
 {

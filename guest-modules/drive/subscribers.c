@@ -80,6 +80,13 @@ struct nh_set_policy policy_argument(void)
 	};
 }
 
+static const struct name_value accesses[] = {
+	{ "unasked", 0 },
+	{ "no", NH_SUB_YOUNG },
+	{ "yes", NH_SUB_YOUNG | NH_SUB_ACCESSED },
+	{ NULL, 0 }
+};
+
 /* NH_SUB_*, from the keys interface and end. */
 uint32_t interface_argument(void)
 {
@@ -101,7 +108,8 @@ static void run_subscribe(void)
 		.error = policy.error,
 		.when = policy.when,
 		.wait_ms = policy.wait_ms,
-		.flags = interface_argument(),
+		.flags = interface_argument() |
+			 (uint32_t)choice_argument("accessed", accesses, "unasked"),
 	};
 	uint64_t interrupted = 0;
 	size_t i;
@@ -174,7 +182,7 @@ const struct subscriber *next_mirror(size_t *i)
 
 const struct verb subscriber_verbs[] = {
 	{ "subscribe", run_subscribe,
-	  "name! buffer! offset policy! errno when wait_ms end interface" },
+	  "name! buffer! offset policy! errno when wait_ms end interface accessed" },
 	{ "policy", run_policy, "name! policy! errno when wait_ms" },
 	{ "unsubscribe", run_unsubscribe, "name!" },
 	{ NULL, NULL, NULL }

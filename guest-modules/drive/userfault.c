@@ -51,17 +51,17 @@ struct pm_scan_arg {
 };
 
 #define PAGEMAP_SCAN _IOWR('f', 16, struct pm_scan_arg)
-#define PAGE_IS_WRITTEN (1 << 1)
-#define PM_SCAN_WP_MATCHING (1 << 0)
-#define PM_SCAN_CHECK_WPASYNC (1 << 1)
+#define PAGE_IS_WRITTEN 0x2
+#define PM_SCAN_WP_MATCHING 0x1
+#define PM_SCAN_CHECK_WPASYNC 0x2
 #endif
 
 /* linux/userfaultfd.h, Linux commits 2bad466cc9d9 (in v6.4) and d61ea1cb0095 (in v6.7). */
 #ifndef UFFD_FEATURE_WP_ASYNC
-#define UFFD_FEATURE_WP_ASYNC (1 << 15)
+#define UFFD_FEATURE_WP_ASYNC 0x8000
 #endif
 #ifndef UFFD_FEATURE_WP_UNPOPULATED
-#define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
+#define UFFD_FEATURE_WP_UNPOPULATED 0x2000
 #endif
 
 static int uffd = -1;

@@ -10,6 +10,7 @@
  *
  *	subscriber.c	the file: register, unregister, requests
  *	callback.c	the callbacks and their policies
+ *	young.c		has the device accessed its pages?
  *	object.c	the pages that it holds
  *	mirror.c	the page table that it mirrors, compared with the CPU's
  *	pressure.c	allocations that make the kernel reclaim

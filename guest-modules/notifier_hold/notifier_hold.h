@@ -37,6 +37,7 @@ struct nh_subscriber {
 	bool has_end;
 	bool is_got;
 	bool is_interval;
+	bool accessed;			/* what the young callbacks answer for its pages */
 
 	/* Written by NH_SET_POLICY, read by callbacks without a lock. */
 	u32 policy;
@@ -102,6 +103,9 @@ extern const struct mmu_interval_notifier_ops nh_interval_ops;
 int nh_set_policy(struct nh_subscriber *sub, const struct nh_set_policy *arg);
 void nh_range_end(struct mmu_notifier *notifier, const struct mmu_notifier_range *range);
 void nh_release(struct mmu_notifier *notifier, struct mm_struct *mm);
+
+/* young.c */
+void nh_young_ops(struct mmu_notifier_ops *ops);
 
 /* object.c */
 int nh_may_hold(const struct nh_subscriber *sub, u32 how);

@@ -38,7 +38,19 @@ enum nh_kind {
 	NH_INVALIDATE,		/* an interval's invalidate(): result 0 is true, any other false */
 	NH_MIRROR,		/* a mirror took over result pages; flags are the step */
 	NH_COMPARE,		/* a mirror of result pages was compared; flags are the step */
+	NH_YOUNG,		/* was a page accessed? event is enum nh_young */
 };
+
+/* Which of the three callbacks asks a device whether it accessed its pages. */
+enum nh_young {
+	NH_YOUNG_CLEAR_FLUSH = 1,	/* clear_flush_young: reclaim */
+	NH_YOUNG_CLEAR,			/* clear_young: idle page tracking, MGLRU */
+	NH_YOUNG_TEST,			/* test_young: khugepaged */
+};
+
+/* Flags of a YOUNG. */
+#define NH_YOUNG_ATOMIC		0x1	/* the task holds a spinlock */
+#define NH_YOUNG_COUNTED	0x2	/* the kernel counts that; else ATOMIC is never set */
 
 /*
  * How the pairing of starts and ends broke, as the module sees it at run time.  The
@@ -145,6 +157,8 @@ struct nh_log_header {
 #define NH_SUB_GET		0x02	/* mmu_notifier_get/put, by two users */
 #define NH_SUB_INTERVAL		0x04	/* an interval: has no end, NH_SUB_END is ignored */
 #define NH_SUB_MIRROR		0x08	/* a mirror of the page table, on an interval: both bits */
+#define NH_SUB_YOUNG		0x10	/* with the young callbacks; not for an interval */
+#define NH_SUB_ACCESSED		0x20	/* and their answer is that it accessed its pages */
 
 /* Become a subscriber to the mm of the caller.  Once per open file. */
 struct nh_subscribe {

@@ -91,7 +91,10 @@ static int nh_register(struct nh_subscriber *sub)
 
 static bool nh_flags_are_known(u32 flags)
 {
-	if (flags & ~(NH_SUB_END | NH_SUB_GET | NH_SUB_INTERVAL | NH_SUB_MIRROR))
+	if (flags & ~(NH_SUB_END | NH_SUB_GET | NH_SUB_INTERVAL | NH_SUB_MIRROR |
+		      NH_SUB_YOUNG | NH_SUB_ACCESSED))
+		return false;
+	if (flags & NH_SUB_YOUNG ? flags & NH_SUB_INTERVAL : flags & NH_SUB_ACCESSED)
 		return false;
 	if (flags & NH_SUB_MIRROR && !(flags & NH_SUB_INTERVAL))
 		return false;
@@ -113,6 +116,9 @@ static int nh_join(struct nh_subscriber *sub, struct mm_struct *mm, u32 flags)
 	sub->is_interval = flags & NH_SUB_INTERVAL;
 	sub->has_end = flags & NH_SUB_END && !sub->is_interval;
 	sub->ops.invalidate_range_end = sub->has_end ? nh_range_end : NULL;
+	sub->accessed = flags & NH_SUB_ACCESSED;
+	if (flags & NH_SUB_YOUNG)
+		nh_young_ops(&sub->ops);
 	sub->ops.release = nh_release;
 	sub->ops.alloc_notifier = nh_alloc_notifier;
 	sub->ops.free_notifier = nh_free_notifier;

@@ -53,6 +53,15 @@ class Kind(IntEnum):
     INVALIDATE = 11
     MIRROR = 12
     COMPARE = 13
+    YOUNG = 14
+
+
+class Young(IntEnum):
+    """Which callback asked whether a device accessed its pages: the `event` of such a record."""
+
+    CLEAR_FLUSH = 1
+    CLEAR = 2
+    TEST = 3
 
 
 class RangeEvent(IntEnum):
@@ -84,13 +93,19 @@ class Policy(IntEnum):
 
 
 # The kinds that a log may be full of.
-MANY = (Kind.START, Kind.END, Kind.INVALIDATE, Kind.VIOLATION)
+MANY = (Kind.START, Kind.END, Kind.INVALIDATE, Kind.VIOLATION, Kind.MIRROR, Kind.YOUNG)
 
 # In the flags of a REGISTER.
 SUB_END = 1 << 0
 SUB_GET = 1 << 1
 SUB_INTERVAL = 1 << 2
 SUB_MIRROR = 1 << 3
+SUB_YOUNG = 1 << 4
+SUB_ACCESSED = 1 << 5
+
+# In the flags of a YOUNG: the task holds a spinlock; the kernel counts that.
+YOUNG_ATOMIC = 1 << 0
+YOUNG_COUNTED = 1 << 1
 
 RECLAIM_STATE = 1 << 0
 OWN_BUFFER = 1 << 1

@@ -17,6 +17,7 @@ from harness.model.needs import Needs
 from harness.model.shape import MachineShape
 from harness.model.strict_yaml import offer
 from harness.model.vocabulary import (
+    ACCESSED,
     CHOICES,
     COMMON,
     COUNTERS,
@@ -52,6 +53,7 @@ class Subscriber:
     """An mmu notifier on the driver's mm, with references on a buffer and a policy for invalidate_range_start.
 
     offset: in bytes; what is before that in the buffer is not the subscriber's.
+    accessed: what it answers when the kernel asks whether its device accessed a page.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Subscriber:
     interface: str = "register"
     end: bool = True
     offset: int = 0
+    accessed: str = "unasked"
 
 
 @dataclass(frozen=True)
@@ -384,7 +387,10 @@ def _buffer(name: str, entry: Any, top: strict_yaml.Mapping) -> Buffer:
 
 def _subscriber(name: str, entry: Any, top: strict_yaml.Mapping, buffers: Mapping[str, Buffer]) -> Subscriber:
     mapping = _entry(name, entry, top, "subscribers")
-    mapping.only(("buffer", "policy", "errno", "when", "wait_ms", "interface", "end", "offset"), f"subscriber {name!r}")
+    mapping.only(
+        ("buffer", "policy", "errno", "when", "wait_ms", "interface", "end", "offset", "accessed"),
+        f"subscriber {name!r}",
+    )
     buffer = _word(mapping.need("buffer", f"subscriber {name!r}"), buffers, mapping.at("buffer"), "buffer")
     offset = size(mapping.get("offset", 0), mapping.at("offset"))
     if offset % 4096 or offset >= buffers[buffer].size_bytes:
@@ -402,6 +408,7 @@ def _subscriber(name: str, entry: Any, top: strict_yaml.Mapping, buffers: Mappin
         interface=_word(mapping.get("interface", "register"), INTERFACES, mapping.at("interface"), "interface"),
         end=_flag(mapping, "end", True),
         offset=offset,
+        accessed=_word(mapping.get("accessed", "unasked"), ACCESSED, mapping.at("accessed"), "answer"),
     )
 
 

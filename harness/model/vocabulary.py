@@ -18,6 +18,8 @@ POLICIES = (
 )
 WHENS = ("mayfail", "reclaim", "always")
 INTERFACES = ("register", "get", "interval", "mirror")
+# What a subscriber answers when the kernel asks whether its device accessed a page; not all want to be asked.
+ACCESSED = ("unasked", "no", "yes")
 # What a mirror makes the kernel do before it takes over an entry of the page table.
 ACCESSES = ("present", "read", "write")
 REFERENCES = ("get", "pin")
@@ -68,6 +70,9 @@ COUNTERS = (
     "lost_ends",
     "held",
     "released",
+    "young_clear_flush",
+    "young_clear",
+    "young_test",
     "mirrored",
     "compared",
     "allocstall",
@@ -106,6 +111,8 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "write-protect": ("buffer", _RANGE),
     "write-unprotect": ("buffer", _RANGE),
     "move-pages": ("buffer", frozenset({"into"})),
+    "idle": ("buffer", _RANGE),
+    "idle-check": ("buffer", _RANGE),
     "scan": ("buffer", _RANGE),
     "subscribe": ("subscriber", frozenset()),
     "unsubscribe": ("subscriber", frozenset()),
@@ -169,6 +176,7 @@ ORACLES = (
     "ranges",
     "references",
     "selftests",
+    "young",
 )
 
 _FAULTS = frozenset({"minflt", "majflt"})
@@ -190,6 +198,8 @@ REPLIES: dict[str, frozenset[str]] = {
     "move": frozenset({"addr"}),
     "migrate": frozenset({"pages", "moved"}),
     "move-pages": frozenset({"pages"}),
+    "idle": frozenset({"pages", "idle"}),
+    "idle-check": frozenset({"pages", "idle"}),
     "scan": frozenset({"pages"}),
     "subscribe": frozenset({"subscriber", "interrupted"}),
     "hold": frozenset({"pages"}),

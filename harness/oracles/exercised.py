@@ -7,7 +7,7 @@ import errno
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from harness.model.event import HAS_END, OWNER_IS_CURRENT, PF_KSWAPD, Chunk, Kind, RangeEvent
+from harness.model.event import HAS_END, OWNER_IS_CURRENT, PF_KSWAPD, Chunk, Kind, RangeEvent, Young
 from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding
 from harness.model.vocabulary import COUNTERS
@@ -57,6 +57,9 @@ def _counted(recording: Recording) -> Mapping[str, int]:
                 counted[f"event_{RangeEvent(event).name.lower()}"] += times
         counted["nested"] += nesting.count(chunk)
         counted["held"] += int(result[chunk.of(Kind.HOLD) & (result > 0)].sum())
+        young = chunk.of(Kind.YOUNG) & chunk.own
+        for asked in Young:
+            counted[f"young_{asked.name.lower()}"] += int((young & (chunk["event"] == asked)).sum())
         for name, kind in (("mirrored", Kind.MIRROR), ("compared", Kind.COMPARE)):
             counted[name] += int(result[chunk.of(kind) & (result > 0)].sum())
         counted["released"] += int(result[chunk.of(Kind.PUT)].sum())

@@ -99,6 +99,8 @@ def _subscribe(scenario: Scenario, name: str) -> str:
         f"name={name} buffer={subscriber.buffer} policy={subscriber.policy}",
         f"interface={subscriber.interface} end={int(subscriber.end)}",
     ]
+    if subscriber.accessed != "unasked":
+        words.append(f"accessed={subscriber.accessed}")
     if subscriber.errno:
         words.append(f"errno={subscriber.errno}")
     if subscriber.when:

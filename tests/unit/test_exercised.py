@@ -9,7 +9,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from harness.model.event import BLOCKABLE, Kind, RangeEvent
+from harness.model.event import BLOCKABLE, Kind, RangeEvent, Young
 from harness.model.recording import Ended
 from harness.model.vocabulary import COUNTERS
 from harness.oracles import exercised, never
@@ -95,7 +95,8 @@ def test_each_counter_that_a_scenario_may_ask_for_is_counted() -> None:
     source = Path(exercised.__file__).read_text(encoding="utf-8")
     named = {name for name in COUNTERS if f'"{name}"' in source}
 
-    assert set(COUNTERS) - named == {f"event_{kind.name.lower()}" for kind in RangeEvent}
+    made = {f"event_{kind.name.lower()}" for kind in RangeEvent} | {f"young_{kind.name.lower()}" for kind in Young}
+    assert set(COUNTERS) - named == made
 
 
 def test_a_recording_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from harness.guest import agent, machine
 from harness.guest.agent import Frame
 from harness.host.workspace import data
 from harness.model import event, vocabulary
-from harness.model.event import Kind, Policy
+from harness.model.event import Kind, Policy, Young
 from harness.oracles import coherence, pairing
 from harness.run import planning
 from harness.variants import catalogue
@@ -97,6 +97,7 @@ def test_the_header_of_a_log_is_laid_out_as_the_module_writes_it() -> None:
     ("name", "prefix", "ours"),
     [
         ("nh_kind", "NH_", {kind.name: kind.value for kind in Kind}),
+        ("nh_young", "NH_YOUNG_", {young.name: young.value for young in Young}),
         ("nh_policy", "NH_", {policy.name: policy.value for policy in Policy}),
     ],
 )
@@ -126,6 +127,7 @@ def test_each_bit_of_a_record_s_context_is_known() -> None:
 def test_each_flag_of_a_registration_is_known() -> None:
     assert defines(UAPI, "NH_SUB_") == {
         "END": event.SUB_END, "GET": event.SUB_GET, "INTERVAL": event.SUB_INTERVAL, "MIRROR": event.SUB_MIRROR,
+        "YOUNG": event.SUB_YOUNG, "ACCESSED": event.SUB_ACCESSED,
     }  # fmt: skip
 
 
@@ -211,7 +213,7 @@ def said(function: str, known: Mapping[str, str]) -> set[str]:
     found = set(re.findall(r'\breply(?:_signed|_bool)?\("(\w+)"', body))
     for table in re.findall(r"\breply\((\w+)\[i\]", body):
         found |= set(re.findall(r'"(\w+)"', body.split(f"{table}[] = {{")[1].split("}")[0]))
-    for called in ("reap", "reply_faults", "reply_pagemap"):
+    for called in ("reap", "reply_faults", "reply_pagemap", "walk_idle"):
         if called != function and f"{called}(" in body:
             found |= said(called, known)
     return found
@@ -314,7 +316,7 @@ def test_the_files_of_a_program_call_each_other_in_no_circle(folder: str) -> Non
 
 
 def test_a_value_that_one_side_gained_is_noticed() -> None:
-    gained = UAPI.replace("\tNH_COMPARE,", "\tNH_COMPARE,\n\tNH_NEWER,")
+    gained = UAPI.replace("\tNH_YOUNG,", "\tNH_YOUNG,\n\tNH_NEWER,")
 
     assert enum(gained, "nh_kind")["NH_NEWER"] == max(Kind) + 1
     assert defines(UAPI + "\n#define NH_CTX_NEWER 0x100\n", "NH_CTX_")["NEWER"] == 0x100

@@ -21,9 +21,12 @@ from harness.model.event import (
     SUB_GET,
     SUB_INTERVAL,
     UNMAP_ONE,
+    YOUNG_ATOMIC,
+    YOUNG_COUNTED,
     Kind,
     Policy,
     RangeEvent,
+    Young,
 )
 from harness.model.recording import Answer, Ended
 from harness.model.scenario import Expected
@@ -42,6 +45,7 @@ from harness.oracles import (
     pairing,
     ranges,
     references,
+    young,
 )
 from harness.oracles._intervals import untold
 from harness.run import judging
@@ -1293,3 +1297,33 @@ def test_what_is_owed_counts_only_where_all_else_happened() -> None:
     assert judging.judge(recording(less, plan=plan)).outcome is Outcome.INCONCLUSIVE
     log.pair()
     assert judging.judge(recording(log, plan=plan)).outcome is Outcome.PASS
+
+
+# --- young
+
+
+def test_young_asks_for_whole_pages_a_lock_and_a_registration() -> None:
+    held = {"event": Young.CLEAR, "flags": YOUNG_ATOMIC | YOUNG_COUNTED}
+    good, bad = Log(), Log()
+    for log in (good, bad):
+        log.add(Kind.REGISTER)
+        log.add(Kind.YOUNG, **held)
+        # A kernel without CONFIG_PREEMPT_COUNT cannot tell.
+        log.add(Kind.YOUNG, **held | {"flags": 0})
+    bad.add(Kind.YOUNG, **held | {"end": 0x7F0000000000})
+    bad.add(Kind.YOUNG, **held | {"end": 0x7F0000000800})
+    bad.add(Kind.YOUNG, **held | {"flags": YOUNG_COUNTED})
+    for log in (good, bad):
+        log.add(Kind.UNREGISTER)
+    bad.add(Kind.YOUNG, **held)
+
+    found = {finding.summary: finding.evidence for finding in young.judge(recording(bad))}
+
+    assert list(young.judge(recording(good))) == []
+    assert [summary.partition(" is ")[2] for summary in found] == [
+        "asked about something other than whole pages",
+        "asked whether it accessed a page, and no lock of a page table is held",
+        "asked whether it accessed a page, and is not registered",
+    ]
+    assert next(iter(found.values())).startswith("2 times; first: event 4,")
+    assert pairing.NAME not in {finding.oracle for finding in oracles.judge(recording(good))}
