@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
 def test_each_is_killed_by_the_oracle_that_its_file_names_and_a_right_rewrite_passes(tmp_path: Path) -> None:
     """Common and rare mutants; three kernels that differ by lines in mm/, each of which the store keeps."""
-    names = ("rare-end-skipped", "rare-pte-lost", "tolerates-without-mayfail", "writes-to-another-page")
+    names = ("rare-end-skipped", "rare-pte-lost", "tolerates-without-mayfail", "writes-to-another-page", "mirror-is-deaf")
 
     ended = harness("mutants", "--json", "--out", tmp_path / "run", *names)
 
@@ -27,6 +27,7 @@ def test_each_is_killed_by_the_oracle_that_its_file_names_and_a_right_rewrite_pa
         "rare-pte-lost": "integrity",
         "tolerates-without-mayfail": "mayfail-gate",
         "writes-to-another-page": "integrity",
+        "mirror-is-deaf": "coherence",
     }
     assert json.loads((tmp_path / "run" / "mutants.json").read_text()) == ended.document
     assert (tmp_path / "run" / "rare-end-skipped" / "verdict.json").exists()
