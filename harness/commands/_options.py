@@ -74,8 +74,13 @@ def machines(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the verdict document on standard output")
 
 
-def run_request(arguments: argparse.Namespace, scenarios: Sequence[Scenario], *, record: bool = False) -> RunRequest:
-    """What the options of kernel() and machines() ask for. record: machines are recorded, which QEMU can under TCG."""
+def run_request(
+    arguments: argparse.Namespace, scenarios: Sequence[Scenario], *, record: bool = False, maxfail: int = 0
+) -> RunRequest:
+    """What the options of kernel() and machines() ask for. record: machines are recorded, which QEMU can under TCG.
+
+    maxfail: findings of so many different causes end the run; 0: none does.
+    """
     from harness.run.pipeline import RunRequest
     from harness.variants import instruments
 
@@ -89,6 +94,7 @@ def run_request(arguments: argparse.Namespace, scenarios: Sequence[Scenario], *,
         timeout_s=arguments.timeout,
         out=arguments.out,
         record=record,
+        maxfail=maxfail,
     )
 
 

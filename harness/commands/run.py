@@ -16,6 +16,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     _options.kernel(parser)
     _options.machines(parser)
+    stop = parser.add_mutually_exclusive_group()
+    stop.add_argument(
+        "--maxfail", type=_options.positive, default=0, metavar="N", help="stop after findings of N different causes"
+    )
+    stop.add_argument("-x", dest="maxfail", action="store_const", const=1, help="stop after the first finding")
     parser.add_argument("--record", action="store_true", help="record each machine, for harness replay (TCG, one CPU)")
 
 
@@ -30,10 +35,13 @@ def main(arguments: argparse.Namespace) -> int:
 
     if arguments.record and arguments.accel == "kvm":
         raise UsageError("--record and --accel kvm: QEMU records no guest on KVM", "leave out --accel, or --record")
-    request = _options.run_request(arguments, catalogue.choose(arguments.scenarios), record=arguments.record)
+    request = _options.run_request(
+        arguments, catalogue.choose(arguments.scenarios), record=arguments.record, maxfail=arguments.maxfail
+    )
     with Terminal() as terminal:
+        told = lines.Told(terminal.colour)
         verdict, folder = pipeline.run(
-            request, cache_dir(), terminal, lambda result: terminal.lines(lines.result(result, terminal.colour))
+            request, cache_dir(), terminal, lambda result: terminal.lines(told.result(result))
         )
     terminal.lines(lines.summary(verdict, str(folder), terminal.colour))
     if arguments.json:

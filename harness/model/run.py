@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.model.causes import Cause, causes
 from harness.model.verdict import Outcome, ScenarioResult, rounded, worst
 
 SCHEMA = 1
@@ -74,6 +75,11 @@ class RunVerdict:
             seen.append(self.forced)
         return worst(seen)
 
+    @property
+    def causes(self) -> Sequence[Cause]:
+        """What the failures come down to; judging again may find other ones."""
+        return causes(self.scenarios)
+
     def document(self) -> dict[str, Any]:
         """As verdict.json holds it."""
         phases = ("source", "build", "image", "boot", "restore", "scenarios", "total")
@@ -93,6 +99,7 @@ class RunVerdict:
             },
             "accel": {"requested": self.accel.requested, "used": self.accel.used, "reason": self.accel.reason},
             "machines": self.machines.document(),
+            "causes": [cause.document() for cause in self.causes],
             "scenarios": [result.document() for result in self.scenarios],
             "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped.items()],
             "noise": list(self.noise),

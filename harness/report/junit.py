@@ -22,6 +22,7 @@ def render(verdict: RunVerdict) -> bytes:
     suite.add_property("source", _text(verdict.source))
     suite.add_property("kernel", _text(verdict.kernel.release))
     suite.add_property("accel", _text(verdict.accel.used))
+    suite.add_property("causes", str(len(verdict.causes)))
     for result in verdict.scenarios:
         suite.add_testcase(_case(result, verdict))
     for name, reason in verdict.skipped.items():

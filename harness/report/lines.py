@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from harness.model.causes import key, telling
 from harness.model.run import RunVerdict
 from harness.model.verdict import Outcome, ScenarioResult
 from harness.report.text import flat, one_line
@@ -18,8 +19,16 @@ _INDENT = " " * 13
 
 def result(result: ScenarioResult, colour: Colour) -> Iterator[str]:
     """One line for a scenario, and one for each finding."""
+    yield _head(result, colour)
+    yield from _findings(result)
+
+
+def _head(result: ScenarioResult, colour: Colour) -> str:
     word = colour(result.outcome, "")
-    yield f"{word} {one_line(result.name):36} {result.seconds:6.1f} s  {one_line(result.counted, 400)}"
+    return f"{word} {one_line(result.name):36} {result.seconds:6.1f} s  {one_line(result.counted, 400)}"
+
+
+def _findings(result: ScenarioResult) -> Iterator[str]:
     if result.outcome is Outcome.PASS:
         return
     if result.reason:
@@ -30,10 +39,41 @@ def result(result: ScenarioResult, colour: Colour) -> Iterator[str]:
             yield f"{_INDENT}    {one_line(line)}"
 
 
+def _causes(verdict: RunVerdict) -> Iterator[str]:
+    """What the failures of several scenarios come down to."""
+    failed = sum(len(cause.scenarios) for cause in verdict.causes)
+    if failed < 2:
+        return
+    number = "one finding" if len(verdict.causes) == 1 else f"{len(verdict.causes)} findings"
+    yield f"{'causes':12} {number} in {failed} of {len(verdict.scenarios)} scenarios"
+    for cause in verdict.causes:
+        names = ", ".join(cause.scenarios)
+        yield f"{_INDENT}[{one_line(cause.finding.oracle)}] {one_line(cause.finding.summary)}: {one_line(names, 400)}"
+
+
+class Told:
+    """The results of a run as they come: a cause that was told already is named, and not told again."""
+
+    def __init__(self, colour: Colour) -> None:
+        self._colour = colour
+        self._first: dict[tuple[str, str], str] = {}
+
+    def result(self, result: ScenarioResult) -> Iterator[str]:
+        """One line for a scenario, and one for each finding, or where its cause was told."""
+        yield _head(result, self._colour)
+        finding = telling(result)
+        first = self._first.setdefault(key(finding), result.name) if finding else result.name
+        if finding is None or first == result.name:
+            yield from _findings(result)
+        else:
+            yield f"{_INDENT}[{one_line(finding.oracle)}] {one_line(finding.summary)}: as in {one_line(first)}"
+
+
 def summary(verdict: RunVerdict, folder: str, colour: Colour) -> Iterator[str]:
     """The last lines of a run."""
     counts = Counter(result.outcome.value for result in verdict.scenarios)
     said = ", ".join(f"{number} {word}" for word, number in counts.items()) or "no scenario judged"
+    yield from _causes(verdict)
     for name, reason in verdict.skipped.items():
         yield f"{'skipped':12} {one_line(f'{name}: {reason}')}"
     for line in verdict.noise:

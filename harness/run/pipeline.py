@@ -26,6 +26,7 @@ from harness.host.progress import Progress
 from harness.kernel import build as builds
 from harness.kernel import config, kconfig, modules, patches, source, versions
 from harness.model import recording as recordings
+from harness.model.causes import causes
 from harness.model.errors import BuildError, CannotTest, GuestLost, HarnessError, MachineError, UsageError
 from harness.model.instrument import Instrument
 from harness.model.postmortem import PostMortem
@@ -65,6 +66,8 @@ class RunRequest:
     timeout_s: float = 0
     out: Path | None = None
     record: bool = False
+    # Findings of so many different causes end the run; 0: none does.
+    maxfail: int = 0
 
 
 @dataclass(frozen=True)
@@ -199,6 +202,7 @@ class _State:
         self.skipped: dict[str, str] = {}
         self.error: HarnessError | None = None
         self.interrupted = False
+        self.enough = False
 
     def applicable(self, kernel: builds.KernelBuild, cache: Path, progress: Progress) -> RunRequest:
         """The request without the scenarios that do not apply to this kernel; the reasons are kept."""
@@ -215,6 +219,8 @@ class _State:
         error, forced = str(self.error or ""), None
         if self.error is not None:
             forced = Outcome.INCONCLUSIVE if isinstance(self.error, CannotTest) else Outcome.ERROR
+        elif self.enough and not_run:
+            error = f"stopped at --maxfail {asked.maxfail}; {len(not_run)} scenarios were not judged"
         elif self.interrupted:
             error, forced = f"interrupted; {len(not_run)} scenarios were not judged", Outcome.ERROR
         return RunVerdict(
@@ -279,6 +285,12 @@ def _run_all(
                 else:
                     state.results.append(result)
                     tell(result)
+                    if 0 < request.maxfail <= len(causes(state.results)):
+                        state.enough = True
+                        broken.set()
+                        pool.shutdown(wait=False, cancel_futures=True)
+                        process.end_all()
+                        return
         except BaseException:
             broken.set()
             pool.shutdown(wait=False, cancel_futures=True)

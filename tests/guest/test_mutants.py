@@ -15,7 +15,13 @@ pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
 def test_each_is_killed_by_the_oracle_that_its_file_names_and_a_right_rewrite_passes(tmp_path: Path) -> None:
     """Common and rare mutants; three kernels that differ by lines in mm/, each of which the store keeps."""
-    names = ("rare-end-skipped", "rare-pte-lost", "tolerates-without-mayfail", "writes-to-another-page", "mirror-is-deaf")
+    names = (
+        "rare-end-skipped",
+        "rare-pte-lost",
+        "tolerates-without-mayfail",
+        "writes-to-another-page",
+        "mirror-is-deaf",
+    )
 
     ended = harness("mutants", "--json", "--out", tmp_path / "run", *names)
 

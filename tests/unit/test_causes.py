@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+import pytest
+
+from harness.model import causes
+from harness.model.verdict import Finding, Outcome, ScenarioResult
+from harness.report import document, lines
+from tests.unit.verdicts import run_of
+
+
+def failed(name: str, *findings: tuple[str, str]) -> ScenarioResult:
+    return ScenarioResult(name, Outcome.FAIL, tuple(Finding(oracle, summary, "why") for oracle, summary in findings))
+
+
+def plain(outcome: Outcome, word: str) -> str:
+    return word or outcome.value
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("no-hang", "subscriber device waited in kswapd"), ("no-hang", "subscriber #3 waited in kswapd")),
+        (("integrity", "user-check held: pages with the wrong content"),
+         ("integrity", "user-check small in kid: pages with the wrong content")),
+        (("coherence", "move held: mirror twin holds pages"), ("coherence", "move huge: mirror other holds pages")),
+        (("selftests", "cow: 3 planned tests"), ("selftests", "cow: 7 planned tests")),
+    ],
+)  # fmt: skip
+def test_names_and_numbers_that_a_scenario_gave_make_no_other_cause(one: tuple[str, str], other: tuple[str, str]):
+    (cause,) = causes.causes([failed("first", one), failed("second", other)])
+
+    assert (cause.finding.summary, list(cause.scenarios)) == (one[1], ["first", "second"])
+
+
+def test_what_the_kernel_says_or_another_oracle_finds_is_another_cause():
+    found = causes.causes(
+        [
+            failed("a", ("integrity", "user-check held: wrong"), ("clean-log", "WARNING in one")),
+            failed("b", ("clean-log", "WARNING in other")),
+            failed("c", ("integrity", "user-check held: wrong")),
+            failed("d", ("clean-log", "WARNING in one"), ("pairing", "lost")),
+            ScenarioResult("e", Outcome.PASS),
+            ScenarioResult("f", Outcome.INCONCLUSIVE, (Finding("exercised", "too little"),)),
+        ]
+    )
+
+    assert [(cause.finding.oracle, list(cause.scenarios)) for cause in found] == [
+        ("clean-log", ["a", "d"]),
+        ("clean-log", ["b"]),
+        ("integrity", ["c"]),
+    ]
+
+
+def test_a_cause_is_told_once_and_named_afterwards():
+    results = [failed(name, ("clean-log", "WARNING in one")) for name in ("first", "second", "third")]
+    told = lines.Told(plain)
+
+    said = [list(told.result(result)) for result in results]
+    verdict = run_of(results=results)
+    summary = list(lines.summary(verdict, "/run", plain))
+
+    assert [len(part) for part in said] == [3, 2, 2]
+    assert said[1][1].strip() == "[clean-log] WARNING in one: as in first"
+    assert "causes       one finding in 3 of 3 scenarios" in summary
+    assert summary[summary.index("causes       one finding in 3 of 3 scenarios") + 1].endswith("first, second, third")
+    (cause,) = verdict.document()["causes"]
+    assert cause == {"oracle": "clean-log", "summary": "WARNING in one", "scenarios": ["first", "second", "third"]}
+    assert document.parse(document.render(verdict)).causes == verdict.causes
