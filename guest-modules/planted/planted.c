@@ -173,6 +173,9 @@ static void planted_nap(void)
 {
 	spin_lock(&spin);
 	schedule();
+	/* The scheduler complained and forgot the lock's count, without which no fault is handled. */
+	if (!preempt_count())
+		preempt_disable();
 	spin_unlock(&spin);
 }
 

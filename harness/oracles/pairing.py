@@ -129,6 +129,8 @@ class _Automaton:
             self._lives.setdefault(life.subscriber, []).append(life)
         # The first failed group that got the ends of a kernel without c2655835fd8c, and the first with it.
         self._manners: dict[str, Event] = {}
+        # The first that was not ended for anybody.
+        self._unended: Event | None = None
         self._wrong: dict[str, tuple[int, str]] = {}
         # The module sees a group only from within its task's callbacks, and does not see what only the whole log tells.
         self._at_rest = False
@@ -166,7 +168,7 @@ class _Automaton:
         self._at_rest = True
         for groups in self._open.values() if complete else ():
             self._unwind(groups, 0, NEVER)
-        old = self._manners.get(_OLD_MANNER)
+        old = self._unended
         if old is not None and (self._version or (0, 0)) >= _MANNER_SINCE:
             yield Finding(
                 NAME,
@@ -284,6 +286,9 @@ class _Automaton:
     def _manner(self, group: _Group, counts: set[int]) -> None:
         """A kernel may end failed groups in either manner, but only in one."""
         least = 1 if group.first.blockable else 0
+        if counts == {0} and not group.first.blockable:
+            # A kernel that took a blockable range's failure for success would end it once, too.
+            self._unended = self._unended or group.first
         if counts == {least}:
             self._manners.setdefault(_OLD_MANNER, group.first)
         elif counts == {least + 1}:

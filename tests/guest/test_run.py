@@ -62,11 +62,18 @@ def test_the_unpatched_kernel_fails_at_the_mayfail_gate(source: str) -> None:
 
 
 def test_without_the_patch_the_driver_of_the_story_waits_for_itself() -> None:
-    """The purpose of the patch: the half-built object's driver deadlocks, bounded, where no range has MAYFAIL."""
-    ended = harness("run", "--patch", "none", "--json", "half-built-mayfail")
+    """The purpose of the patch: the half-built object's driver deadlocks, bounded, where no range has MAYFAIL.
+
+    With -x nothing that comes after the first finding is waited for.
+    """
+    ended = harness("run", "--patch", "none", "-x", "--json", "half-built-mayfail", "memcg-accept", "munmap-eagain")
 
     assert ended.status == 1
     assert {finding["oracle"] for finding in ended.findings()} == {"mayfail-gate", "no-hang"}
+    assert [result["name"] for result in ended.document["scenarios"]] == ["half-built-mayfail"]
+    assert ended.document["not_run"] == ["memcg-accept", "munmap-eagain"]
+    (cause,) = ended.document["causes"]
+    assert (cause["oracle"], cause["scenarios"]) == ("mayfail-gate", ["half-built-mayfail"])
 
 
 def test_hot_pages_prove_nothing() -> None:
