@@ -173,7 +173,7 @@ static void planted_nap(void)
 {
 	spin_lock(&spin);
 	schedule();
-	/* The scheduler complained and forgot the lock's count, without which no fault is handled. */
+	/* The scheduler complained and forgot the lock; below 0 no fault is handled. */
 	if (!preempt_count())
 		preempt_disable();
 	spin_unlock(&spin);
@@ -213,13 +213,15 @@ static void planted_called(struct rcu_head *head)
 {
 }
 
-/* RCU waits for a quiescent state of every CPU, and this CPU has none. */
+/* RCU waits for its readers, and this one does not end. */
 static void planted_stall(void)
 {
 	static struct rcu_head head;
 
 	call_rcu(&head, planted_called);
+	rcu_read_lock();
 	planted_busy();
+	rcu_read_unlock();
 }
 
 static void planted_nothing(struct work_struct *work)
