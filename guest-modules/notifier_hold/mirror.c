@@ -210,24 +210,6 @@ static int nh_compare_seen(struct nh_subscriber *sub, unsigned long first, unsig
 	return held;
 }
 
-/* Compare a part of the mirror; -EBUSY when ranges never stopped coming. */
-static int nh_compare_part(struct nh_subscriber *sub, unsigned long first, unsigned long count,
-			   struct nh_stale *stale)
-{
-	unsigned int tries = 0;
-	unsigned long sequence;
-	int ret;
-
-	do {
-		ret = nh_look(sub, first, count, 0, &sequence);
-		if (!ret)
-			ret = nh_hold_on(sub, first, count, sequence);
-		if (!ret)
-			ret = nh_compare_seen(sub, first, count, sequence, stale);
-	} while (ret == -EBUSY && nh_may_try_again(++tries));
-	return ret;
-}
-
 /* Take over seen[], unless something was told since. */
 static int nh_take_over(struct nh_subscriber *sub, unsigned long first, unsigned long count,
 			unsigned long sequence, struct nh_mirror_fill *arg)
@@ -255,13 +237,17 @@ out:
 	return ret;
 }
 
-/* What is taken over is compared first with what is still held: nobody told of the difference. */
-static int nh_fill_part(struct nh_subscriber *sub, unsigned long first, unsigned long count,
-			unsigned long flags, struct nh_stale *stale, struct nh_mirror_fill *arg)
+/*
+ * Compare a part of the mirror; returns the number of entries that were held.  With
+ * `fill` it takes the page table over as well, after the comparison: nobody told of the
+ * difference.  -EBUSY when ranges never stopped coming.
+ */
+static int nh_walk_part(struct nh_subscriber *sub, unsigned long first, unsigned long count,
+			unsigned long flags, struct nh_stale *stale, struct nh_mirror_fill *fill)
 {
 	unsigned int tries = 0;
 	unsigned long sequence;
-	int ret;
+	int ret, held;
 
 	do {
 		ret = nh_look(sub, first, count, flags, &sequence);
@@ -269,51 +255,16 @@ static int nh_fill_part(struct nh_subscriber *sub, unsigned long first, unsigned
 			ret = nh_hold_on(sub, first, count, sequence);
 		if (!ret)
 			ret = nh_compare_seen(sub, first, count, sequence, stale);
-		if (ret >= 0)
-			ret = nh_take_over(sub, first, count, sequence, arg);
+		held = ret;
+		if (ret >= 0 && fill)
+			ret = nh_take_over(sub, first, count, sequence, fill);
 	} while (ret == -EBUSY && nh_may_try_again(++tries));
-	return ret;
+	return ret < 0 ? ret : held;
 }
 
-int nh_mirror_fill(struct nh_subscriber *sub, struct nh_mirror_fill *arg)
-{
-	static const unsigned long flags[NH_MIRROR_ACCESSES] = {
-		[NH_MIRROR_PRESENT] = 0,
-		[NH_MIRROR_READ] = HMM_PFN_REQ_FAULT,
-		[NH_MIRROR_WRITE] = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
-	};
-	struct nh_stale stale = {};
-	struct nh_event scratch;
-	struct nh_event *event;
-	unsigned long first, count;
-	u64 seq = nh_stamp();
-	int ret = 0;
-
-	if (!sub->mirror || arg->access >= NH_MIRROR_ACCESSES)
-		return -EINVAL;
-	if (current->mm != sub->mm)
-		return -EPERM;
-	arg->pages = 0;
-	arg->writable = 0;
-	arg->busy = 0;
-	event = nh_log_open(&scratch, seq, NH_MIRROR, sub, READ_ONCE(sub->policy), NULL);
-	event->flags = arg->step;
-	for (first = 0; first < sub->capacity; first += count) {
-		count = min(BATCH, sub->capacity - first);
-		ret = nh_fill_part(sub, first, count, flags[arg->access], &stale, arg);
-		if (ret && ret != -EBUSY)
-			break;
-		if (ret)
-			arg->busy += count;
-		ret = 0;
-	}
-	nh_stale_end(sub, &stale);
-	arg->stale = stale.pages;
-	nh_log_close(event, ret ?: arg->pages);
-	return ret;
-}
-
-int nh_mirror_compare(struct nh_subscriber *sub, struct nh_mirror_compare *arg)
+/* The same for all of the mirror, with a record of it. */
+static int nh_walk(struct nh_subscriber *sub, enum nh_kind kind, unsigned long flags,
+		   struct nh_mirror_compare *arg, struct nh_mirror_fill *fill)
 {
 	struct nh_stale stale = {};
 	struct nh_event scratch;
@@ -322,17 +273,17 @@ int nh_mirror_compare(struct nh_subscriber *sub, struct nh_mirror_compare *arg)
 	u64 seq = nh_stamp();
 	int ret = 0;
 
-	if (!sub->mirror || arg->reserved)
+	if (!sub->mirror)
 		return -EINVAL;
 	if (current->mm != sub->mm)
 		return -EPERM;
 	arg->held = 0;
 	arg->busy = 0;
-	event = nh_log_open(&scratch, seq, NH_COMPARE, sub, READ_ONCE(sub->policy), NULL);
+	event = nh_log_open(&scratch, seq, kind, sub, READ_ONCE(sub->policy), NULL);
 	event->flags = arg->step;
 	for (first = 0; first < sub->capacity; first += count) {
 		count = min(BATCH, sub->capacity - first);
-		ret = nh_compare_part(sub, first, count, &stale);
+		ret = nh_walk_part(sub, first, count, flags, &stale, fill);
 		if (ret < 0 && ret != -EBUSY)
 			break;
 		if (ret < 0)
@@ -343,8 +294,35 @@ int nh_mirror_compare(struct nh_subscriber *sub, struct nh_mirror_compare *arg)
 	}
 	nh_stale_end(sub, &stale);
 	arg->stale = stale.pages;
-	nh_log_close(event, ret ?: arg->held);
+	nh_log_close(event, ret ?: fill ? fill->pages : arg->held);
 	return ret;
+}
+
+int nh_mirror_fill(struct nh_subscriber *sub, struct nh_mirror_fill *arg)
+{
+	static const unsigned long flags[NH_MIRROR_ACCESSES] = {
+		[NH_MIRROR_PRESENT] = 0,
+		[NH_MIRROR_READ] = HMM_PFN_REQ_FAULT,
+		[NH_MIRROR_WRITE] = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
+	};
+	struct nh_mirror_compare compare = { .step = arg->step };
+	int ret;
+
+	if (arg->access >= NH_MIRROR_ACCESSES)
+		return -EINVAL;
+	arg->pages = 0;
+	arg->writable = 0;
+	ret = nh_walk(sub, NH_MIRROR, flags[arg->access], &compare, arg);
+	arg->stale = compare.stale;
+	arg->busy = compare.busy;
+	return ret;
+}
+
+int nh_mirror_compare(struct nh_subscriber *sub, struct nh_mirror_compare *arg)
+{
+	if (arg->reserved)
+		return -EINVAL;
+	return nh_walk(sub, NH_COMPARE, 0, arg, NULL);
 }
 
 int nh_mirror_make(struct nh_subscriber *sub)

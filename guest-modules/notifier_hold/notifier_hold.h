@@ -105,7 +105,7 @@ void nh_range_end(struct mmu_notifier *notifier, const struct mmu_notifier_range
 void nh_release(struct mmu_notifier *notifier, struct mm_struct *mm);
 
 /* young.c */
-void nh_young_ops(struct mmu_notifier_ops *ops);
+void nh_young_ops(struct mmu_notifier_ops *ops, bool asked);
 
 /* object.c */
 int nh_may_hold(const struct nh_subscriber *sub, u32 how);

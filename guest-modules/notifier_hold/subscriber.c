@@ -117,8 +117,7 @@ static int nh_join(struct nh_subscriber *sub, struct mm_struct *mm, u32 flags)
 	sub->has_end = flags & NH_SUB_END && !sub->is_interval;
 	sub->ops.invalidate_range_end = sub->has_end ? nh_range_end : NULL;
 	sub->accessed = flags & NH_SUB_ACCESSED;
-	if (flags & NH_SUB_YOUNG)
-		nh_young_ops(&sub->ops);
+	nh_young_ops(&sub->ops, flags & NH_SUB_YOUNG);
 	sub->ops.release = nh_release;
 	sub->ops.alloc_notifier = nh_alloc_notifier;
 	sub->ops.free_notifier = nh_free_notifier;

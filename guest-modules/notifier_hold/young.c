@@ -48,9 +48,9 @@ static int nh_test_young(struct mmu_notifier *notifier, struct mm_struct *mm,
 	return nh_young(notifier, address, address + PAGE_SIZE, NH_YOUNG_TEST);
 }
 
-void nh_young_ops(struct mmu_notifier_ops *ops)
+void nh_young_ops(struct mmu_notifier_ops *ops, bool asked)
 {
-	ops->clear_flush_young = nh_clear_flush_young;
-	ops->clear_young = nh_clear_young;
-	ops->test_young = nh_test_young;
+	ops->clear_flush_young = asked ? nh_clear_flush_young : NULL;
+	ops->clear_young = asked ? nh_clear_young : NULL;
+	ops->test_young = asked ? nh_test_young : NULL;
 }
