@@ -62,7 +62,7 @@ def strangers(log: EventLog, all_lives: Sequence[Life]) -> Iterator[tuple[str, i
         spans.setdefault(life.subscriber, []).append((life.asked, life.gone))
     early, late = ({number: Tally() for number in spans} for _ in range(2))
     for chunk in log.chunks():
-        calls, seq = chunk.of(Kind.START, Kind.END), chunk["seq"]
+        calls, seq = chunk.of(Kind.START, Kind.END, Kind.YOUNG), chunk["seq"]
         for number, lived in spans.items():
             mine = calls & (chunk["subscriber"] == number)
             for asked, gone in lived:
@@ -95,7 +95,7 @@ def hurried(log: EventLog, all_lives: Sequence[Life]) -> Iterator[tuple[int, Tal
     gone = np.minimum.accumulate(np.array([NEVER, *(seq for _, seq, _ in reversed(left))], np.uint64))[::-1]
     running = Tally()
     for chunk in log.chunks():
-        calls = chunk.of(Kind.START, Kind.END, Kind.RELEASE)
+        calls = chunk.of(Kind.START, Kind.END, Kind.RELEASE, Kind.YOUNG)
         running.add(chunk, calls & (gone[np.searchsorted(began, chunk["seq"], "right")] < chunk["seq_exit"]))
     if (first := running.first) is not None:
         who = next(who for seq, end, who in left if first.seq < seq and end < first.seq_exit)

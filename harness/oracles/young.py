@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether a device accessed a page is asked page by page, under the lock of the page table, of who is registered.
+"""Whether a device accessed a page is asked page by page, under the lock of the page table.
 
 include/linux/mmu_notifier.h, clear_flush_young(), clear_young() and test_young():
 their callers hold the lock of the page table whose accessed bit they read
 (folio_referenced_one(), page_idle_clear_pte_refs_one(), lru_gen_look_around(),
 hpage_collapse_scan_pmd()), and add the answer to that bit. Whether the answer counts
-is for a scenario to show: a page that a device accessed is not idle, and stays.
+is for a scenario to show: a page that a device accessed is not idle, and stays. That
+only who is registered is asked is for `lifetimes`, as with every callback.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from collections.abc import Iterator
 from harness.model.event import YOUNG_ATOMIC, YOUNG_COUNTED, Kind, Tally
 from harness.model.recording import Recording
 from harness.model.verdict import Finding
-from harness.oracles._life import Life, lives
 
 NAME = "young"
 
@@ -24,34 +24,18 @@ _PAGE_BYTES = 4096
 
 def judge(recording: Recording) -> Iterator[Finding]:
     """One finding for each way in which the question is wrong."""
-    partial, unlocked, strange = Tally(), Tally(), Tally()
-    known = [] if recording.events.lost else lives(recording.events)
+    partial, unlocked = Tally(), Tally()
     for chunk in recording.events.chunks():
         asked = chunk.of(Kind.YOUNG)
-        if not asked.any():
-            continue
         partial.add(
             chunk, asked & ((chunk["end"] <= chunk["start"]) | ((chunk["start"] | chunk["end"]) % _PAGE_BYTES != 0))
         )
         unlocked.add(chunk, asked & (chunk["flags"] & (YOUNG_ATOMIC | YOUNG_COUNTED) == YOUNG_COUNTED))
-        for life in _by_subscriber(known):
-            mine = asked & (chunk["subscriber"] == life[0].subscriber)
-            for one in life:
-                mine &= (chunk["seq"] < one.asked) | (chunk["seq"] > one.gone)
-            strange.add(chunk, mine)
     for what, tally in (
         ("a device is asked about something other than whole pages", partial),
         ("a device is asked whether it accessed a page, and no lock of a page table is held", unlocked),
-        ("a device is asked whether it accessed a page, and is not registered", strange),
     ):
         if tally.first is not None:
             first = tally.first
             text = f"{tally.count} times; first: event {first.seq}, subscriber {recording.subscriber(first.subscriber)}"
             yield Finding(NAME, what, f"{text}, pid {first.pid}, [{first.start:#x}, {first.end:#x})")
-
-
-def _by_subscriber(all_lives: list[Life]) -> list[list[Life]]:
-    found: dict[int, list[Life]] = {}
-    for life in all_lives:
-        found.setdefault(life.subscriber, []).append(life)
-    return list(found.values())

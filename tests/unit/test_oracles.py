@@ -1314,6 +1314,7 @@ def test_young_asks_for_whole_pages_a_lock_and_a_registration() -> None:
     bad.add(Kind.YOUNG, **held | {"end": 0x7F0000000800})
     bad.add(Kind.YOUNG, **held | {"flags": YOUNG_COUNTED})
     for log in (good, bad):
+        log.add(Kind.RELEASE)
         log.add(Kind.UNREGISTER)
     bad.add(Kind.YOUNG, **held)
 
@@ -1323,7 +1324,8 @@ def test_young_asks_for_whole_pages_a_lock_and_a_registration() -> None:
     assert [summary.partition(" is ")[2] for summary in found] == [
         "asked about something other than whole pages",
         "asked whether it accessed a page, and no lock of a page table is held",
-        "asked whether it accessed a page, and is not registered",
     ]
+    assert "subscriber #1 was called after it was unregistered" in summaries(lifetimes.judge(recording(bad)))
+    assert list(lifetimes.judge(recording(good))) == []
     assert next(iter(found.values())).startswith("2 times; first: event 4,")
     assert pairing.NAME not in {finding.oracle for finding in oracles.judge(recording(good))}
