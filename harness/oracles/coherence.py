@@ -51,11 +51,14 @@ def judge(recording: Recording) -> Iterator[Finding]:
     stale = [entry for entry in recording.events.of(Kind.VIOLATION) if entry.result in STALE]
     if not stale:
         return
-    # The driver's main thread compares after each step: what went stale before that went in this step.
+    # The driver's main thread compares after each step: what went stale before that went in this step. A child
+    # process counts lines of its own, and no answer holds their numbers.
+    drivers = {entry.tgid for entry in recording.events.of(Kind.MARK)}
     compared = sorted(recording.events.of(Kind.COMPARE), key=lambda entry: entry.seq)
-    rests = [entry for entry in compared if entry.pid == entry.tgid]
+    rests = [entry for entry in compared if entry.pid == entry.tgid and entry.tgid in drivers]
     for entry in stale:
-        step = next((one.flags for one in rests if not 0 < one.seq_exit < entry.seq), 0)
+        after = (one.flags for one in rests if one.tgid == entry.tgid and not 0 < one.seq_exit < entry.seq)
+        step = next(after, 0)
         key = (step, entry.subscriber, entry.result)
         loss = losses.setdefault(key, _Loss(*key))
         loss.pages += (entry.end - entry.start) >> 12
@@ -75,7 +78,7 @@ def _finding(recording: Recording, loss: _Loss, told: Sequence[Event], taken: Se
     filled = [entry.seq for entry in taken if entry.subscriber == loss.subscriber and entry.seq < first.seq]
     lines = [
         f"{loss.pages} pages, {len(loss.runs)} runs; first: [{first.start:#x}, {first.end:#x})",
-        f"step {answer.step}: {answer.command}" if answer else f"the driver's line {loss.step}",
+        f"step {answer.step}: {answer.command}" if answer else "the step is not known",
         f"the last range told there: {_range(there[-1])}" if there else _elsewhere(near),
     ]
     if there and filled and there[-1].seq < filled[-1]:
@@ -100,9 +103,9 @@ def _elsewhere(near: Sequence[Event]) -> str:
 
 
 def _answer(recording: Recording, number: int) -> Answer | None:
-    """The answer to the driver's line of this number, if there is one; a child process counts its own lines."""
+    """The answer to the driver's line of this number, if there is one."""
     for answer in recording.answers:
-        if answer.reply.get("step") == number and not answer.process:
+        if answer.reply.get("step") == number:
             return answer
     return None
 

@@ -1201,7 +1201,9 @@ def test_a_finding_names_its_oracle() -> None:
 
 
 def stale(log: Log, step: int, broken: int, pages: int = 1, at: int = 0x7F0000000000) -> None:
-    """A comparison in which a run of pages turned out to be stale."""
+    """A comparison of the driver in which a run of pages turned out to be stale."""
+    if not any(entry.kind == Kind.MARK for entry in log.events):
+        log.add(Kind.MARK)
     comparison = log.add(Kind.COMPARE, flags=step, result=pages, subscriber=2)
     log.add(Kind.VIOLATION, result=broken, subscriber=2, start=at, end=at + pages * 0x1000)
     log.events.remove(comparison)
@@ -1222,6 +1224,21 @@ def test_coherence_names_the_step_the_pages_and_the_last_range_told_there() -> N
     assert "the last range told there: [0x7f0000000000, 0x7f0000001000), CLEAR, record 1" in finding.evidence
     assert "the mirror took the page table over after that" in finding.evidence
     assert judging.judge(recording(log, answers=[done])).outcome is Outcome.FAIL
+
+
+def test_coherence_gives_no_step_of_the_driver_to_a_mirror_of_a_child_process() -> None:
+    """A child counts its own lines: the driver's line of that number did something else."""
+    log = Log()
+    log.add(Kind.MARK)
+    log.add(Kind.COMPARE, flags=7, result=1, subscriber=2, pid=200, tgid=200)
+    log.add(Kind.VIOLATION, result=13, subscriber=2, pid=200, tgid=200)
+    log.add(Kind.COMPARE, flags=7, result=1, subscriber=1)
+    done = Answer(4, "protect", "held", "", "protect name=held prot=r", {"ok": True, "step": 7}, {}, 0.1)
+
+    (finding,) = coherence.judge(recording(log, answers=[done]))
+
+    assert finding.summary == "mirror #2 holds pages that are not mapped any more"
+    assert "the step is not known" in finding.evidence
 
 
 def test_coherence_sums_up_a_step_and_keeps_kinds_and_steps_apart() -> None:
