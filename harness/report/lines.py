@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from harness.model.causes import key, telling
+from harness.model.causes import key
 from harness.model.run import RunVerdict
-from harness.model.verdict import Outcome, ScenarioResult
+from harness.model.verdict import Finding, Outcome, ScenarioResult
 from harness.report.text import flat, one_line
 
 # Gives a word the colour of an outcome, padded to a column; an empty word stands for the outcome's own.
@@ -20,7 +20,9 @@ _INDENT = " " * 13
 def result(result: ScenarioResult, colour: Colour) -> Iterator[str]:
     """One line for a scenario, and one for each finding."""
     yield _head(result, colour)
-    yield from _findings(result)
+    yield from _reason(result)
+    for finding in result.findings:
+        yield from _finding(finding)
 
 
 def _head(result: ScenarioResult, colour: Colour) -> str:
@@ -28,45 +30,50 @@ def _head(result: ScenarioResult, colour: Colour) -> str:
     return f"{word} {one_line(result.name):36} {result.seconds:6.1f} s  {one_line(result.counted, 400)}"
 
 
-def _findings(result: ScenarioResult) -> Iterator[str]:
-    if result.outcome is Outcome.PASS:
-        return
-    if result.reason:
+def _reason(result: ScenarioResult) -> Iterator[str]:
+    if result.reason and result.outcome is not Outcome.PASS:
         yield f"{_INDENT}{one_line(result.reason, 400)}"
-    for finding in result.findings:
-        yield f"{_INDENT}[{one_line(finding.oracle)}] {one_line(finding.summary)}"
-        for line in finding.evidence.splitlines()[:2]:
-            yield f"{_INDENT}    {one_line(line)}"
+
+
+def _said(finding: Finding) -> str:
+    return f"{_INDENT}[{one_line(finding.oracle)}] {one_line(finding.summary)}"
+
+
+def _finding(finding: Finding) -> Iterator[str]:
+    yield _said(finding)
+    for line in finding.evidence.splitlines()[:2]:
+        yield f"{_INDENT}    {one_line(line)}"
 
 
 def _causes(verdict: RunVerdict) -> Iterator[str]:
     """What the failures of several scenarios come down to."""
-    failed = sum(len(cause.scenarios) for cause in verdict.causes)
+    causes = verdict.causes
+    failed = sum(len(cause.scenarios) for cause in causes)
     if failed < 2:
         return
-    number = "one finding" if len(verdict.causes) == 1 else f"{len(verdict.causes)} findings"
+    number = "one finding" if len(causes) == 1 else f"{len(causes)} findings"
     yield f"{'causes':12} {number} in {failed} of {len(verdict.scenarios)} scenarios"
-    for cause in verdict.causes:
-        names = ", ".join(cause.scenarios)
-        yield f"{_INDENT}[{one_line(cause.finding.oracle)}] {one_line(cause.finding.summary)}: {one_line(names, 400)}"
+    for cause in causes:
+        yield f"{_said(cause.finding)}: {one_line(', '.join(cause.scenarios), 400)}"
 
 
 class Told:
-    """The results of a run as they come: a cause that was told already is named, and not told again."""
+    """The results of a run as they come: a finding that was told already is named, and not told again."""
 
     def __init__(self, colour: Colour) -> None:
         self._colour = colour
         self._first: dict[tuple[str, str], str] = {}
 
     def result(self, result: ScenarioResult) -> Iterator[str]:
-        """One line for a scenario, and one for each finding, or where its cause was told."""
+        """One line for a scenario, and for each finding its evidence or where that was told."""
         yield _head(result, self._colour)
-        finding = telling(result)
-        first = self._first.setdefault(key(finding), result.name) if finding else result.name
-        if finding is None or first == result.name:
-            yield from _findings(result)
-        else:
-            yield f"{_INDENT}[{one_line(finding.oracle)}] {one_line(finding.summary)}: as in {one_line(first)}"
+        yield from _reason(result)
+        for finding in result.findings:
+            first = self._first.setdefault(key(finding), result.name)
+            if first == result.name:
+                yield from _finding(finding)
+            else:
+                yield f"{_said(finding)}: as in {one_line(first)}"
 
 
 def summary(verdict: RunVerdict, folder: str, colour: Colour) -> Iterator[str]:

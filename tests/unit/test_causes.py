@@ -52,6 +52,20 @@ def test_what_the_kernel_says_or_another_oracle_finds_is_another_cause():
     ]
 
 
+def test_what_a_scenario_finds_beside_a_known_cause_is_told():
+    """A second fault of the kernel must not hide behind the first."""
+    told = lines.Told(plain)
+    known, new = ("mayfail-gate", "no MAYFAIL"), ("no-hang", "it hangs")
+
+    _, said = list(told.result(failed("first", known))), list(told.result(failed("second", known, new)))
+
+    assert [line.strip() for line in said[1:]] == [
+        "[mayfail-gate] no MAYFAIL: as in first",
+        "[no-hang] it hangs",
+        "why",
+    ]
+
+
 def test_a_cause_is_told_once_and_named_afterwards():
     results = [failed(name, ("clean-log", "WARNING in one")) for name in ("first", "second", "third")]
     told = lines.Told(plain)
