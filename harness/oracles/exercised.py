@@ -128,7 +128,12 @@ class _Nesting:
 
 
 def enough(recording: Recording) -> bool:
-    """Whether all that the scenario exercises happened, so that what follows from it can be demanded."""
+    """Whether all that the scenario exercises happened, so that what follows from it can be demanded.
+
+    A log with losses counts too little of what follows, and tells nothing.
+    """
+    if recording.events.lost:
+        return False
     counted = count(recording)
     whole = recording.ended in (Ended.COMPLETE, Ended.NO_PROGRESS, Ended.SILENT, Ended.SPINNING)
     return whole and all(counted[counter] >= least for counter, least in recording.scenario.exercised.items())

@@ -13,14 +13,9 @@ NAME = "owed"
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
-    """One finding for each counter under the scenario's `owed` that fell short though all else happened.
-
-    A log with losses counts too little, and tells nothing.
-    """
+    """One finding for each counter under the scenario's `owed` that fell short though all else happened."""
     scenario = recording.scenario
-    if not scenario.owed or recording.ended is not Ended.COMPLETE or recording.events.lost:
-        return
-    if not exercised.enough(recording):
+    if not scenario.owed or recording.ended is not Ended.COMPLETE or not exercised.enough(recording):
         return
     counted = exercised.count(recording)
     for counter, least in scenario.owed.items():

@@ -23,7 +23,7 @@ def judge(recording: Recording, names: Collection[str] | None = None) -> Scenari
     """
     findings = oracles.judge(recording, names)
     missing, unexpected = _set_off(recording, findings)
-    if exercised.enough(recording) and not recording.events.lost:
+    if exercised.enough(recording):
         unexpected, missing = [*unexpected, *missing], []
     else:
         missing = [Finding(_EXERCISED, finding.summary, finding.evidence) for finding in missing]

@@ -202,7 +202,11 @@ class _State:
         self.skipped: dict[str, str] = {}
         self.error: HarnessError | None = None
         self.interrupted = False
-        self.enough = False
+
+    @property
+    def enough(self) -> bool:
+        """Findings of as many causes as were asked for."""
+        return 0 < self.request.maxfail <= len(causes(self.results))
 
     def applicable(self, kernel: builds.KernelBuild, cache: Path, progress: Progress) -> RunRequest:
         """The request without the scenarios that do not apply to this kernel; the reasons are kept."""
@@ -219,10 +223,10 @@ class _State:
         error, forced = str(self.error or ""), None
         if self.error is not None:
             forced = Outcome.INCONCLUSIVE if isinstance(self.error, CannotTest) else Outcome.ERROR
-        elif self.enough and not_run:
-            error = f"stopped at --maxfail {asked.maxfail}; {len(not_run)} scenarios were not judged"
         elif self.interrupted:
             error, forced = f"interrupted; {len(not_run)} scenarios were not judged", Outcome.ERROR
+        elif not_run and self.enough:
+            error = f"stopped at --maxfail {asked.maxfail}; {len(not_run)} scenarios were not judged"
         return RunVerdict(
             source=asked.kernel.source,
             patches=tuple(asked.kernel.patches),
@@ -274,6 +278,13 @@ def _run_all(
     largest_mib = max(scenario.shape.memory_mib for scenario in request.scenarios)
     jobs = request.jobs or min(auto_jobs(largest_mib), len(request.scenarios))
     with concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="guest") as pool:
+
+        def stop() -> None:
+            """Nothing more begins, and what runs ends."""
+            broken.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            process.end_all()
+
         futures = [pool.submit(one, scenario) for scenario in rounds]
         try:
             # Here nothing waits for it; after a panic, the verdict would.
@@ -285,16 +296,11 @@ def _run_all(
                 else:
                     state.results.append(result)
                     tell(result)
-                    if 0 < request.maxfail <= len(causes(state.results)):
-                        state.enough = True
-                        broken.set()
-                        pool.shutdown(wait=False, cancel_futures=True)
-                        process.end_all()
+                    if state.enough:
+                        stop()
                         return
         except BaseException:
-            broken.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            process.end_all()
+            stop()
             raise
 
 
