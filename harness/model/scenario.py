@@ -262,6 +262,7 @@ def _scenario(name: str, path: Path, top: strict_yaml.Mapping, pressures: Mappin
         raise UsageError(f"{top.at('steps')}: a scenario has 1 to {_STEPS_MAX} steps, and this one {len(entries)}")
     steps = [_step(entry, top, names, pressures) for entry in entries]
     _expectations(steps, entries, buffers)
+    _mirrors(steps, subscribers)
     exercised, owed = _counters(top, "exercised"), _counters(top, "owed")
     if not exercised:
         raise UsageError(
@@ -398,17 +399,31 @@ def _subscriber(name: str, entry: Any, top: strict_yaml.Mapping, buffers: Mappin
             f"{mapping.at('offset')}: offset {offset} is not in whole pages of 4096 bytes, "
             f"or not below the {buffers[buffer].size_bytes} bytes of buffer {buffer!r}"
         )
+    interface = _word(mapping.get("interface", "register"), INTERFACES, mapping.at("interface"), "interface")
+    policy = _word(mapping.get("policy", "accept"), POLICIES, mapping.at("policy"), "policy")
+    if interface == "mirror" and policy != "accept":
+        raise UsageError(
+            f"{mapping.at('policy')}: mirror {name!r} has the policy {policy!r}; the kernel unmaps pages whatever an "
+            "interval answers, and what the mirror kept would be blamed on the kernel",
+            "a mirror accepts; another subscriber of the same buffer can refuse",
+        )
+    accessed = _word(mapping.get("accessed", "unasked"), ACCESSED, mapping.at("accessed"), "answer")
+    if accessed != "unasked" and interface in ("interval", "mirror"):
+        raise UsageError(
+            f"{mapping.at('accessed')}: {name!r} is an interval, which is not asked what it accessed",
+            "use interface: register or get",
+        )
     return Subscriber(
         name=name,
         buffer=buffer,
-        policy=_word(mapping.get("policy", "accept"), POLICIES, mapping.at("policy"), "policy"),
+        policy=policy,
         errno=_word(mapping["errno"], ERRNOS, mapping.at("errno"), "errno") if "errno" in mapping else "",
         when=_word(mapping["when"], WHENS, mapping.at("when"), "time to fail") if "when" in mapping else "",
         wait_ms=_number(mapping.get("wait_ms", 0), 0, WAIT_MS_MAX, f"{mapping.at('wait_ms')}: wait_ms"),
-        interface=_word(mapping.get("interface", "register"), INTERFACES, mapping.at("interface"), "interface"),
+        interface=interface,
         end=_flag(mapping, "end", True),
         offset=offset,
-        accessed=_word(mapping.get("accessed", "unasked"), ACCESSED, mapping.at("accessed"), "answer"),
+        accessed=accessed,
     )
 
 
@@ -509,6 +524,16 @@ def _expectations(steps: Sequence[Step], entries: Sequence[strict_yaml.Mapping],
                 good, form = _quantity(wanted, fields), "a number, all, '>= N' or '<= N'"
             if not good:
                 raise UsageError(f"{where}: {key} cannot be {wanted!r}", form)
+
+
+def _mirrors(steps: Sequence[Step], subscribers: Mapping[str, Subscriber]) -> None:
+    """Check what only a mirror can do, and what it must not."""
+    for step in steps:
+        mirror = step.target in subscribers and subscribers[step.target].interface == "mirror"
+        if step.verb in ("mirror", "compare") and not mirror:
+            raise UsageError(f"{step.where}: {step.target!r} is no mirror", "give it interface: mirror")
+        if step.verb == "policy" and mirror and step.arguments.get("to") != "accept":
+            raise UsageError(f"{step.where}: {step.target!r} is a mirror, which accepts", "use another subscriber")
 
 
 def _quantity(wanted: Any, fields: Collection[str]) -> bool:

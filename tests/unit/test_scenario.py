@@ -234,6 +234,16 @@ STEP = "{touch: held, seed: 1}"
         (STEP, "{touch: held, background: a, expect: {majflt: 0}}", r":9: the reply of a thread comes when"),
         (STEP, "{touch: held, background: a}\n  - {wait: a, expect: {times: 1}}", r":10: unknown field 'times'"),
         (STEP, "{wait: a, background: a, expect: {majflt: 1}}", r":9: the reply of a thread comes when"),
+        # What the module would refuse, and a mirror whose answer the kernel does not follow.
+        ("policy: accept", "interface: mirror, policy: eagain-mayfail", r":7: mirror 'dev' has the policy 'eagain-m"),
+        (
+            "accept}\nsteps:",
+            "accept, interface: mirror}\nsteps:\n  - {policy: dev, to: eagain-always}",
+            r":9: 'dev' is a mirror",
+        ),
+        ("policy: accept", "interface: interval, accessed: 'yes'", r":7: 'dev' is an interval, which is not asked"),
+        (STEP, "{mirror: dev}", r":9: 'dev' is no mirror"),
+        (STEP, "{compare: dev}", r":9: 'dev' is no mirror"),
         # What a line for the driver cannot hold, and what is looked up on the host.
         (STEP, '{write: /proc/x, value: "1\\nquit"}', r":9: value cannot be '1\\nquit'"),
         (STEP, "{write: /proc/x, value: 'a\"b'}", r":9: value cannot be 'a\"b'"),
