@@ -22,6 +22,7 @@ from harness.host.progress import QUIET, Progress
 from harness.kernel.build import KernelBuild
 from harness.model.errors import MachineError
 from harness.model.instrument import Instrument
+from harness.model.postmortem import Hangs
 from harness.model.shape import MachineShape
 
 # How long a measurement of the host's pace is valid, in seconds.
@@ -65,6 +66,7 @@ class Lab:
         # Why machines are booted and not cloned; empty while they are cloned.
         self.refused = "a recording begins with the boot" if record else ""
         self.cache = cache
+        self.hangs = Hangs()
         self._record = record
         self._progress = progress
         self._slowdown = 0.0

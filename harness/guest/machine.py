@@ -84,9 +84,8 @@ class Watchdogs:
         # A soft lockup is reported after twice watchdog_thresh, so this is even; 1 s is the least the kernel takes.
         return cls(
             softlockup_s=2 * max(1, min(10, int(limit_s * 0.05))),
-            rcu_stall_s=max(3, int(limit_s * 0.2)),
-            # khungtaskd looks once in this time, so it reports after one to two times as long.
-            hung_task_s=max(4, int(limit_s * 0.25)),
+            rcu_stall_s=max(3, int(limit_s * 0.15)),
+            hung_task_s=max(4, int(limit_s * 0.2)),
             workqueue_s=max(5, int(limit_s * 0.3)),
         )
 
@@ -246,6 +245,8 @@ class Machine:
         for path, seconds in (
             ("/proc/sys/kernel/watchdog_thresh", watchdogs.softlockup_s // 2),
             ("/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", watchdogs.rcu_stall_s),
+            # khungtaskd looks once in its limit, and would report after one to two times as long; now each second.
+            ("/proc/sys/kernel/hung_task_check_interval_secs", 1),
             ("/proc/sys/kernel/hung_task_timeout_secs", watchdogs.hung_task_s),
             ("/sys/module/workqueue/parameters/watchdog_thresh", watchdogs.workqueue_s),
             # For interrupt(); and every panic shows all CPUs (bit 6, since v5.18).

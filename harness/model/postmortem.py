@@ -1,10 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What was read, from outside, of a guest in trouble."""
+"""What was read, from outside, of a guest in trouble, and what a run has learned from it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A task that sleeps and that no signal wakes, by pid and name, and the functions in which it waits.
+
+    where: innermost first, without the functions of the scheduler and of locks.
+    """
+
+    pid: int
+    task: str
+    where: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -13,7 +26,39 @@ class PostMortem:
 
     circles: tasks that wait for each other, by pid and name, each for the next
     one and the last for the first: a deadlock, however slow the host is.
+    waits: tasks that were blocked, and may go on in a moment; first those that wait for no other task.
     """
 
     cause: str = ""
     circles: Sequence[Sequence[str]] = ()
+    waits: Sequence[Wait] = ()
+
+    def proved(self, hung: Collection[int]) -> list[Wait]:
+        """The waits that never end: of tasks in a circle, and of those that the kernel itself calls hung, by pid."""
+        circle = {task for tasks in self.circles for task in tasks}
+        return [wait for wait in self.waits if wait.task in circle or wait.pid in hung]
+
+
+class Hangs:
+    """The waits that a run has proved never to end on its kernel. Any thread may ask.
+
+    A kernel that hangs does so in many scenarios; who meets a wait of which that is known need not wait again.
+    """
+
+    def __init__(self) -> None:
+        self._scenarios: dict[tuple[str, ...], str] = {}
+        self._guard = threading.Lock()
+
+    def __bool__(self) -> bool:
+        return bool(self._scenarios)
+
+    def learn(self, scenario: str, waits: Sequence[Wait]) -> None:
+        """Keep what a scenario has proved."""
+        with self._guard:
+            for wait in waits:
+                if wait.where:
+                    self._scenarios.setdefault(wait.where, scenario)
+
+    def known(self, found: PostMortem) -> list[tuple[Wait, str]]:
+        """Those of a guest's waits that are known never to end, each with the scenario that proved it."""
+        return [(wait, self._scenarios[wait.where]) for wait in found.waits if wait.where in self._scenarios]

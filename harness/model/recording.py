@@ -8,6 +8,7 @@ console.log (raw bytes of the kernel's console); the events are in
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from typing import Any
 
 from harness.model import documents, event, files, ktap
 from harness.model.errors import unreadable
-from harness.model.postmortem import PostMortem
+from harness.model.postmortem import PostMortem, Wait
 from harness.model.scenario import Scenario
 
 # Oracles look at this much of a console; what a flood wrote after that is only counted.
@@ -167,7 +168,11 @@ def read(folder: Path, scenario: Scenario) -> Recording:
             module=content["module"],
             events=event.read(folder.parent / "events" / f"{scenario.name}.bin"),
             console=files.read(folder / "console.log", _CONSOLE_FILE_LIMIT_BYTES),
-            postmortem=PostMortem(content.get("postmortem", ""), content.get("circles", ())),
+            postmortem=PostMortem(
+                content.get("postmortem", ""),
+                content.get("circles", ()),
+                tuple(Wait(wait["pid"], wait["task"], tuple(wait["where"])) for wait in content.get("waits", ())),
+            ),
             postmortem_s=content.get("postmortem_s", 0.0),
             slowdown=content.get("slowdown", 1.0),
         )
@@ -201,6 +206,7 @@ def document(recording: Recording) -> str:
             "module": dict(recording.module),
             "postmortem": recording.postmortem.cause,
             "circles": [list(circle) for circle in recording.postmortem.circles],
+            "waits": [dataclasses.asdict(wait) for wait in recording.postmortem.waits],
             "postmortem_s": round(recording.postmortem_s, 3),
             "slowdown": round(recording.slowdown, 2),
         },

@@ -41,7 +41,8 @@ def judge(recording: Recording) -> Iterator[Finding]:
     """A guest that hung or died, callbacks that never returned, waits that timed out, the kernel's own hang reports."""
     if recording.ended in _ENDINGS:
         evidence = "\n".join(part for part in (recording.detail, recording.postmortem.cause) if part)
-        yield Finding(NAME, _ENDINGS[recording.ended], evidence)
+        where = next((wait.where[0] for wait in recording.postmortem.waits if wait.where), "")
+        yield Finding(NAME, _ENDINGS[recording.ended] + (f": a task waits in {where}" if where else ""), evidence)
     yield from _stuck(recording)
     yield from _waits(recording)
     reports = [report for report in console.find(recording.console_head) if report.type == "HANG"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import drgn
 
 from harness.postmortem import memory, registers, symbols, waits
-from harness.postmortem.core import Core, Frame, blocked, title
+from harness.postmortem.core import Core, Frame, blocked, killable, title
 from harness.postmortem.kdump import DUMP, TEXT
 from harness.postmortem.registers import Registers
 
@@ -44,10 +44,11 @@ def main() -> int:
     )
     more = [importlib.import_module(f"harness.postmortem.{name}") for name in asked.sections]
     circles: list[list[str]] = []
+    blockers: list[dict[str, object]] = []
     # Line by line: when this process is killed, what it had read until then is there.
     with (asked.folder / TEXT).open("w", encoding="utf-8", buffering=1) as out:
         for heading, part in (
-            ("", functools.partial(_cause, looks, circles)),
+            ("", functools.partial(_cause, looks, circles, blockers)),
             ("CPUs", functools.partial(_cpus, looks)),
             ("Tasks that stand in a module", _in_modules),
             *((module.HEADING, module.lines) for module in more),
@@ -65,28 +66,34 @@ def main() -> int:
                 out.write(f"cannot be read: {type(error).__name__}: {error}\n")
             if not heading:
                 # At once: what follows may crash or never end, and a circle is proof.
-                sys.stdout.write(json.dumps({"circles": circles}) + "\n")
+                sys.stdout.write(json.dumps({"circles": circles, "waits": blockers}) + "\n")
                 sys.stdout.flush()
     return 0
 
 
-def _cause(looks: Looks, circles: list[list[str]], core: Core) -> Iterator[str]:
+def _cause(looks: Looks, circles: list[list[str]], blockers: list[dict[str, object]], core: Core) -> Iterator[str]:
     """CPUs that do something in the kernel; blocked tasks, what each waits for, and whether for each other.
 
-    circles: gets the tasks that wait for each other.
+    circles: gets the tasks that wait for each other. blockers: gets every blocked task and where it waits.
 
     Without a blocked task, every CPU is shown; if tasks wait for each other, no CPU is.
     """
     stuck = [task for task in core.tasks if blocked(task)]
     yield f"{len(stuck)} blocked tasks of {len(core.tasks)}" if len(stuck) != 1 else "1 blocked task"
     told: list[str] = []
+    first = 0
     holders: dict[int, drgn.Object] = {}
     for task in stuck:
         frames = core.stack(task)
         wait = waits.find(core, task, frames)
         told += [f"{title(task)} (D) waits for {wait.text}", *_stack(frames)]
+        blocker = {"pid": task.pid.value_(), "task": title(task), "where": waits.where(frames)}
+        # What waits for another task says less of the cause.
+        blockers.insert(len(blockers) if wait.holder else first, blocker)
+        first += wait.holder is None
         if wait.holder is not None:
-            holders[task.value_()] = wait.holder
+            if wait.sure and not killable(task):
+                holders[task.value_()] = wait.holder
             if not blocked(wait.holder):
                 told += [f"  {title(wait.holder)}, the holder:", *_stack(core.stack(wait.holder))]
     circles += _circles(stuck, holders)

@@ -32,7 +32,7 @@ _ELF64_SYM_BYTES = 24
 # Canonical addresses of the kernel's half.
 KERNEL_HALF = 0xFFFF_8000_0000_0000
 # include/linux/sched.h
-_TASK_UNINTERRUPTIBLE, _TASK_NOLOAD = 0x2, 0x400
+_TASK_UNINTERRUPTIBLE, _TASK_WAKEKILL, _TASK_NOLOAD = 0x2, 0x100, 0x400
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,11 @@ def blocked(task: drgn.Object) -> bool:
     """Whether the task sleeps and no signal wakes it (D); the idle sleep of a kernel thread does not count."""
     bits = state(task)
     return bool(bits & _TASK_UNINTERRUPTIBLE) and not bits & _TASK_NOLOAD
+
+
+def killable(task: drgn.Object) -> bool:
+    """Whether a fatal signal ends the sleep of a blocked task."""
+    return bool(state(task) & _TASK_WAKEKILL)
 
 
 def _vmcoreinfo(table: Symbols, release: str, build_id: str, five_levels: bool) -> str:

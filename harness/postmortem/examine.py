@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import subprocess
@@ -26,7 +27,7 @@ from harness.host.progress import QUIET, Progress
 from harness.kernel import modules
 from harness.kernel.build import KernelBuild
 from harness.model.errors import HarnessError
-from harness.model.postmortem import PostMortem
+from harness.model.postmortem import PostMortem, Wait
 from harness.postmortem import kdump, registers
 from harness.postmortem.kdump import DUMP, TEXT
 
@@ -57,7 +58,7 @@ def examine(
     began = time.monotonic()
     (folder / TEXT).unlink(missing_ok=True)
     trouble = ""
-    circles: Sequence[Sequence[str]] = ()
+    found = PostMortem()
     try:
         with contextlib.ExitStack() as stack:
             try:
@@ -65,7 +66,7 @@ def examine(
             finally:
                 # The dump is worth having even when nothing can read it here.
                 capture(machine, kernel.release, folder)
-            circles, trouble = read(child)
+            found, trouble = read(child)
             trouble = trouble and f"post-mortem: {trouble}\n"
     except HarnessError as error:
         trouble = f"post-mortem: {error}\n"
@@ -73,7 +74,13 @@ def examine(
         (folder / DUMP).unlink(missing_ok=True)
     with contextlib.suppress(OSError), (folder / TEXT).open("a", encoding="utf-8") as stream:
         stream.write(f"{trouble}\nlooked at from outside in {time.monotonic() - began:.2f} s\n")
-    return PostMortem(cause(folder), circles)
+    return dataclasses.replace(found, cause=cause(folder))
+
+
+def forget(folder: Path) -> None:
+    """Remove a post-mortem that found nothing wrong."""
+    for name in (TEXT, DUMP, registers.FILE):
+        (folder / name).unlink(missing_ok=True)
 
 
 def cause(folder: Path) -> str:
@@ -125,25 +132,31 @@ def reader(
         yield child
 
 
-def read(child: subprocess.Popen[bytes]) -> tuple[Sequence[Sequence[str]], str]:
-    """Have a reader() write postmortem.txt, now that there is a dump: the circles that it found, and what went wrong.
+def read(child: subprocess.Popen[bytes]) -> tuple[PostMortem, str]:
+    """Have a reader() write postmortem.txt, now that there is a dump: the waits that it found, and what went wrong.
 
     A reader that crashes or never ends may have found circles before.
     """
     try:
         stdout, stderr = child.communicate(b"\n", timeout=_READ_LIMIT_S)
     except subprocess.TimeoutExpired as late:
-        return _circles(late.stdout or b""), f"drgn is not done after {_READ_LIMIT_S:g} s (limit {_READ_LIMIT_S:g} s)"
+        return _found(late.stdout or b""), f"drgn is not done after {_READ_LIMIT_S:g} s (limit {_READ_LIMIT_S:g} s)"
     if child.returncode:
         said = clean(stderr).strip().splitlines()
-        return _circles(stdout), f"drgn ended with status {child.returncode}{': ' + said[-1] if said else ''}"
-    return _circles(stdout), ""
+        return _found(stdout), f"drgn ended with status {child.returncode}{': ' + said[-1] if said else ''}"
+    return _found(stdout), ""
 
 
-def _circles(said: bytes) -> Sequence[Sequence[str]]:
-    """What the reader printed; none when it came to nothing."""
+def _found(said: bytes) -> PostMortem:
+    """What the reader printed; nothing when it came to nothing."""
     try:
-        circles = json.loads(said)["circles"]
-        return [[clean(task.encode()) for task in circle] for circle in circles]
+        told = json.loads(said)
+        return PostMortem(
+            circles=[[clean(task.encode()) for task in circle] for circle in told["circles"]],
+            waits=[
+                Wait(int(one["pid"]), clean(one["task"].encode()), tuple(clean(name.encode()) for name in one["where"]))
+                for one in told["waits"]
+            ],
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
-        return ()
+        return PostMortem()

@@ -27,14 +27,20 @@ _OTHERS: tuple[tuple[tuple[str, ...], str], ...] = (
 )
 _SCHEDULER = ("__schedule", "schedule", "schedule_preempt_disabled", "preempt_schedule", "__switch_to_asm")
 _WORD = 8
+# As many functions tell one wait from another, whoever came to it.
+_TELLING = 2
 
 
 @dataclass(frozen=True)
 class Wait:
-    """What a task waits for, in words, and the task that has it, when there is one."""
+    """What a task waits for, in words, and the task that has it, when there is one.
+
+    sure: the holder has it now. Of a rw_semaphore that is read, the kernel knows only who read it last.
+    """
 
     text: str
     holder: drgn.Object | None = None
+    sure: bool = False
 
 
 def find(core: Core, task: drgn.Object, frames: Sequence[Frame]) -> Wait:
@@ -61,6 +67,12 @@ def place(frames: Sequence[Frame]) -> str:
     return frames[-1].text if frames else "?"
 
 
+def where(frames: Sequence[Frame]) -> list[str]:
+    """The functions by which two waits are the same: the innermost ones that are not of the scheduler or of a lock."""
+    ways = (*_SCHEDULER, *(name for names, *_ in (*_LOCKS, *_OTHERS) for name in names))
+    return [frame.function for frame in frames if frame.function and not frame.function.startswith(ways)][:_TELLING]
+
+
 def _lock(core: Core, task: drgn.Object, lock: drgn.Object, kind: str) -> Wait:
     name = f"{kind.removeprefix('struct ')} {_named(core, lock.value_())}"
     if kind == "struct semaphore":
@@ -70,10 +82,10 @@ def _lock(core: Core, task: drgn.Object, lock: drgn.Object, kind: str) -> Wait:
     owner = next((other for other in core.tasks if other.value_() == address), None)
     if owner is None:
         return Wait(f"{name}, owner {address:#x} is no task" if address else f"{name}, which nobody owns")
+    read = kind == "struct rw_semaphore" and bool(lock.owner.counter.value_() & 1)
     if address == task.value_():
-        return Wait(f"{name}, which it holds itself", owner)
-    read = kind == "struct rw_semaphore" and lock.owner.counter.value_() & 1
-    return Wait(f"{name}, {'last read' if read else 'held'} by {title(owner)}", owner)
+        return Wait(f"{name}, which it {'was the last to read' if read else 'holds'} itself", owner, not read)
+    return Wait(f"{name}, {'last read' if read else 'held'} by {title(owner)}", owner, not read)
 
 
 def _named(core: Core, address: int) -> str:

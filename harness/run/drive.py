@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import re
 import secrets
 import threading
 import time
@@ -26,9 +28,10 @@ from harness.kernel.build import KernelBuild
 from harness.model import event, ktap
 from harness.model.errors import CannotTest, GuestLost, HarnessError, MachineError
 from harness.model.instrument import Instrument
-from harness.model.postmortem import PostMortem
+from harness.model.postmortem import Hangs, PostMortem
 from harness.model.recording import Answer, Ended, Recording
 from harness.model.scenario import Scenario
+from harness.postmortem import examine as outside
 from harness.run.planning import Command, module, plan
 
 # After this many reports on the console the scenario ends: each costs the guest
@@ -52,6 +55,16 @@ _WATCHDOG_SHARE = 0.6
 _DRIVER_ENDED = "harness: the guest driver ended"
 # The status of a process that a signal killed, less the signal.
 _SIGNALLED = 256
+# The first line of an oops on x86 (__die_header() in arch/x86/kernel/dumpstack.c): the task that caused it ends there,
+# with all the locks that it holds.
+_DIE = re.compile(r": [0-9a-f]{4} \[#\d+\]")
+_HUNG_TASK = re.compile(r"INFO: task .*:(\d+) blocked")
+# How long a step may take after an oops, how long a guest that does nothing may stay away before it is looked at from
+# outside, and how long any guest where one hang is proved: seconds on a host with a slow-down of 10, as TCG's is. No
+# step of ours takes longer than 4, but selftests. A look takes 1 s.
+_AFTER_OOPS_S, _CALM_S, _KNOWN_S = 1.0, 2.0, 1.0
+# A guest whose QEMU wants less of a CPU than this does nothing. An idle one wants 0.05.
+_CALM = 0.3
 
 
 def files(scenario: Scenario, kernel: KernelBuild, cache: Path, progress: Progress = QUIET) -> dict[str, Path]:
@@ -80,6 +93,9 @@ class Listener:
     def __init__(self) -> None:
         self.reports = 0
         self.hangs = 0
+        # The tasks, by pid, that the kernel reported as hung; and whether one died in the kernel.
+        self.hung: set[int] = set()
+        self.died = False
         self.enough = threading.Event()
 
     def __call__(self, line: str) -> None:
@@ -88,6 +104,8 @@ class Listener:
         if opened is None:
             return
         self.reports += 1
+        self.died = self.died or bool(_DIE.search(line))
+        self.hung |= {int(pid) for pid in _HUNG_TASK.findall(line)}
         # The kernel found the hang; the harness need not wait for its own limit to find it, too.
         self.hangs += opened.type == "HANG"
         if self.hangs or self.reports >= ENOUGH_REPORTS:
@@ -104,6 +122,7 @@ def drive(
     examine: Callable[[], PostMortem] = PostMortem,
     given: Mapping[str, Path] = MappingProxyType({}),
     slowdown: float = 1.0,
+    hangs: Hangs | None = None,
 ) -> Recording:
     """Run a scenario to its end, or to the end of its time.
 
@@ -113,13 +132,14 @@ def drive(
     it is missing when the guest could not give the log. examine: called once
     when the guest is suspected to hang, before anything is asked of it; what it
     returns is the recording's post-mortem. given: what files() says the
-    scenario needs. Raises GuestLost when the machine was lost for a reason on
-    the host.
+    scenario needs. hangs: what earlier scenarios proved of this kernel.
+    Raises GuestLost when the machine was lost for a reason on the host.
     """
     demand_modules(machine)
     events.parent.mkdir(parents=True, exist_ok=True)
     events.unlink(missing_ok=True)
-    drive = _Drive(scenario, machine, instrument, listener, Deadline.scaled(limit_s, slowdown), events, examine, given)
+    deadline = Deadline.scaled(limit_s, slowdown)
+    drive = _Drive(scenario, machine, instrument, listener, deadline, events, examine, given, hangs or Hangs())
     try:
         try:
             drive.run()
@@ -151,6 +171,7 @@ class _Drive:
         events: Path,
         examine: Callable[[], PostMortem],
         given: Mapping[str, Path],
+        hangs: Hangs,
     ) -> None:
         self.ended, self.detail = Ended.COMPLETE, ""
         self._events = events
@@ -161,6 +182,10 @@ class _Drive:
         self._deadline = deadline
         self._examine = examine
         self._given = given
+        self._hangs = hangs
+        self._pace = max(1.0, deadline.slowdown / 10)
+        # Why nobody waits for the end of the scenario's time.
+        self._proof = ""
         self._postmortem: PostMortem | None = None
         self._postmortem_s = 0.0
         # A hung guest may panic while it is looked at.
@@ -187,7 +212,9 @@ class _Drive:
             self._quench()
         if self.ended is Ended.NO_PROGRESS:
             self.look()
-            self._show_blocked()
+            # What an oops left behind, or another scenario has shown, is not worth the time on the serial line.
+            if not self._listener.died and not self._proof:
+                self._show_blocked()
         elif self.ended is Ended.COMPLETE:
             driver.send("quit\n")
             driver.wait(self._grace_s)
@@ -238,6 +265,7 @@ class _Drive:
 
     def recording(self) -> Recording:
         """What happened so far."""
+        found = self._postmortem or PostMortem()
         vmstat = [answer.reply for answer in self._answers if answer.verb == "vmstat"]
         return Recording(
             scenario=self._scenario,
@@ -250,7 +278,7 @@ class _Drive:
             module=_counters([answer.reply for answer in self._answers if answer.verb == "log"]),
             events=event.read(self._events),
             console=self._machine.console.log.read_bytes(),
-            postmortem=self._postmortem or PostMortem(),
+            postmortem=dataclasses.replace(found, waits=found.proved(self._listener.hung)),
             postmortem_s=self._postmortem_s,
         )
 
@@ -276,6 +304,8 @@ class _Drive:
             flood = self._listener.enough.is_set() and not self._listener.hangs
             self.ended = Ended.EARLY if flood else Ended.NO_PROGRESS
             self.detail = f"step {command.step}, {command.text!r}: no answer after {self._deadline}"
+            if self._proof:
+                self.detail += f"; {self._proof}"
             if not flood:
                 self.detail += f"; {self._machine.signs()}"
             return False
@@ -292,6 +322,7 @@ class _Drive:
     def _reply(self, driver: GuestProcess, command: Command) -> Mapping[str, Any] | None:
         """The driver's reply; None when the time or the patience has run out."""
         patience_s = _WATCHDOG_SHARE * self._deadline.limit_s
+        suspicion = _Suspicion(self._machine, self._pace)
         while not self._deadline.expired and not self._listener.enough.is_set():
             if self._machine.stands_still(patience_s):
                 return None
@@ -299,6 +330,8 @@ class _Drive:
                 # Short, so that a flood on the console is noticed while a step is under way.
                 line = driver.readline(min(_LOOK_S, self._deadline.remaining_s))
             except GuestTimeout:
+                if self._over(suspicion):
+                    return None
                 continue
             if line is None:
                 return self._killed(driver, command)
@@ -308,6 +341,30 @@ class _Drive:
             if "progress" not in reply:
                 return reply
         return None
+
+    def _over(self, suspicion: _Suspicion) -> bool:
+        """Whether it is known that the step will not end."""
+        if self._listener.died:
+            if self._machine.console.silent_s < _AFTER_OOPS_S * self._pace:
+                return False
+            self._proof = "a task died in the kernel, and nothing went on"
+            return True
+        if self._machine.taped or not suspicion.due(known=bool(self._hangs)):
+            return False
+        with self._looking:
+            if self._postmortem is not None:
+                return False
+            began = time.monotonic()
+            found = self._examine()
+            if known := self._hangs.known(found):
+                wait, scenario = known[0]
+                self._proof = f"{wait.task} waits in {' ← '.join(wait.where)}, which was proved to hang in {scenario}"
+                self._listener.hung |= {wait.pid for wait, _ in known}
+            if found.circles or known:
+                self._postmortem, self._postmortem_s = found, time.monotonic() - began
+                return True
+            outside.forget(self._machine.console.log.parent)
+        return False
 
     def _killed(self, driver: GuestProcess, command: Command) -> Mapping[str, Any]:
         """The reply for a driver that ended: the kernel kills the task that oopses, and reports that first."""
@@ -360,6 +417,33 @@ class _Drive:
         self._machine.agent.write_file("/dev/kmsg", f"<5>{said}\n", self._grace_s)
         with contextlib.suppress(TimeoutError):
             self._machine.console.wait_for(said, Deadline(self._grace_s))
+
+
+class _Suspicion:
+    """When a step that does not answer is worth a look from outside: a guest that works is not, one that waits is."""
+
+    def __init__(self, machine: Machine, pace: float) -> None:
+        """pace: how many times slower the guest is than the limits above were written for."""
+        self._machine = machine
+        self._began_s = self._calm_s = self._asked_s = time.monotonic()
+        self._share = share(machine.pid)
+        self._pace = pace
+        # Each look that finds nothing makes the next one rarer.
+        self._looks = 0
+
+    def due(self, *, known: bool) -> bool:
+        """Whether to look now. known: a hang is proved on this kernel, so no matter what else the guest does."""
+        now_s, now = time.monotonic(), share(self._machine.pid)
+        wanted_s = now.ran_s + now.waited_s - self._share.ran_s - self._share.waited_s
+        if wanted_s > _CALM * (now_s - self._asked_s):
+            self._calm_s = now_s
+        self._asked_s, self._share = now_s, now
+        patience_s = (_KNOWN_S if known else _CALM_S) * self._pace * 2**self._looks
+        if now_s - (self._began_s if known else self._calm_s) < patience_s:
+            return False
+        self._looks += 1
+        self._calm_s = self._began_s = now_s
+        return True
 
 
 @dataclass(frozen=True)

@@ -345,6 +345,8 @@ def judge_on(
             return ScenarioResult(scenario.name, Outcome.ERROR, reason=str(lost), attempts=attempt), None
         began = time.monotonic()
         result = judging.judge(recording)
+        if result.outcome is Outcome.FAIL:
+            lab.hangs.learn(scenario.name, recording.postmortem.waits)
         phases = {**ready, "scenario": recording.seconds, "judge": time.monotonic() - began}
         if recording.postmortem_s:
             phases["postmortem"] = recording.postmortem_s
@@ -382,6 +384,7 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
                 functools.partial(look, lab, machine, place),
                 given,
                 slowdown,
+                lab.hangs,
             )
             recording = dataclasses.replace(recording, slowdown=slowdown)
     except BootFailed as failed:

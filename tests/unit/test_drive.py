@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from harness.guest.image import GuestImage
 from harness.guest.machine import Machine
 from harness.host import starvation
 from harness.model.errors import GuestLost, OutOfSpace
-from harness.model.postmortem import PostMortem
+from harness.model.postmortem import Hangs, PostMortem, Wait
 from harness.model.recording import Ended, Recording
 from harness.run.drive import Listener, drive
 from harness.variants import catalogue, instruments
@@ -38,12 +38,21 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 @pytest.fixture
 def driven(machine: Machine, tmp_path: Path) -> Callable[..., Recording]:
-    """Drives a scenario whose first step never answers; takes the findings of the post-mortem."""
+    """Drives a scenario whose first step never answers; takes the findings of the post-mortem, and what is known."""
     (scenario,) = catalogue.choose(["memcg-eagain"])
     log = tmp_path / "events.bin"
 
-    def run(found: PostMortem = PostMortem()) -> Recording:  # noqa: B008 - frozen
-        return drive(scenario, machine, instruments.NOTIFIER_HOLD, Listener(), 2.0, log, lambda: found)
+    def run(
+        found: PostMortem = PostMortem(),  # noqa: B008 - frozen
+        hangs: Hangs | None = None,
+        limit_s: float = 2.0,
+        lines: Sequence[str] = (),
+    ) -> Recording:
+        listener = Listener()
+        for line in lines:
+            listener(line)
+        given = instruments.NOTIFIER_HOLD
+        return drive(scenario, machine, given, listener, limit_s, log, lambda: found, hangs=hangs)
 
     return run
 
@@ -84,6 +93,75 @@ def test_a_circle_of_waiters_is_proof_however_slow_the_host_was(
 
     assert recording.ended is Ended.NO_PROGRESS
     assert recording.postmortem.circles == [["pid 7 drive", "pid 9 kswapd0"]]
+
+
+WAIT = Wait(42, "pid 42 drive", ("try_to_unmap_one", "rmap_walk_anon"))
+
+
+def test_a_guest_that_does_nothing_is_looked_at_and_a_circle_ends_the_scenario(
+    driven: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.run.drive._CALM_S", 0.1)
+
+    recording = driven(PostMortem("two tasks", [[WAIT.task, "pid 9 kswapd0"]], [WAIT]), limit_s=600)
+
+    assert recording.ended is Ended.NO_PROGRESS
+    assert recording.postmortem.waits == [WAIT]
+
+
+def test_a_wait_that_another_scenario_proved_to_be_a_hang_is_not_waited_for_again(
+    driven: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.run.drive._KNOWN_S", 0.1)
+    hangs = Hangs()
+    hangs.learn("memcg-accept", [WAIT])
+    elsewhere = Wait(43, "pid 43 kworker", ("worker_thread", "kthread"))
+
+    recording = driven(PostMortem("1 blocked task", waits=[elsewhere, WAIT]), hangs, limit_s=600)
+
+    assert recording.ended is Ended.NO_PROGRESS
+    assert recording.postmortem.waits == [WAIT]
+    assert "waits in try_to_unmap_one ← rmap_walk_anon, which was proved to hang in memcg-accept" in recording.detail
+
+
+def test_a_look_that_proves_nothing_leaves_nothing_behind_and_ends_nothing(
+    machine: Machine, driven: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.run.drive._CALM_S", 0.1)
+    forgotten: list[Path] = []
+    monkeypatch.setattr("harness.run.drive.outside.forget", forgotten.append)
+
+    recording = driven(PostMortem("1 blocked task", waits=[WAIT]))
+
+    assert forgotten[:1] == [machine.console.log.parent]
+    assert recording.seconds >= 2
+    assert recording.postmortem.waits == []
+
+
+def test_what_does_not_go_on_after_an_oops_is_over(driven: Callable[..., Recording]) -> None:
+    recording = driven(lines=["[ 1.0] Oops: invalid opcode: 0000 [#1] PREEMPT SMP PTI"], limit_s=600)
+
+    assert recording.ended is Ended.NO_PROGRESS
+    assert "a task died in the kernel, and nothing went on" in recording.detail
+
+
+@pytest.mark.parametrize(
+    ("line", "died", "hung"),
+    [
+        ("[ 1.0] Oops: invalid opcode: 0000 [#1] PREEMPT SMP PTI", True, set()),
+        ("[ 1.0] general protection fault, probably for non-canonical address 0x1: 0000 [#2] SMP", True, set()),
+        ("[ 1.0] invalid opcode: 0000 [#1] PREEMPT SMP PTI", True, set()),
+        ("[ 1.0] WARNING: CPU: 0 PID: 42 at mm/rmap.c:1702 try_to_unmap_one+0x1/0x2", False, set()),
+        ("[ 1.0] INFO: task drive:42 blocked for more than 20 seconds.", False, {42}),
+        ("[ 1.0] INFO: task kworker/0:1:17 blocked for more than 20 seconds.", False, {17}),
+    ],
+)
+def test_the_listener_knows_who_died_and_who_hangs(line: str, died: bool, hung: set[int]) -> None:
+    listener = Listener()
+
+    listener(line)
+
+    assert (listener.died, listener.hung) == (died, hung)
 
 
 def test_a_console_that_could_not_be_kept_is_no_clean_log_and_no_fault_of_the_guest(

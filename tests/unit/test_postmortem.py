@@ -16,6 +16,7 @@ from harness.guest.machine import Machine
 from harness.host import process
 from harness.kernel.build import KernelBuild
 from harness.model.errors import MachineError
+from harness.model.postmortem import PostMortem, Wait
 from harness.postmortem import examine, kdump, registers
 from harness.postmortem.core import Core
 from harness.postmortem.symbols import Symbols
@@ -145,13 +146,15 @@ def test_a_look_that_fails_is_told_and_fails_nothing(tmp_path: Path):
 def test_a_circle_outlives_the_reader_that_found_it(ends: str, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is proof, whatever becomes of the rest of the dump."""
     monkeypatch.setattr(examine, "_READ_LIMIT_S", 2.0)
-    says = 'import sys, time; sys.stdin.readline(); print(\'{"circles": [["pid 1 a", "pid 2 b"]]}\', flush=True)'
+    told = '{"circles": [["pid 1 a", "pid 2 b"]], "waits": [{"pid": 1, "task": "pid 1 a", "where": ["f", "g"]}]}'
+    says = f"import sys, time; sys.stdin.readline(); print({told!r}, flush=True)"
     argv = [sys.executable, "-c", says + ends]
 
     with process.running(process.spawn(argv, stdin=subprocess.PIPE)) as child:
-        circles, said = examine.read(child)
+        found, said = examine.read(child)
 
-    assert circles == [["pid 1 a", "pid 2 b"]]
+    assert found.circles == [["pid 1 a", "pid 2 b"]]
+    assert found.waits == [Wait(1, "pid 1 a", ("f", "g"))]
     assert said.startswith(trouble)
     assert bool(said) is bool(trouble)
 
@@ -161,7 +164,7 @@ def test_a_reader_that_says_nothing_of_use_has_found_no_circle(says: str) -> Non
     argv = [sys.executable, "-c", says]
 
     with process.running(process.spawn(argv, stdin=subprocess.PIPE)) as child:
-        assert examine.read(child) == ((), "")
+        assert examine.read(child) == (PostMortem(), "")
 
 
 def test_the_cause_is_the_first_paragraph_and_short_and_safe_to_print(tmp_path: Path):
