@@ -35,15 +35,15 @@ def main(arguments: argparse.Namespace) -> int:
 
     if arguments.record and arguments.accel == "kvm":
         raise UsageError("--record and --accel kvm: QEMU records no guest on KVM", "leave out --accel, or --record")
-    request = _options.run_request(
-        arguments, catalogue.choose(arguments.scenarios), record=arguments.record, maxfail=arguments.maxfail
-    )
+    chosen = catalogue.choose(arguments.scenarios)
+    left = 0 if arguments.scenarios else len(catalogue.scenarios()) - len(chosen)
+    request = _options.run_request(arguments, chosen, record=arguments.record, maxfail=arguments.maxfail)
     with Terminal() as terminal:
         told = lines.Told(terminal.colour)
         verdict, folder = pipeline.run(
             request, cache_dir(), terminal, lambda result: terminal.lines(told.result(result))
         )
-    terminal.lines(lines.summary(verdict, str(folder), terminal.colour))
+    terminal.lines(lines.summary(verdict, str(folder), terminal.colour, left))
     if arguments.json:
         print(render(verdict), end="")
     return verdict.outcome.exit_code

@@ -76,8 +76,8 @@ class Told:
                 yield f"{_said(finding)}: as in {one_line(first)}"
 
 
-def summary(verdict: RunVerdict, folder: str, colour: Colour) -> Iterator[str]:
-    """The last lines of a run."""
+def summary(verdict: RunVerdict, folder: str, colour: Colour, left: int = 0) -> Iterator[str]:
+    """The last lines of a run. left: how many scenarios nobody asked for by name, and nobody ran."""
     counts = Counter(result.outcome.value for result in verdict.scenarios)
     said = ", ".join(f"{number} {word}" for word, number in counts.items()) or "no scenario judged"
     yield from _causes(verdict)
@@ -95,4 +95,5 @@ def summary(verdict: RunVerdict, folder: str, colour: Colour) -> Iterator[str]:
     kernel = f"{verdict.source} + {', '.join(verdict.patches)}, configuration {', '.join(verdict.configs)}"
     if verdict.error:
         yield f"{'stopped':12} {one_line(verdict.error, 1000)}"
-    yield f"{colour(verdict.outcome, '')} {one_line(kernel, 1000)}: {said}"
+    more = f"; {left} more scenarios did not run: harness run all" if left > 0 else ""
+    yield f"{colour(verdict.outcome, '')} {one_line(kernel, 1000)}: {said}{more}"

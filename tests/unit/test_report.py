@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from junitparser import JUnitXml
 
+from harness.host import workspace
 from harness.model.errors import UsageError
 from harness.model.ktap import Results
 from harness.model.run import MachineFacts, RunVerdict
@@ -17,6 +18,7 @@ from harness.model.verdict import Finding, Outcome, ScenarioResult, worst
 from harness.report import document, html, junit, ktap, lines
 from harness.report.text import one_line, plain
 from harness.report.write import write
+from harness.variants import catalogue
 from tests.unit.verdicts import run_of
 
 HOSTILE = "\x1b]0;owned\x07<script>alert(1)</script>\x00\u202e\x9b2J\nsecond"
@@ -83,6 +85,19 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         write(one, tmp_path)
         assert document.read(tmp_path).document() == one.document()
         assert document.read(tmp_path).outcome is one.outcome
+
+
+def test_a_pass_of_the_default_set_says_how_much_it_did_not_try() -> None:
+    """The page's example is of this catalogue, so that the number is not forgotten."""
+    every, chosen = catalogue.scenarios(), catalogue.choose([])
+    result = ScenarioResult("good", Outcome.PASS, (), {"callbacks": 4096}, 1.5)
+    passed = verdict(results=[dataclasses.replace(result, name=one.name) for one in chosen])
+
+    last = [*lines.summary(passed, "f", lambda _, word: word, len(every) - len(chosen))][-1]
+
+    said = f"{len(chosen)} pass; {len(every) - len(chosen)} more scenarios did not run: harness run all"
+    assert last.endswith(f": {said}")
+    assert said in (workspace.ROOT / "README.md").read_text("utf-8")
 
 
 def test_what_rotted_in_the_cache_is_told_and_kept() -> None:
