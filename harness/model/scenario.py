@@ -212,14 +212,25 @@ def load(path: Path, pressures: Mapping[str, Mapping[str, bool]]) -> list[Scenar
         return [_scenario(path.stem, path, top, pressures)]
     if len(variants) > _VARIANTS_MAX:
         raise UsageError(f"{top.at('vary')}: {len(variants)} scenarios in a file, more than {_VARIANTS_MAX}")
+    chosen = _chosen(top, variants)
     scenarios = []
     for word, values in variants.items():
         if not _NAME.fullmatch(word) or not isinstance(values, dict):
             raise UsageError(f"{top.at('vary')}: vary maps a word to the values of its $names, and {word!r} does not")
         replaced = _substitute(top, {f"${name}": value for name, value in values.items()}, top.at("vary"))
         assert isinstance(replaced, strict_yaml.Mapping)
+        if chosen is not None:
+            replaced["default"] = word in chosen
         scenarios.append(_scenario(f"{path.stem}-{word}", path, replaced, pressures))
     return scenarios
+
+
+def _chosen(top: strict_yaml.Mapping, variants: Collection[str]) -> Collection[str] | None:
+    """The variants that `default` lists; None when it is no list, and says the same of all of them."""
+    listed = top.get("default")
+    if not isinstance(listed, list):
+        return None
+    return [_word(word, variants, top.at("default"), "variant") for word in listed]
 
 
 def _substitute(value: Any, values: Mapping[str, Any], where: str) -> Any:
