@@ -333,7 +333,8 @@ def judge_on(
     """Record a scenario on a fresh machine and judge it.
 
     A machine that was lost for a reason on the host costs one more try, and never
-    causes a verdict on the kernel. timeout_s: replaces the scenario's own, unscaled.
+    causes a verdict on the kernel; nor does one that by chance came to too little, which is
+    tried again, too, and is inconclusive only if it is so twice. timeout_s: replaces the scenario's own, unscaled.
     over: set when the run has ended and nothing more may start.
     """
     for attempt in (1, 2):
@@ -345,6 +346,8 @@ def judge_on(
             return ScenarioResult(scenario.name, Outcome.ERROR, reason=str(lost), attempts=attempt), None
         began = time.monotonic()
         result = judging.judge(recording)
+        if result.outcome is Outcome.INCONCLUSIVE and attempt == 1 and not (over and over.is_set()):
+            continue
         if result.outcome is Outcome.FAIL:
             lab.hangs.learn(scenario.name, recording.postmortem.waits)
         phases = {**ready, "scenario": recording.seconds, "judge": time.monotonic() - began}
