@@ -4,11 +4,14 @@
 The folder holds scenario.yaml, record.json (steps, replies, how it ended),
 console.log (raw bytes of the kernel's console); the events are in
 ../events/NAME.bin. A recording can be judged on any machine, as often as wanted.
+record.json is written last and has the digests of the other two: when it is
+there, the recording is whole, or it is damaged.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -19,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.model import documents, event, files, ktap
-from harness.model.errors import unreadable
+from harness.model.errors import MachineError, unreadable
 from harness.model.postmortem import PostMortem, Wait
 from harness.model.scenario import Scenario
 
@@ -152,10 +155,18 @@ class Recording:
         return f"#{number}"
 
 
+# A scenario that ended so has an event log: what was asked of its guest last was the log, and the guest gave it.
+_LOGGED = (Ended.COMPLETE, Ended.STEP_FAILED)
+
+
 def read(folder: Path, scenario: Scenario) -> Recording:
-    """Read a recording back from the folder that `document` was written to. Raises UsageError, or MachineError."""
+    """Read a recording back from the folder that `document` was written to.
+
+    Raises UsageError for what is no recording, and MachineError for one that is damaged.
+    """
     try:
         content = documents.read(folder / "record.json", "record")
+        _verify(folder, scenario.name, Ended(content["ended"]), content.get("digests"))
         answers = [Answer.restore(entry) for entry in content["answers"]]
         return Recording(
             scenario=scenario,
@@ -181,8 +192,33 @@ def read(folder: Path, scenario: Scenario) -> Recording:
         raise unreadable(error, f"{folder}: not a recording of a scenario: {error}", hint) from None
 
 
-def document(recording: Recording) -> str:
-    """The text of record.json."""
+def digests(folder: Path, name: str) -> dict[str, str]:
+    """The SHA-256 of the files that a recording consists of beside record.json: what it is → digest."""
+    found = {}
+    for what, place in _parts(folder, name).items():
+        if files.is_below(folder.parent, place):
+            with (folder.parent / place).open("rb") as stream:
+                found[what] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
+
+
+def _parts(folder: Path, name: str) -> dict[str, str]:
+    return {"console": f"{folder.name}/console.log", "events": f"events/{name}.bin"}
+
+
+def _verify(folder: Path, name: str, ended: Ended, written: Mapping[str, str] | None) -> None:
+    """Raise MachineError for a part that is not what it was; an earlier version wrote no digests."""
+    found = digests(folder, name)
+    if written is None:
+        written = {"console": "", **({"events": ""} if ended in _LOGGED else {}), **found}
+    for what, place in _parts(folder, name).items():
+        if written.get(what) != found.get(what):
+            fault = "its SHA-256 is not the one in record.json" if what in found else "is missing"
+            raise MachineError(f"{folder.parent / place}: is damaged: {fault}", "copy the run again")
+
+
+def document(recording: Recording, digests: Mapping[str, str] | None = None) -> str:
+    """The text of record.json. digests: of the files beside it, once nobody writes to them any more."""
     return json.dumps(
         {
             "ended": recording.ended.value,
@@ -209,6 +245,7 @@ def document(recording: Recording) -> str:
             "waits": [dataclasses.asdict(wait) for wait in recording.postmortem.waits],
             "postmortem_s": round(recording.postmortem_s, 3),
             "slowdown": round(recording.slowdown, 2),
+            **({} if digests is None else {"digests": dict(digests)}),
         },
         indent=1,
     )

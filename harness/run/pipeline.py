@@ -397,7 +397,8 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
         recording = dataclasses.replace(recording, postmortem=PostMortem(examine.cause(place)))
     with workspace.space(place):
         workspace.write_atomic(place / "scenario.yaml", scenario.path.read_bytes())
-        workspace.write_atomic(place / "record.json", recordings.document(recording))
+        digests = recordings.digests(place, scenario.name)
+        workspace.write_atomic(place / "record.json", recordings.document(recording, digests))
     return recording, ready
 
 

@@ -80,7 +80,9 @@ def kept(folder: Path, ended: Ended, answered: int) -> shell.Scene:
     place.mkdir()
     (place / "scenario.yaml").write_bytes(scenario.path.read_bytes())
     (place / "console.log").touch()
-    (place / "record.json").write_text(recordings.document(recording), encoding="utf-8")
+    (place / "record.json").write_text(
+        recordings.document(recording, recordings.digests(place, place.name)), encoding="utf-8"
+    )
     return shell.scene(place, scenario.name)
 
 

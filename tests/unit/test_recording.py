@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from harness.model import recording as recordings
+from harness.model.errors import MachineError, UsageError
 from harness.model.postmortem import PostMortem
-from harness.model.recording import Answer, Recording
+from harness.model.recording import Answer, Ended, Recording
 from harness.oracles import integrity
-from tests.unit.recordings import recording, scenario
+from tests.unit.recordings import Log, recording, scenario
 
 ANSWERS = (
     Answer(0, "subscribe", "device", "", "subscribe name=device buffer=held", {"ok": True, "subscriber": 4}, {}, 0.1),
@@ -33,8 +34,10 @@ def written(one: Recording, folder: Path) -> Path:
     """The folder of a scenario."""
     place = folder / one.scenario.name
     place.mkdir()
-    (place / "record.json").write_text(recordings.document(one))
     (place / "console.log").write_bytes(one.console)
+    (folder / "events").mkdir()
+    (folder / "events" / f"{one.scenario.name}.bin").write_bytes(Log().packed())
+    (place / "record.json").write_text(recordings.document(one, recordings.digests(place, one.scenario.name)))
     return place
 
 
@@ -52,7 +55,7 @@ def test_an_earlier_recording_has_only_the_lines_and_they_tell_the_rest(kept: Re
     for entry in document["answers"]:
         for name in ("verb", "target", "process"):
             del entry[name]
-    del document["circles"], document["waits"]
+    del document["circles"], document["waits"], document["digests"]
     (place / "record.json").write_text(json.dumps(document))
 
     again = recordings.read(place, scenario())
@@ -98,3 +101,63 @@ def test_a_finding_says_what_was_done_to_what_and_in_which_process(kept: Recordi
     (finding,) = integrity.judge(kept)
 
     assert finding.summary == "user-check held in kid: pages with the wrong content"
+
+
+def damaged(place: Path) -> str:
+    """What is said of a recording."""
+    with pytest.raises(MachineError, match="is damaged") as caught:
+        recordings.read(place, scenario())
+    return caught.value.message
+
+
+@pytest.mark.parametrize("part", ["sample/console.log", "events/sample.bin"])
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_recording_that_lost_a_part_is_damaged_and_judges_no_kernel(
+    kept: Recording, tmp_path: Path, part: str, earlier: bool
+) -> None:
+    """An earlier version wrote no digests, but a driver that answered everything has given its log."""
+    place = written(kept, tmp_path)
+    if earlier:
+        (place / "record.json").write_text(recordings.document(kept))
+
+    (tmp_path / part).unlink()
+
+    assert damaged(place) == f"{tmp_path / part}: is damaged: is missing"
+
+
+@pytest.mark.parametrize("part", ["sample/console.log", "events/sample.bin"])
+def test_a_part_that_a_loss_of_power_cut_is_damage(kept: Recording, tmp_path: Path, part: str) -> None:
+    place = written(kept, tmp_path)
+
+    (tmp_path / part).write_bytes(b"")
+
+    assert damaged(place) == f"{tmp_path / part}: is damaged: its SHA-256 is not the one in record.json"
+
+
+def test_an_event_log_that_came_later_is_none_of_the_recording(kept: Recording, tmp_path: Path) -> None:
+    place = written(kept, tmp_path)
+    (place / "record.json").write_text(
+        recordings.document(kept, {"console": recordings.digests(place, "sample")["console"]})
+    )
+
+    assert "events/sample.bin: is damaged" in damaged(place)
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_guest_that_panicked_gave_no_log(kept: Recording, tmp_path: Path, earlier: bool) -> None:
+    kept = dataclasses.replace(kept, ended=Ended.PANIC)
+    place = written(kept, tmp_path)
+    (tmp_path / "events" / "sample.bin").unlink()
+    digests = None if earlier else recordings.digests(place, "sample")
+    (place / "record.json").write_text(recordings.document(kept, digests))
+
+    assert len(recordings.read(place, scenario()).events) == 0
+
+
+def test_a_part_that_is_a_link_is_not_followed(kept: Recording, tmp_path: Path) -> None:
+    place = written(kept, tmp_path)
+    (place / "console.log").rename(tmp_path / "elsewhere")
+    (place / "console.log").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(UsageError, match="links are not followed"):
+        recordings.read(place, scenario())

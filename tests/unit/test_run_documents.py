@@ -137,8 +137,17 @@ def test_an_earlier_run_is_judged_and_said_to_be_unverified(older: Path, capsys:
 def test_a_recording_without_its_console_is_no_silent_kernel(older: Path, capsys: pytest.CaptureFixture[str]):
     (older / NAMES[0] / "console.log").unlink()
 
-    assert main(["judge", str(older)]) == 129
-    assert "quiet: not a recording of a scenario" in capsys.readouterr().err
+    assert main(["judge", str(older)]) == 128
+    assert "quiet/console.log: is damaged: is missing" in capsys.readouterr().err
+
+
+def test_a_recording_without_its_events_is_no_kernel_that_did_too_little(
+    older: Path, capsys: pytest.CaptureFixture[str]
+):
+    (older / "events" / "quiet.bin").unlink()
+
+    assert main(["judge", str(older)]) == 128
+    assert "events/quiet.bin: is damaged: is missing" in capsys.readouterr().err
 
 
 # --- names and links
@@ -198,6 +207,7 @@ def test_a_run_may_itself_be_reached_by_a_link(run: Path):
 
 def test_what_is_written_replaces_a_link_and_not_what_it_points_to(run: Path, monkeypatch: pytest.MonkeyPatch):
     (run / NAMES[0] / "console.log").write_text("WARNING: CPU: 0 PID: 1 at mm/rmap.c:1 f+0x1/0x2\n")
+    changed(run / NAMES[0] / "record.json", lambda record: record.pop("digests"))
     (run / NAMES[0] / "postmortem.txt").write_text("task 7\n")
     write(document.read(older_of(run)), run)
     elsewhere = run.parent / "elsewhere"
