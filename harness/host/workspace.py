@@ -90,8 +90,8 @@ def claim(out: Path) -> Path:
         out.mkdir(parents=True, exist_ok=True)
         if not os.access(out, os.W_OK | os.X_OK):
             raise UsageError(f"--out {out}: is not writable", hint)
-        # Left open: the kernel drops the lock when we die. Two that find the folder empty must not both write to it.
-        fcntl.flock(os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Two that find the folder empty must not both write to it.
+        _lock_folder(out)
         held = sorted(entry.name for entry in out.iterdir())
     except BlockingIOError:
         raise UsageError(f"--out {out}: another harness is writing there", hint) from None
@@ -105,6 +105,35 @@ def claim(out: Path) -> Path:
         what = "a run" if "verdict.json" in held else f"other files ({held[0]}{', …' * (len(held) > 1)})"
         raise UsageError(f"--out {out}: already holds {what}", hint)
     return out
+
+
+def hold(folder: Path, where: str) -> None:
+    """Take a folder that is there as claim() takes one that is empty. Raises UsageError when another harness has it.
+
+    where: the folder, for people.
+    """
+    status = folder.stat()
+    if (status.st_dev, status.st_ino) not in _held:
+        try:
+            _lock_folder(folder)
+        except BlockingIOError:
+            raise UsageError(f"{where}: another harness is writing there", "wait for its end") from None
+
+
+# The folders that this process has taken.
+_held: set[tuple[int, int]] = set()
+
+
+def _lock_folder(folder: Path) -> None:
+    """Lock a folder. It stays open: the kernel drops the lock when we die."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise
+    status = os.fstat(handle)
+    _held.add((status.st_dev, status.st_ino))
 
 
 def digest(*parts: str | bytes) -> str:
@@ -200,6 +229,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 def link(source: Path, target: Path) -> None:
     """Give a file that nobody changes a second name: a hard link on the same file system, else a copy."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    # A copy would be written into the file that the name is of now.
+    target.unlink(missing_ok=True)
     with space(target):
         try:
             os.link(source, target)
