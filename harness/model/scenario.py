@@ -139,6 +139,8 @@ class Scenario:
     # Findings that may come or stay away: kernels differ there, and each is right.
     tolerated: Sequence[Expected] = field(default_factory=tuple)
     timeout_s: float = 10.0
+    # What the file holds.
+    text: str = field(default="", repr=False, compare=False)
 
     @property
     def selftests(self) -> Sequence[str]:
@@ -198,18 +200,20 @@ def size(value: Any, where: str) -> int:
     return number
 
 
-def load(path: Path, pressures: Mapping[str, Mapping[str, bool]]) -> list[Scenario]:
+def load(path: Path, pressures: Mapping[str, Mapping[str, bool]], text: str | None = None) -> list[Scenario]:
     """Read and check a file: one scenario, or one for each entry of its `vary`.
 
     pressures: the name of each known pressure, its keys, and whether it needs them.
+    text: what the file holds, when it is not to be read.
     """
     if not _NAME.fullmatch(path.stem):
         raise UsageError(f"{path}: a scenario's file name must be lower-case words joined by '-'")
-    top = strict_yaml.load(path)
+    text = strict_yaml.read(path) if text is None else text
+    top = strict_yaml.parse(text, str(path))
     top.only(_TOP, "a scenario")
     variants = _section(top, "vary")
     if not variants:
-        return [_scenario(path.stem, path, top, pressures)]
+        return [_scenario(path.stem, path, text, top, pressures)]
     if len(variants) > _VARIANTS_MAX:
         raise UsageError(f"{top.at('vary')}: {len(variants)} scenarios in a file, more than {_VARIANTS_MAX}")
     chosen = _chosen(top, variants)
@@ -221,7 +225,7 @@ def load(path: Path, pressures: Mapping[str, Mapping[str, bool]]) -> list[Scenar
         assert isinstance(replaced, strict_yaml.Mapping)
         if chosen is not None:
             replaced["default"] = word in chosen
-        scenarios.append(_scenario(f"{path.stem}-{word}", path, replaced, pressures))
+        scenarios.append(_scenario(f"{path.stem}-{word}", path, text, replaced, pressures))
     return scenarios
 
 
@@ -253,7 +257,9 @@ def _substitute(value: Any, values: Mapping[str, Any], where: str) -> Any:
     return value
 
 
-def _scenario(name: str, path: Path, top: strict_yaml.Mapping, pressures: Mapping[str, Mapping[str, bool]]) -> Scenario:
+def _scenario(
+    name: str, path: Path, text: str, top: strict_yaml.Mapping, pressures: Mapping[str, Mapping[str, bool]]
+) -> Scenario:
     summary = top.need("summary", "a scenario")
     if not isinstance(summary, str):
         raise UsageError(f"{top.at('summary')}: summary must be text")
@@ -297,6 +303,7 @@ def _scenario(name: str, path: Path, top: strict_yaml.Mapping, pressures: Mappin
         expected=_findings(top, "expect"),
         tolerated=_findings(top, "tolerate"),
         timeout_s=_number(top.get("timeout", 10), 1, 86400, f"{top.at('timeout')}: timeout"),
+        text=text,
     )
 
 

@@ -126,13 +126,19 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 def load(path: Path) -> Mapping:
     """Read a file whose top level is a mapping; every fault is a UsageError with its line."""
-    content = _parse(_text(path), str(path))
+    return parse(read(path), str(path))
+
+
+def parse(text: str, where: str) -> Mapping:
+    """The same of a text; where: its file, for messages."""
+    content = _parse(text, where)
     if not isinstance(content, Mapping):
-        raise UsageError(f"{path}:1: the top level must be a mapping of keys")
+        raise UsageError(f"{where}:1: the top level must be a mapping of keys")
     return content
 
 
-def _text(path: Path) -> str:
+def read(path: Path) -> str:
+    """The text of a file. Raises UsageError, with the line of what is no text."""
     content = b""
     try:
         content = files.read(path, LIMIT_BYTES)
