@@ -7,12 +7,12 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from harness.model import recording as recordings
 from harness.model.run import RunVerdict
 from harness.model.verdict import ScenarioResult, worst
 from harness.report import document, manifest
 from harness.report.write import rewrite
-from harness.run import earlier, judging
+from harness.run import judging, resuming
+from harness.run.resuming import Unfinished
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -29,20 +29,22 @@ def main(arguments: argparse.Namespace) -> int:
     verdicts = []
     with Terminal() as terminal:
         for folder in arguments.runs:
-            verdict = judge(folder)
-            terminal.lines(manifest.doubts(folder))
+            run = resuming.read(folder)
+            verdict = judge(run)
+            terminal.lines([*manifest.doubts(folder), *run.told])
             for result in verdict.scenarios:
                 terminal.lines(lines.result(result, terminal.colour))
             terminal.lines(lines.summary(verdict, str(folder), terminal.colour))
+            terminal.lines(resuming.hint(folder, verdict))
             if arguments.json:
                 print(document.render(verdict), end="")
             verdicts.append(verdict.outcome)
     return worst(verdicts).exit_code
 
 
-def judge(folder: Path) -> RunVerdict:
+def judge(run: Unfinished) -> RunVerdict:
     """Judge every scenario anew from its recording; one without a recording keeps its result in verdict.json."""
-    verdict = document.read(folder)
+    folder, verdict = run.folder, run.verdict
     results = tuple(_judged(folder / result.name, result) for result in verdict.scenarios)
     noise = judging.known_noise(folder, [result.name for result in results])
     verdict = dataclasses.replace(verdict, scenarios=results, noise=noise)
@@ -53,8 +55,7 @@ def judge(folder: Path) -> RunVerdict:
 def _judged(place: Path, before: ScenarioResult) -> ScenarioResult:
     if not (place / "record.json").exists():
         return before
-    recording = recordings.read(place, earlier.scenario_of(place, before.name))
     # The time of each phase, the number of attempts and the tape are no judgement: they are kept.
     return dataclasses.replace(
-        judging.judge(recording), phases=before.phases, attempts=before.attempts, tape=before.tape
+        resuming.judged(place, before.name), phases=before.phases, attempts=before.attempts, tape=before.tape
     )

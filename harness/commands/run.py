@@ -4,9 +4,35 @@
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.commands import _options
 from harness.model.errors import UsageError
+from harness.model.verdict import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from harness.run.pipeline import RunRequest
+    from harness.run.resuming import Unfinished
+    from harness.terminal import Terminal
+
+# What a run that is gone on with has decided: option or argument → its name among the arguments.
+_DECIDED = {
+    "SCENARIO": "scenarios",
+    "--source": "source",
+    "--patch": "patch",
+    "--config": "config",
+    "--compiler": "compiler",
+    "--accel": "accel",
+    "--repeat": "repeat",
+    "--timeout": "timeout",
+    "--out": "out",
+    "--maxfail": "maxfail",
+    "--record": "record",
+}
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +48,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     stop.add_argument("-x", dest="maxfail", action="store_const", const=1, help="stop after the first finding")
     parser.add_argument("--record", action="store_true", help="record each machine, for harness replay (TCG, one CPU)")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run that was interrupted or killed")
+    # So that what is given can be told from what is not.
+    parser.set_defaults(defaults={name: parser.get_default(name) for name in _DECIDED.values()})
+    parser.set_defaults(**dict.fromkeys(_DECIDED.values()))
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -29,21 +59,63 @@ def main(arguments: argparse.Namespace) -> int:
     from harness.host.workspace import cache_dir
     from harness.report import lines
     from harness.report.document import render
-    from harness.run import pipeline
+    from harness.run import pipeline, resuming
     from harness.terminal import Terminal
     from harness.variants import catalogue
 
-    if arguments.record and arguments.accel == "kvm":
-        raise UsageError("--record and --accel kvm: QEMU records no guest on KVM", "leave out --accel, or --record")
-    chosen = catalogue.choose(arguments.scenarios)
-    left = 0 if arguments.scenarios else len(catalogue.scenarios()) - len(chosen)
-    request = _options.run_request(arguments, chosen, record=arguments.record, maxfail=arguments.maxfail)
+    given = {name: word for word, name in _DECIDED.items() if getattr(arguments, name)}
+    if arguments.resume is not None and given:
+        raise UsageError(
+            f"--resume {arguments.resume} and {', '.join(given.values())}: a run goes on as it began",
+            f"harness run --resume {arguments.resume}",
+        )
+    # Before the folder changes.
+    cache = cache_dir()
     with Terminal() as terminal:
         told = lines.Told(terminal.colour)
-        verdict, folder = pipeline.run(
-            request, cache_dir(), terminal, lambda result: terminal.lines(told.result(result))
-        )
+        run = None if arguments.resume is None else resuming.read(arguments.resume.absolute())
+        if run and run.complete:
+            terminal.say(f"{run.folder}: is complete, nothing is left to run")
+            verdict, folder = run.verdict, run.folder
+        else:
+            request = _rest(run, arguments.jobs, terminal) if run else _asked(arguments, given)
+            verdict, folder = pipeline.run(request, cache, terminal, lambda result: terminal.lines(told.result(result)))
+    left = 0
+    if not (run or arguments.scenarios):
+        left = len(catalogue.scenarios()) - len(catalogue.choose([]))
     terminal.lines(lines.summary(verdict, str(folder), terminal.colour, left))
+    terminal.lines(resuming.hint(folder, verdict))
     if arguments.json:
         print(render(verdict), end="")
     return verdict.outcome.exit_code
+
+
+def _asked(arguments: argparse.Namespace, given: Collection[str]) -> RunRequest:
+    """The run that the options ask for. given: the names of those that were given."""
+    from harness.variants import catalogue
+
+    vars(arguments).update({name: value for name, value in arguments.defaults.items() if name not in given})
+    if arguments.record and arguments.accel == "kvm":
+        raise UsageError("--record and --accel kvm: QEMU records no guest on KVM", "leave out --accel, or --record")
+    return _options.run_request(
+        arguments, catalogue.choose(arguments.scenarios), record=arguments.record, maxfail=arguments.maxfail
+    )
+
+
+def _rest(run: Unfinished, jobs: int, terminal: Terminal) -> RunRequest:
+    """The rest of a run. What its folder names is built, and so it is said."""
+    from harness.report.text import one_line
+    from harness.run import resuming
+    from harness.variants import instruments
+
+    terminal.lines(run.told)
+    request = resuming.request(run, instruments.NOTIFIER_HOLD, jobs)
+    assert request.resumed is not None
+    done = sum(result.outcome is not Outcome.ERROR for result in run.verdict.scenarios)
+    what = one_line(f"{request.kernel.source} + {', '.join(request.kernel.patches)}", 1000)
+    terminal.say(f"{run.folder}: {what}; {done} scenarios were judged, {len(run.left)} are left")
+    try:
+        os.chdir(request.resumed.begun.folder)
+    except (OSError, ValueError) as fault:
+        raise UsageError(f"--resume {run.folder}: the folder in which it was called is gone: {fault}") from None
+    return request

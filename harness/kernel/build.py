@@ -82,14 +82,20 @@ def build(
     progress: Progress = QUIET,
     compiler: str = "gcc",
     jobs: int = 0,
+    wanted: str = "",
 ) -> KernelBuild:
-    """Build a kernel, or find it in the store.
+    """Build a kernel, or find it in the store. wanted: its inputs(), if it must be of these.
 
     Raises PatchError, ConfigError and BuildError for a kernel that cannot be
     made from these inputs; LaunchError and OutOfSpace when the machine is to blame.
     """
     recipe = Recipe(source, series, tuple(fragments), toolchain.find(compiler), jobs)
     recipe = dataclasses.replace(recipe, patched=patched(recipe, cache))
+    if wanted and inputs(recipe, cache) != wanted:
+        raise UsageError(
+            f"--source {source.spec}: it, a patch, the configuration or the compiler has changed since the run began",
+            "undo that, or begin again without --resume",
+        )
     found = _stored(recipe, cache, progress)
     if found is not None:
         return found
@@ -221,10 +227,15 @@ def _made(recipe: Recipe, manifest: Manifest, tree: Path, cache: Path, progress:
 
 def _memo(recipe: Recipe, cache: Path) -> Path:
     """The file that remembers which kernel some inputs made; it saves finding out the final .config."""
+    return cache / "kernels" / "inputs" / inputs(recipe, cache)
+
+
+def inputs(recipe: Recipe, cache: Path) -> str:
+    """A digest of all that makes a kernel what it is."""
     texts = (text for fragment in recipe.fragments for text in (fragment.path.name, fragment.text))
     tools = (recipe.toolchain.name, recipe.toolchain.identity)
     made = patched(recipe, cache).id
-    return cache / "kernels" / "inputs" / workspace.digest(RECIPE, recipe.source.id, made, *tools, *texts)
+    return workspace.digest(RECIPE, recipe.source.id, made, *tools, *texts)
 
 
 def _stored(recipe: Recipe, cache: Path, progress: Progress) -> KernelBuild | None:

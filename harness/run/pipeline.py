@@ -7,10 +7,13 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
+import json
 import os
+import shlex
+import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +28,9 @@ from harness.host import accelerator, fault, process, workspace
 from harness.host.progress import Progress
 from harness.kernel import build as builds
 from harness.kernel import config, kconfig, modules, patches, source, versions
+from harness.model import begun
 from harness.model import recording as recordings
+from harness.model.begun import Begun
 from harness.model.causes import causes
 from harness.model.errors import BuildError, CannotTest, GuestLost, HarnessError, MachineError, UsageError
 from harness.model.instrument import Instrument
@@ -35,6 +40,7 @@ from harness.model.run import AccelFacts, KernelFacts, MachineFacts, RunVerdict
 from harness.model.scenario import Scenario, renamed
 from harness.model.verdict import Outcome, ScenarioResult
 from harness.postmortem import examine
+from harness.report import manifest
 from harness.report.write import write
 from harness.run import judging
 from harness.run.drive import Listener, drive, files
@@ -51,6 +57,18 @@ class KernelRequest:
     patches: Sequence[str] = (versions.PATCH,)
     configs: Sequence[str] = ()
     compiler: str = "gcc"
+    # What its inputs() must be, so that it is the kernel of an earlier run; empty for any.
+    inputs: str = ""
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The run that is gone on with: its folder, how it began, and what was judged. boots: its kernel may boot."""
+
+    folder: Path
+    begun: Begun
+    verdict: RunVerdict
+    boots: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,6 +86,16 @@ class RunRequest:
     record: bool = False
     # Findings of so many different causes end the run; 0: none does.
     maxfail: int = 0
+    resumed: Resumed | None = None
+
+    @property
+    def rounds(self) -> Sequence[tuple[Scenario, Scenario]]:
+        """Each scenario as often as it is asked for; and the same under the name of its folder."""
+        return [
+            (scenario, renamed(scenario, f"{scenario.name}.{number}" if self.repeat > 1 else scenario.name))
+            for number in range(1, self.repeat + 1)
+            for scenario in self.scenarios
+        ]
 
 
 @dataclass(frozen=True)
@@ -122,7 +150,9 @@ def _prepared(
         series = patches.load(request.patches, tree.version)
         fragments = config.load(request.configs)
     with clock.phase("build"):
-        kernel = builds.build(tree, series, fragments, cache, progress, compiler=request.compiler)
+        kernel = builds.build(
+            tree, series, fragments, cache, progress, compiler=request.compiler, wanted=request.inputs
+        )
         folder = instrument.module
         module = modules.build_module(folder, kernel, cache, progress) if folder else None
         # Now, while the object tree is this kernel's, and not when a guest hangs: 1 s. No judgement depends on it.
@@ -146,29 +176,16 @@ def run(
     clock = Clock()
     began = time.monotonic()
     before = len(workspace.damage())
-    folder = run_folder(request.out, cache)
-    state = _State(request)
+    kept = request.resumed
+    folder = kept.folder if kept else run_folder(request.out, cache)
+    state = _State(request, folder)
     try:
-        with clock.phase("accel"):
-            choice = accelerator.choose(request.accel, cache, progress)
-            state.accel = AccelFacts(request.accel, choice.used, choice.reason)
-        prepared = prepare(request.kernel, request.instrument, cache, progress, clock)
-        state.kernel = prepared.kernel
-        _keep_kernel(prepared, folder)
-        with clock.phase("build"):
-            request = state.applicable(prepared.kernel, cache, progress)
-        with clock.phase("image"):
-            image = images.assemble(cache, prepared.modules, progress, request.instrument)
-        if request.record:
-            tapes.keep(folder, prepared.kernel.vmlinux, image.path)
-        with clock.phase("wall"):
-            state.lab = lab = Lab(
-                prepared.kernel, image, choice, cache, progress, instrument=request.instrument, record=request.record
-            )
-            lab.look = lambda machine, place: look(lab, machine, place)
-            if request.scenarios:
-                _run_all(request, lab, state, folder, clock, tell)
+        if kept is None:
+            state.write()
+        if state.left:
+            _go(state, cache, progress, clock, tell)
     except UsageError:
+        state.forget()
         raise
     except KeyboardInterrupt:
         process.end_all()
@@ -177,29 +194,65 @@ def run(
         process.end_all()
         state.error = fault.explained(error, folder)
         if isinstance(state.error, UsageError):
+            state.forget()
             raise state.error from error
     clock.add("total", time.monotonic() - began)
     verdict = state.verdict(clock)
     noise = judging.known_noise(folder, [result.name for result in verdict.scenarios])
-    verdict = dataclasses.replace(verdict, noise=noise, cache=tuple(workspace.damage()[before:]))
+    verdict = dataclasses.replace(verdict, noise=noise, cache=(*verdict.cache, *workspace.damage()[before:]))
     _join_consoles(folder, verdict)
     write(verdict, folder)
     if verdict.interrupted:
-        progress.say(f"{folder}: {len(verdict.scenarios)} scenarios were judged, {len(verdict.not_run)} were not")
+        progress.say(
+            f"{folder}: {len(verdict.scenarios)} scenarios were judged, {len(verdict.not_run)} were not; "
+            f"harness run --resume {shlex.quote(str(folder))} goes on"
+        )
         raise KeyboardInterrupt
     return verdict, folder
 
 
-class _State:
-    """What is known of a run so far."""
+def _go(state: _State, cache: Path, progress: Progress, clock: Clock, tell: Callable[[ScenarioResult], None]) -> None:
+    """Build what is missing, and run what is left."""
+    request, folder = state.request, state.folder
+    with clock.phase("accel"):
+        # A run that is gone on with stays with what it was measured on.
+        choice = accelerator.choose(state.begun.used.used or request.accel, cache, progress)
+        state.use(choice)
+    prepared = prepare(request.kernel, request.instrument, cache, progress, clock)
+    state.take(prepared.kernel, cache)
+    _keep_kernel(prepared, folder)
+    with clock.phase("build"):
+        applicable = state.applicable(prepared.kernel, cache, progress)
+    with clock.phase("image"):
+        image = images.assemble(cache, prepared.modules, progress, request.instrument)
+    state.carry(image.key)
+    if request.record:
+        tapes.keep(folder, prepared.kernel.vmlinux, image.path)
+    with clock.phase("wall"):
+        state.lab = lab = Lab(
+            prepared.kernel, image, choice, cache, progress, instrument=request.instrument, record=request.record
+        )
+        lab.look = lambda machine, place: look(lab, machine, place)
+        if applicable.scenarios:
+            _run_all(applicable, lab, state, folder, clock, tell)
 
-    def __init__(self, request: RunRequest) -> None:
+
+class _State:
+    """What is known of a run so far. judged: by name, as it comes; results: in order, as they were told."""
+
+    def __init__(self, request: RunRequest, folder: Path) -> None:
         self.request = request
+        self.folder = folder
+        self.kept = kept = request.resumed
+        self.begun = dataclasses.replace(kept.begun, maxfail=request.maxfail) if kept else _begun(request)
         self.kernel: builds.KernelBuild | None = None
         self.lab: Lab | None = None
-        self.accel = AccelFacts(request.accel, "", "")
+        self.accel = AccelFacts(request.accel, self.begun.used.used, self.begun.used.reason)
+        # What could not be looked at for a reason of the host is looked at again.
+        kept_results = kept.verdict.scenarios if kept else ()
+        self.judged = {result.name: result for result in kept_results if result.outcome is not Outcome.ERROR}
         self.results: list[ScenarioResult] = []
-        self.skipped: dict[str, str] = {}
+        self.skipped = dict(kept.verdict.skipped) if kept else {}
         self.error: HarnessError | None = None
         self.interrupted = False
 
@@ -207,6 +260,70 @@ class _State:
     def enough(self) -> bool:
         """Findings of as many causes as were asked for."""
         return 0 < self.request.maxfail <= len(causes(self.results))
+
+    @property
+    def left(self) -> Sequence[str]:
+        """What has had no turn, and may have one."""
+        if self.counted[1]:
+            return []
+        done = self.judged.keys() | self.skipped.keys()
+        return [one.name for scenario, one in self.request.rounds if not {scenario.name, one.name} & done]
+
+    @property
+    def counted(self) -> tuple[Mapping[str, ScenarioResult], bool]:
+        """The results of the run, by name, and whether they are enough.
+
+        What ran beside the last finding that was asked for is not waited for, and does not count.
+        """
+        first: dict[str, ScenarioResult] = {}
+        for scenario, one in self.request.rounds if self.request.maxfail else ():
+            if one.name in self.judged:
+                first[one.name] = self.judged[one.name]
+                if len(causes(list(first.values()))) >= self.request.maxfail:
+                    return first, True
+            elif not {scenario.name, one.name} & self.skipped.keys():
+                break
+        return self.judged, False
+
+    def write(self) -> None:
+        """Write run.json."""
+        workspace.write_atomic(self.folder / begun.NAME, json.dumps(self.begun.document(), indent=1) + "\n")
+
+    def forget(self) -> None:
+        """Leave the folder of a run that asked for what does not exist as it was."""
+        if self.kept is None:
+            (self.folder / begun.NAME).unlink(missing_ok=True)
+
+    def use(self, choice: accelerator.Choice) -> None:
+        """Note the accelerator."""
+        if not self.begun.used.used:
+            self.accel = AccelFacts(self.request.accel, choice.used, choice.reason)
+            self.begun = dataclasses.replace(self.begun, used=self.accel)
+
+    def take(self, kernel: builds.KernelBuild, cache: Path) -> None:
+        """Note the kernel. Raises UsageError for another one than was judged before."""
+        facts = KernelFacts(kernel.release, kernel.build_id, kernel.cached)
+        if self.begun.kernel.build_id not in ("", kernel.build_id):
+            raise UsageError(
+                f"{self.folder}: its kernel had build id {self.begun.kernel.build_id[:12]}, "
+                f"its inputs now make {kernel.build_id[:12]}",
+                "begin again without --resume",
+            )
+        self.kernel = kernel
+        inputs = builds.inputs(kernel.recipe, cache)
+        self.begun = dataclasses.replace(self.begun, kernel=facts, inputs=inputs)
+
+    def carry(self, image: str) -> None:
+        """Note what the guests carry, and write it all down. Raises UsageError when it is not what it was before."""
+        if self.begun.image not in ("", image):
+            raise UsageError(
+                f"{self.folder}: the module or a program of its guests has changed since",
+                "begin again without --resume",
+            )
+        self.begun = dataclasses.replace(self.begun, image=image, skipped=self.skipped)
+        self.write()
+        # From here on, the run is not what an earlier verdict says.
+        (self.folder / manifest.NAME).unlink(missing_ok=True)
 
     def applicable(self, kernel: builds.KernelBuild, cache: Path, progress: Progress) -> RunRequest:
         """The request without the scenarios that do not apply to this kernel; the reasons are kept."""
@@ -217,26 +334,26 @@ class _State:
 
     def verdict(self, clock: Clock) -> RunVerdict:
         """The verdict on the whole run."""
-        kernel, asked = self.kernel, self.request
-        done = {result.name for result in self.results} | self.skipped.keys()
-        not_run = tuple(scenario.name for scenario in _rounds(asked) if scenario.name not in done)
+        asked, before = self.request, self.kept.verdict if self.kept else self.begun.unjudged()
+        found, enough = self.counted
+        results = tuple(found[one.name] for _, one in asked.rounds if one.name in found)
+        done = found.keys() | self.skipped.keys()
+        not_run = tuple(one.name for scenario, one in asked.rounds if not {scenario.name, one.name} & done)
         error, forced = str(self.error or ""), None
         if self.error is not None:
             forced = Outcome.INCONCLUSIVE if isinstance(self.error, CannotTest) else Outcome.ERROR
         elif self.interrupted:
             error, forced = f"interrupted; {len(not_run)} scenarios were not judged", Outcome.ERROR
-        elif not_run and self.enough:
+        elif not_run and enough:
             error = f"stopped at --maxfail {asked.maxfail}; {len(not_run)} scenarios were not judged"
-        return RunVerdict(
-            source=asked.kernel.source,
-            patches=tuple(asked.kernel.patches),
-            configs=tuple(dict.fromkeys(("base", *asked.kernel.configs))),
-            kernel=KernelFacts(kernel.release, kernel.build_id, kernel.cached)
-            if kernel
-            else KernelFacts("", "", False),
+        for name, seconds in before.seconds.items():
+            clock.add(name, seconds)
+        return dataclasses.replace(
+            before,
+            kernel=self.begun.kernel,
             accel=self.accel,
-            machines=MachineFacts(self.lab.refused, self.lab.came) if self.lab else MachineFacts(),
-            scenarios=tuple(self.results),
+            machines=MachineFacts(self.lab.refused, self.lab.came) if self.lab else before.machines,
+            scenarios=results,
             skipped=self.skipped,
             seconds=clock.seconds,
             error=error,
@@ -246,13 +363,57 @@ class _State:
         )
 
 
-def _rounds(request: RunRequest) -> list[Scenario]:
-    """Each scenario as often as it is asked for, under the name of its folder."""
-    return [
-        renamed(scenario, f"{scenario.name}.{number}" if request.repeat > 1 else scenario.name)
-        for number in range(1, request.repeat + 1)
-        for scenario in request.scenarios
-    ]
+def _begun(request: RunRequest) -> Begun:
+    """A request as run.json holds it."""
+    kernel = request.kernel
+    return Begun(
+        source=kernel.source,
+        patches=tuple(kernel.patches),
+        configs=tuple(kernel.configs),
+        compiler=kernel.compiler,
+        accel=request.accel,
+        jobs=request.jobs,
+        repeat=request.repeat,
+        timeout_s=request.timeout_s,
+        record=request.record,
+        maxfail=request.maxfail,
+        folder=str(Path.cwd()),
+        files={str(scenario.path): scenario.text for scenario in request.scenarios},
+        scenarios=tuple(scenario.name for scenario in request.scenarios),
+    )
+
+
+class _Turns:
+    """Gives scenarios their turn, from any thread. before: what needs none."""
+
+    def __init__(self, lab: Lab, state: _State, folder: Path, clock: Clock, timeout_s: float) -> None:
+        self._lab = lab
+        self._state = state
+        self._folder = folder
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self.before = dict(state.judged)
+        # Set when the run has ended and nothing more may start.
+        self.over = threading.Event()
+        self._boots = state.kept is None or state.kept.boots
+
+    def take(self, scenario: Scenario) -> ScenarioResult | None:
+        """The result of a scenario; None when it gets no turn any more."""
+        if scenario.name in self.before:
+            return self.before[scenario.name]
+        if not self._boots or self.over.is_set():
+            return None
+        if self._state.kept:
+            _clear(self._folder, scenario.name)
+        result, ended = judge_on(
+            self._lab, scenario, self._folder, self._clock, timeout_s=self._timeout_s, over=self.over
+        )
+        if ended is Ended.NO_BOOT:
+            self._boots = False
+        # A machine that was ended with the run says nothing.
+        if not self.over.is_set():
+            self._state.judged[scenario.name] = result
+        return result
 
 
 def _run_all(
@@ -263,29 +424,20 @@ def _run_all(
     clock: Clock,
     tell: Callable[[ScenarioResult], None],
 ) -> None:
-    """Every scenario on a machine of its own, several at once, the results told in order."""
-    broken = threading.Event()
-
-    def one(scenario: Scenario) -> ScenarioResult | None:
-        if broken.is_set():
-            return None
-        result, ended = judge_on(lab, scenario, folder, clock, timeout_s=request.timeout_s, over=broken)
-        if ended is Ended.NO_BOOT:
-            broken.set()
-        return result
-
-    rounds = _rounds(request)
+    """Every scenario that is left on a machine of its own, several at once, the results told in order."""
+    turns = _Turns(lab, state, folder, clock, request.timeout_s)
+    rounds = [scenario for _, scenario in request.rounds]
     largest_mib = max(scenario.shape.memory_mib for scenario in request.scenarios)
     jobs = request.jobs or min(auto_jobs(largest_mib), len(request.scenarios))
     with concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="guest") as pool:
 
         def stop() -> None:
             """Nothing more begins, and what runs ends."""
-            broken.set()
+            turns.over.set()
             pool.shutdown(wait=False, cancel_futures=True)
             process.end_all()
 
-        futures = [pool.submit(one, scenario) for scenario in rounds]
+        futures = [pool.submit(turns.take, scenario) for scenario in rounds]
         try:
             # Here nothing waits for it; after a panic, the verdict would.
             oracles.prepare()
@@ -295,13 +447,23 @@ def _run_all(
                     state.skipped[scenario.name] = "not tried: this kernel does not boot"
                 else:
                     state.results.append(result)
-                    tell(result)
+                    if scenario.name not in turns.before:
+                        tell(result)
                     if state.enough:
                         stop()
                         return
         except BaseException:
             stop()
             raise
+
+
+def _clear(folder: Path, name: str) -> None:
+    """Remove what is left of a scenario that was under way when its run ended."""
+    place = folder / name
+    if place.exists():
+        shutil.rmtree(place)
+    for suffix in (".bin", ".part"):
+        (folder / "events" / f"{name}{suffix}").unlink(missing_ok=True)
 
 
 def look(lab: Lab, machine: Machine, folder: Path) -> PostMortem:
@@ -396,7 +558,7 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
         recording = recordings.no_boot(scenario, str(failed), console, ready["boot"])
         recording = dataclasses.replace(recording, postmortem=PostMortem(examine.cause(place)))
     with workspace.space(place):
-        workspace.write_atomic(place / "scenario.yaml", scenario.path.read_bytes())
+        workspace.write_atomic(place / "scenario.yaml", scenario.text)
         digests = recordings.digests(place, scenario.name)
         workspace.write_atomic(place / "record.json", recordings.document(recording, digests))
     return recording, ready
@@ -423,6 +585,7 @@ def run_folder(out: Path | None, cache: Path) -> Path:
             folder.mkdir(parents=True)
         except FileExistsError:
             continue
+        workspace.hold(folder, str(folder))
         return folder
     raise MachineError(f"{cache / 'runs'}: a thousand runs began in this second")
 

@@ -26,7 +26,7 @@ from harness.model.errors import HarnessError, MachineError, UsageError
 from harness.model.run import RunVerdict
 from harness.model.verdict import Outcome, ScenarioResult
 from harness.report import document, html, junit, ktap, lines, manifest
-from harness.run import earlier, judging, planning
+from harness.run import earlier, judging, planning, resuming
 from harness.variants import catalogue
 from tests.unit.fuzzing import fuzz
 from tests.unit.runs import NAMES, SCENARIO
@@ -204,7 +204,7 @@ def test_a_file_of_a_run_with_a_manifest(made: Path, run: Path, data: st.DataObj
     place = data.draw(st.sampled_from(listed))
     shutil.copyfile(made / manifest.NAME, run / manifest.NAME)
     (run / place).write_bytes(broken((made / place).read_bytes(), data.draw))
-    fine = passes_or_is_damaged(lambda: judge(run))
+    fine = passes_or_is_damaged(lambda: judge(resuming.read(run)))
     shutil.copyfile(made / place, run / place)
     shutil.copyfile(made / document.NAME, run / document.NAME)
 

@@ -32,7 +32,7 @@ from harness.run import earlier, pipeline
 from tests.unit.runs import NAMES
 from tests.unit.verdicts import run_of
 
-SCHEMAS = ("verdict", "record", "tape", "manifest")
+SCHEMAS = ("verdict", "record", "tape", "manifest", "run")
 
 
 @pytest.fixture
