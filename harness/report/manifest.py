@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from harness.host.workspace import write_atomic
-from harness.model import documents, files
+from harness.model import begun, documents, files
 from harness.model.errors import MachineError, UsageError
 from harness.report.text import one_line
 
@@ -32,7 +32,7 @@ def evidence(folder: Path, scenarios: Iterable[str]) -> Iterator[str]:
 
     Raises UsageError when one, or a folder that it is in, is a link, a pipe or the like.
     """
-    places = [f"{name}/{file}" for name in scenarios for file in EVIDENCE]
+    places = [begun.NAME, *(f"{name}/{file}" for name in scenarios for file in EVIDENCE)]
     places += [f"events/{name}.bin" for name in scenarios]
     places += [f"kernel/modules/{path.name}" for path in sorted((folder / "kernel" / "modules").glob("*.ko"))]
     for place in places:

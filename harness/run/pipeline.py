@@ -182,7 +182,7 @@ def run(
     try:
         if kept is None:
             state.write()
-        if state.left:
+        if kept is None or state.left:
             _go(state, cache, progress, clock, tell)
     except UsageError:
         state.forget()
@@ -220,12 +220,12 @@ def _go(state: _State, cache: Path, progress: Progress, clock: Clock, tell: Call
         state.use(choice)
     prepared = prepare(request.kernel, request.instrument, cache, progress, clock)
     state.take(prepared.kernel, cache)
-    _keep_kernel(prepared, folder)
     with clock.phase("build"):
         applicable = state.applicable(prepared.kernel, cache, progress)
     with clock.phase("image"):
         image = images.assemble(cache, prepared.modules, progress, request.instrument)
     state.carry(image.key)
+    _keep_kernel(prepared, folder)
     if request.record:
         tapes.keep(folder, prepared.kernel.vmlinux, image.path)
     with clock.phase("wall"):
@@ -321,9 +321,9 @@ class _State:
                 "begin again without --resume",
             )
         self.begun = dataclasses.replace(self.begun, image=image, skipped=self.skipped)
-        self.write()
         # From here on, the run is not what an earlier verdict says.
         (self.folder / manifest.NAME).unlink(missing_ok=True)
+        self.write()
 
     def applicable(self, kernel: builds.KernelBuild, cache: Path, progress: Progress) -> RunRequest:
         """The request without the scenarios that do not apply to this kernel; the reasons are kept."""

@@ -140,12 +140,16 @@ def arranged(monkeypatch: pytest.MonkeyPatch) -> World:
         kernel = SimpleNamespace(release="6.12.1", build_id=world.build_id, cached=True, recipe=None)
         return pipeline.Prepared(kernel, None)  # type: ignore[arg-type]
 
+    def keep_kernel(_: object, folder: Path) -> None:
+        (folder / "kernel").mkdir(exist_ok=True)
+        (folder / "kernel" / "build-id").write_text(world.build_id + world.image)
+
     monkeypatch.setattr(pipeline, "drive", drive)
     monkeypatch.setattr(pipeline, "Lab", Lab)
     monkeypatch.setattr(pipeline, "prepare", prepare)
     monkeypatch.setattr(pipeline, "files", lambda *_: {})
     monkeypatch.setattr(pipeline, "missing", lambda one, *_: "no such option" if one.name == "silent" else "")
-    monkeypatch.setattr(pipeline, "_keep_kernel", lambda *_: None)
+    monkeypatch.setattr(pipeline, "_keep_kernel", keep_kernel)
     monkeypatch.setattr(accelerator, "choose", lambda *_: Choice("tcg", "made up"))
     monkeypatch.setattr(build, "inputs", lambda *_: "12")
     monkeypatch.setattr(image, "assemble", lambda *_: SimpleNamespace(key=world.image))
@@ -494,9 +498,18 @@ def test_a_hostile_plan(data: st.DataObject):
             resuming.request(resuming.read(run), instruments.NOTIFIER_HOLD)
 
 
+def test_a_plan_that_rotted_is_damage(world: World, tmp_path: Path, capsys):
+    begin(world, tmp_path / "run", maxfail=1)
+    changed(tmp_path / "run", repeat=2)
+
+    assert main(["run", "--resume", str(tmp_path / "run")]) == 128
+    assert "run.json: is damaged" in capsys.readouterr().err
+
+
 def test_an_earlier_run_cannot_be_gone_on_with(world: World, tmp_path: Path, capsys):
     begin(world, tmp_path / "run", maxfail=1)
-    (tmp_path / "run" / begun.NAME).unlink()
+    for name in (begun.NAME, manifest.NAME):
+        (tmp_path / "run" / name).unlink()
 
     assert main(["run", "--resume", str(tmp_path / "run")]) == 129
     assert "has no run.json (an earlier version made it)" in capsys.readouterr().err
