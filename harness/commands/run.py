@@ -80,9 +80,7 @@ def main(arguments: argparse.Namespace) -> int:
         else:
             request = _rest(run, arguments.jobs, terminal) if run else _asked(arguments, given)
             verdict, folder = pipeline.run(request, cache, terminal, lambda result: terminal.lines(told.result(result)))
-    left = 0
-    if not (run or arguments.scenarios):
-        left = len(catalogue.scenarios()) - len(catalogue.choose([]))
+    left = 0 if run or arguments.scenarios else sum(not one.default for one in catalogue.scenarios().values())
     terminal.lines(lines.summary(verdict, str(folder), terminal.colour, left))
     terminal.lines(resuming.hint(folder, verdict))
     if arguments.json:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from harness.variants import mutants
 _TAKEN = ("events", "kernel")
 
 
+@functools.cache
 def scenarios() -> dict[str, Scenario]:
-    """Every scenario of the project by name."""
+    """Every scenario of the project by name; read once."""
     keys = {name: pressure.keys for name, pressure in pressures.catalogue().items()}
     return {
         entry.name: entry for path in sorted(data("scenarios").glob("*.yaml")) for entry in scenario.load(path, keys)

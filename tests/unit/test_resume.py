@@ -34,6 +34,7 @@ from harness.host.progress import QUIET
 from harness.kernel import build
 from harness.model import begun, documents, scenario
 from harness.model.errors import GuestLost, HarnessError, OutOfSpace, UsageError
+from harness.model.postmortem import Hangs
 from harness.model.recording import Recording
 from harness.model.run import RunVerdict
 from harness.model.verdict import Outcome
@@ -123,7 +124,7 @@ def arranged(monkeypatch: pytest.MonkeyPatch) -> World:
         refused, came = "", "clone"
 
         def __init__(self, *_: object, instrument: Any, **__: object) -> None:
-            self.kernel, self.cache, self.instrument = None, None, instrument
+            self.kernel, self.cache, self.instrument, self.hangs = None, None, instrument, Hangs()
 
         @contextlib.contextmanager
         def machine(self, _: object, place: Path, __: object) -> Iterator[Any]:
