@@ -21,12 +21,28 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--maxfail", type=_options.positive, default=0, metavar="N", help="stop after findings of N different causes"
     )
     stop.add_argument("-x", dest="maxfail", action="store_const", const=1, help="stop after the first finding")
+    lines = parser.add_mutually_exclusive_group()
+    lines.add_argument(
+        "--require-patch-coverage",
+        type=_options.percent,
+        default=0.0,
+        metavar="PERCENT",
+        help="inconclusive when fewer of the lines that your patches change were executed",
+    )
+    lines.add_argument(
+        "--no-patch-coverage",
+        dest="require_patch_coverage",
+        action="store_const",
+        const=None,
+        help="set no probes on the lines that your patches change",
+    )
     parser.add_argument("--record", action="store_true", help="record each machine, for harness replay (TCG, one CPU)")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Build, boot, press, judge; the exit code is the verdict's."""
     from harness.host.workspace import cache_dir
+    from harness.kernel import patches
     from harness.report import lines
     from harness.report.document import render
     from harness.run import pipeline
@@ -35,8 +51,15 @@ def main(arguments: argparse.Namespace) -> int:
 
     if arguments.record and arguments.accel == "kvm":
         raise UsageError("--record and --accel kvm: QEMU records no guest on KVM", "leave out --accel, or --record")
+    if arguments.require_patch_coverage and not patches.own(arguments.patch or ()):
+        asked = f"--require-patch-coverage {arguments.require_patch_coverage:g}"
+        raise UsageError(f"{asked}: no patch of yours is given, so none of its lines can run", "--patch FILE")
     request = _options.run_request(
-        arguments, catalogue.choose(arguments.scenarios), record=arguments.record, maxfail=arguments.maxfail
+        arguments,
+        catalogue.choose(arguments.scenarios),
+        record=arguments.record,
+        maxfail=arguments.maxfail,
+        coverage=arguments.require_patch_coverage,
     )
     with Terminal() as terminal:
         told = lines.Told(terminal.colour)

@@ -24,7 +24,6 @@ from elftools.elf.relocation import RelocationSection
 
 from harness.host import process, workspace
 from harness.host.progress import QUIET, Progress
-from harness.kernel import build as builds
 from harness.kernel import changes, line_table, lines
 from harness.kernel.build import KernelBuild
 from harness.kernel.changes import Changed
@@ -63,16 +62,24 @@ class _Spot:
     begins: bool
 
 
-def find(kernel: KernelBuild, cache: Path, progress: Progress = QUIET) -> Places:
-    """The lines of the user's patches in a kernel; the answer is kept, and costs nothing the next time."""
+def known(kernel: KernelBuild, cache: Path) -> Places | None:
+    """What find() found before for this kernel."""
+    kept = workspace.recall(_memory(kernel, cache))
+    return None if kept is None else _restored(json.loads(kept))
+
+
+def find(kernel: KernelBuild, objects: ObjectTree, cache: Path, progress: Progress = QUIET) -> Places:
+    """The lines of the user's patches in a kernel. objects: the kernel's object tree, locked."""
+    with workspace.space(cache):
+        found = _found(kernel, objects, cache, progress)
+        workspace.remember(_memory(kernel, cache), json.dumps(_document(found)))
+    return found
+
+
+def _memory(kernel: KernelBuild, cache: Path) -> Path:
     patches = kernel.recipe.series.patches
     texts = (part for patch in patches for part in (str(patch.builtin), patch.text))
-    memory = cache / "places" / f"{workspace.digest(_FORMAT, kernel.key, *texts)}.json"
-    if (known := workspace.recall(memory)) is not None:
-        return _restored(json.loads(known))
-    found = _found(kernel, cache, progress)
-    workspace.remember(memory, json.dumps(_document(found)))
-    return found
+    return cache / "places" / f"{workspace.digest(_FORMAT, kernel.key, *texts)}.json"
 
 
 def _document(places: Places) -> object:
@@ -84,33 +91,32 @@ def _restored(document: tuple[list[tuple[str, int, *tuple[int, ...]]], int, dict
     return Places({(file, line): tuple(offsets) for file, line, *offsets in at}, silent, unknown)
 
 
-def _found(kernel: KernelBuild, cache: Path, progress: Progress) -> Places:
+def _found(kernel: KernelBuild, objects: ObjectTree, cache: Path, progress: Progress) -> Places:
     changed = changes.changed(kernel.recipe.series, kernel.recipe.source, cache)
-    unknown = {path: lines.refused for path, lines in changed.items() if lines.refused}
-    changed = {path: lines for path, lines in changed.items() if not lines.refused}
+    unknown = {path: what.refused for path, what in changed.items() if what.refused}
+    changed = {path: what for path, what in changed.items() if not what.refused}
     if not changed:
         return Places(unknown=unknown)
     spots: dict[str, dict[int, list[_Spot]]] = {path: defaultdict(list) for path in changed}
-    with builds.objects_again(kernel, cache, progress) as objects, workspace.space(cache):
-        holders = _holders(objects, changed, unknown)
-        image = _Image(kernel.vmlinux)
-        with (
-            tempfile.TemporaryDirectory(dir=objects.folder, prefix="places-") as scratch,
-            concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
-        ):
-            made = pool.map(lambda path: lines.compiled_again(path, objects, Path(scratch), cache), holders)
-            for number, (path, again) in enumerate(zip(holders, made, strict=True), 1):
-                progress.advance("changed lines", number, len(holders))
-                if again is None or lines.code(again) != lines.code(path):
-                    unknown |= dict.fromkeys(holders[path], f"is in {_short(path, objects)}, which -g changes")
-                    continue
-                try:
-                    mine = [spot for spot in _spots(again, image, objects) if spot[0] in spots]
-                except (ValueError, LookupError) as fault:
-                    unknown |= dict.fromkeys(holders[path], f"is in {_short(path, objects)}: {fault}")
-                    continue
-                for file, line, spot in mine:
-                    spots[file][line].append(spot)
+    holders = _holders(objects, changed, unknown)
+    image = _Image(kernel.vmlinux)
+    with (
+        tempfile.TemporaryDirectory(dir=objects.folder, prefix="places-") as scratch,
+        concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+    ):
+        made = pool.map(lambda path: lines.compiled_again(path, objects, Path(scratch), cache), holders)
+        for number, (path, again) in enumerate(zip(holders, made, strict=True), 1):
+            progress.advance("changed lines", number, len(holders))
+            if again is None or lines.code(again) != lines.code(path):
+                unknown |= dict.fromkeys(holders[path], f"is in {_short(path, objects)}, which -g changes")
+                continue
+            try:
+                mine = [spot for spot in _spots(again, image, objects) if spot[0] in spots]
+            except (ValueError, LookupError) as fault:
+                unknown |= dict.fromkeys(holders[path], f"is in {_short(path, objects)}: {fault}")
+                continue
+            for file, line, spot in mine:
+                spots[file][line].append(spot)
     return _placed(changed, spots, unknown)
 
 

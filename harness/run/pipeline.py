@@ -36,7 +36,7 @@ from harness.model.scenario import Scenario, renamed
 from harness.model.verdict import Outcome, ScenarioResult
 from harness.postmortem import examine
 from harness.report.write import write
-from harness.run import judging
+from harness.run import judging, reached
 from harness.run.drive import Listener, drive, files
 
 # In a run's folder: the module as it was loaded.
@@ -68,6 +68,8 @@ class RunRequest:
     record: bool = False
     # Findings of so many different causes end the run; 0: none does.
     maxfail: int = 0
+    # Of the lines of the user's patches, how many percent must be executed; None: they are not watched.
+    coverage: float | None = 0.0
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,10 @@ def run(
         _keep_kernel(prepared, folder)
         with clock.phase("build"):
             request = state.applicable(prepared.kernel, cache, progress)
+        with clock.phase("coverage"):
+            request = state.watching(request, prepared.kernel, cache, progress)
         with clock.phase("image"):
-            image = images.assemble(cache, prepared.modules, progress, request.instrument)
+            image = images.assemble(cache, [*prepared.modules, *state.watched], progress, request.instrument)
         if request.record:
             tapes.keep(folder, prepared.kernel.vmlinux, image.path)
         with clock.phase("wall"):
@@ -178,6 +182,7 @@ def run(
         state.error = fault.explained(error, folder)
         if isinstance(state.error, UsageError):
             raise state.error from error
+    state.remember(cache)
     clock.add("total", time.monotonic() - began)
     verdict = state.verdict(clock)
     noise = judging.known_noise(folder, [result.name for result in verdict.scenarios])
@@ -202,6 +207,7 @@ class _State:
         self.skipped: dict[str, str] = {}
         self.error: HarnessError | None = None
         self.interrupted = False
+        self.watch: reached.Watch | None = None
 
     @property
     def enough(self) -> bool:
@@ -214,6 +220,23 @@ class _State:
         self.skipped |= {name: reason for name, reason in reasons.items() if reason}
         left = [scenario for scenario in self.request.scenarios if not reasons[scenario.name]]
         return dataclasses.replace(self.request, scenarios=left)
+
+    @property
+    def watched(self) -> Sequence[Path]:
+        """What guests load to count changed lines."""
+        return self.watch.modules if self.watch else ()
+
+    def watching(self, request: RunRequest, kernel: builds.KernelBuild, cache: Path, progress: Progress) -> RunRequest:
+        """The request with the scenarios that executed the user's changed lines the last time in front."""
+        self.watch = reached.watch(kernel, cache, progress) if request.coverage is not None else None
+        if not self.watch or not self.watch.modules:
+            return request
+        return dataclasses.replace(request, scenarios=reached.first(request.scenarios, self.watch, cache))
+
+    def remember(self, cache: Path) -> None:
+        """Keep for the next run which scenarios executed changed lines."""
+        if self.watch:
+            reached.remember(self.watch, cache)
 
     def verdict(self, clock: Clock) -> RunVerdict:
         """The verdict on the whole run."""
@@ -243,6 +266,7 @@ class _State:
             interrupted=self.interrupted,
             not_run=not_run,
             forced=forced,
+            coverage=self.watch.coverage(asked.coverage or 0.0) if self.watch else None,
         )
 
 
@@ -269,7 +293,9 @@ def _run_all(
     def one(scenario: Scenario) -> ScenarioResult | None:
         if broken.is_set():
             return None
-        result, ended = judge_on(lab, scenario, folder, clock, timeout_s=request.timeout_s, over=broken)
+        result, ended = judge_on(
+            lab, scenario, folder, clock, timeout_s=request.timeout_s, over=broken, watch=state.watch
+        )
         if ended is Ended.NO_BOOT:
             broken.set()
         return result
@@ -329,16 +355,17 @@ def judge_on(
     *,
     timeout_s: float = 0,
     over: threading.Event | None = None,
+    watch: reached.Watch | None = None,
 ) -> tuple[ScenarioResult, Ended | None]:
     """Record a scenario on a fresh machine and judge it.
 
     A machine that was lost for a reason on the host costs one more try, and never
     causes a verdict on the kernel. timeout_s: replaces the scenario's own, unscaled.
-    over: set when the run has ended and nothing more may start.
+    over: set when the run has ended and nothing more may start. watch: counts what the guest executes.
     """
     for attempt in (1, 2):
         try:
-            recording, ready = _record(lab, scenario, folder, timeout_s or scenario.timeout_s)
+            recording, ready = _record(lab, scenario, folder, timeout_s or scenario.timeout_s, watch)
         except GuestLost as lost:
             if attempt == 1 and not (over and over.is_set()):
                 continue
@@ -356,7 +383,9 @@ def judge_on(
     raise AssertionError("unreachable")
 
 
-def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tuple[Recording, dict[str, float]]:
+def _record(
+    lab: Lab, scenario: Scenario, folder: Path, timeout_s: float, watch: reached.Watch | None
+) -> tuple[Recording, dict[str, float]]:
     """Drive a fresh machine and write the recording down; returns it with the seconds of "boot" and "restore".
 
     A kernel that does not boot makes a recording too: the console is its evidence.
@@ -372,6 +401,8 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
             restored_s = machine.ready_s if machine.cloned else 0.0
             ready = {"boot": waited_s - restored_s, "restore": restored_s}
             slowdown = lab.slowdown(machine)
+            if watch:
+                watch.begin(machine)
             recording = drive(
                 scenario,
                 machine,
@@ -383,6 +414,8 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
                 given,
                 slowdown,
             )
+            if watch:
+                watch.end(machine, scenario.name, recording.ended)
             recording = dataclasses.replace(recording, slowdown=slowdown)
     except BootFailed as failed:
         ready = {"boot": time.monotonic() - began}

@@ -33,6 +33,7 @@ def planted(fault: str, folder: Path, timeout: str = "1") -> tuple[str, str, Pat
     words: list[str | Path] = [
         "run",
         "--json",
+        "--no-patch-coverage",
         "--patch",
         "mayfail",
         "--patch",
