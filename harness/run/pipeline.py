@@ -393,6 +393,8 @@ def _record(
     place = folder / scenario.name
     place.mkdir(parents=True, exist_ok=True)
     given = files(scenario, lab.kernel, lab.cache)
+    if watch:
+        watch.expect(scenario.name)
     began = time.monotonic()
     try:
         listener = Listener()

@@ -58,6 +58,13 @@ class Watch:
         self._uncounted: dict[str, None] = {}
         self._guard = threading.Lock()
 
+    def expect(self, name: str) -> None:
+        """A scenario is tried: until its guest has told its counts, they are not known."""
+        if self.modules:
+            with self._guard:
+                self._counts.pop(name, None)
+                self._uncounted[name] = None
+
     def begin(self, machine: Machine) -> None:
         """From now on, the guest counts."""
         if self.modules:
@@ -67,20 +74,14 @@ class Watch:
 
     def end(self, machine: Machine, name: str, ended: Ended) -> None:
         """Take what a guest has counted for a scenario."""
-        if not self.modules:
+        if not self.modules or ended not in _ANSWERING:
             return
-        counts: Sequence[int] | None = None
-        if ended in _ANSWERING:
-            with contextlib.suppress(GuestTimeout, OSError, MachineError):
-                counts = parsed(machine.agent.read_file(_COUNTS, _LIMIT_S, limit_bytes=_LIMIT_BYTES), len(self._at))
-        with self._guard:
-            # A second attempt replaces the first.
-            self._counts.pop(name, None)
-            self._uncounted.pop(name, None)
-            if counts is None:
-                self._uncounted[name] = None
-            else:
-                self._counts[name] = counts
+        with contextlib.suppress(GuestTimeout, OSError, MachineError):
+            counts = parsed(machine.agent.read_file(_COUNTS, _LIMIT_S, limit_bytes=_LIMIT_BYTES), len(self._at))
+            if counts is not None:
+                with self._guard:
+                    self._counts[name] = counts
+                    self._uncounted.pop(name, None)
 
     def reached(self, name: str) -> frozenset[places.Line]:
         """The lines that a scenario executed."""

@@ -206,6 +206,7 @@ class Guest:
 
 def counted(said: bytes | Exception, ended: Ended = Ended.COMPLETE) -> PatchCoverage:
     watch, guest = Watch(FOUND, Path("reached.ko")), Guest(said)
+    watch.expect("exit")
     watch.begin(guest)  # type: ignore[arg-type]
     watch.end(guest, "exit", ended)  # type: ignore[arg-type]
     assert guest.written == [("/sys/module/reached/parameters/on", "1")]
@@ -260,6 +261,8 @@ def test_the_second_attempt_counts():
     watch = Watch(FOUND, Path("reached.ko"))
     guest: Any = Guest(b"nothing", b"1\n0\n0\n0\n")
     for _ in range(2):
+        watch.expect("exit")
+        assert watch.coverage().uncounted == ("exit",)
         watch.end(guest, "exit", Ended.COMPLETE)
 
     assert watch.coverage().uncounted == ()
