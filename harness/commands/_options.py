@@ -81,11 +81,13 @@ def run_request(
     record: bool = False,
     maxfail: int = 0,
     coverage: float | None = 0.0,
+    changed_since: str = "",
 ) -> RunRequest:
     """What the options of kernel() and machines() ask for. record: machines are recorded, which QEMU can under TCG.
 
     maxfail: findings of so many different causes end the run; 0: none does.
     coverage: percent of the user's changed lines that must be executed; None: they are not watched.
+    changed_since: what has changed in the source from that state is the user's, too.
     """
     from harness.run.pipeline import RunRequest
     from harness.variants import instruments
@@ -102,6 +104,7 @@ def run_request(
         record=record,
         maxfail=maxfail,
         coverage=coverage,
+        changed_since=changed_since,
     )
 
 

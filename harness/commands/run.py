@@ -21,6 +21,12 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--maxfail", type=_options.positive, default=0, metavar="N", help="stop after findings of N different causes"
     )
     stop.add_argument("-x", dest="maxfail", action="store_const", const=1, help="stop after the first finding")
+    parser.add_argument(
+        "--changed-since",
+        default="",
+        metavar="SOURCE",
+        help="an earlier state of the source, as for --source: lines that changed from there are yours, too",
+    )
     lines = parser.add_mutually_exclusive_group()
     lines.add_argument(
         "--require-patch-coverage",
@@ -51,15 +57,19 @@ def main(arguments: argparse.Namespace) -> int:
 
     if arguments.record and arguments.accel == "kvm":
         raise UsageError("--record and --accel kvm: QEMU records no guest on KVM", "leave out --accel, or --record")
-    if arguments.require_patch_coverage and not patches.own(arguments.patch or ()):
+    having = bool(arguments.changed_since) or patches.own(arguments.patch or ())
+    if arguments.require_patch_coverage and not having:
         asked = f"--require-patch-coverage {arguments.require_patch_coverage:g}"
-        raise UsageError(f"{asked}: no patch of yours is given, so none of its lines can run", "--patch FILE")
+        raise UsageError(
+            f"{asked}: no patch of yours is given, so none of its lines can run", "--patch FILE, or --changed-since"
+        )
     request = _options.run_request(
         arguments,
         catalogue.choose(arguments.scenarios),
         record=arguments.record,
         maxfail=arguments.maxfail,
         coverage=arguments.require_patch_coverage,
+        changed_since=arguments.changed_since,
     )
     with Terminal() as terminal:
         told = lines.Told(terminal.colour)

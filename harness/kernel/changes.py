@@ -14,11 +14,14 @@ from harness.kernel import patches
 from harness.kernel.manifest import File
 from harness.kernel.patches import PatchSeries
 from harness.kernel.source import KernelSource
+from harness.model.errors import UsageError
 
 # Other files make no code of the kernel.
 _SUFFIXES = (".c", ".h", ".S")
 # The longest source file of Linux 6.12 that is no table of registers has 16,000 lines.
 LINES_LIMIT = 50_000
+# So many files may differ from an earlier state: more are not one change.
+FILES_LIMIT = 300
 
 
 @dataclass(frozen=True)
@@ -64,22 +67,35 @@ def own(series: PatchSeries) -> bool:
     return any(not patch.builtin for patch in series.patches)
 
 
-def changed(series: PatchSeries, source: KernelSource, cache: Path) -> dict[str, Changed]:
+def changed(
+    series: PatchSeries, source: KernelSource, cache: Path, since: KernelSource | None = None
+) -> dict[str, Changed]:
     """File → the lines that the user's patches changed, as the whole series leaves them; no file without any.
 
     A line that moved on is followed, whoever moved it; one that was taken away again is nobody's.
+    since: an earlier state of the source; what has changed from there is the user's, too.
     """
     files: Mapping[str, File | None] = {}
     texts: dict[str, _Text] = {}
     pristine: dict[str, bytes] = {}
     refused: dict[str, Changed] = {}
+    if since is not None:
+        old, new = (
+            dict(_read(one, paths, refused)) for paths in [_differing(since, source)] for one in (since, source)
+        )
+        pristine = dict(new)
+        for path, content in new.items():
+            if path not in refused:
+                texts[path] = _Text.pristine(old.get(path, b"")).becomes(content, own=True)
     for end, mine in _parts(series):
         files = patches.apply(dataclasses.replace(series, patches=series.patches[:end]), source, cache).files
         fresh = [path for path in files if path.endswith(_SUFFIXES) and path not in texts]
-        found = {path: file.content for path, file in source.origin.read(source.origin.some(fresh))}
+        found = dict(_read(source, fresh, refused))
         pristine |= {path: found.get(path, b"") for path in fresh}
         texts |= {path: _Text.pristine(pristine[path]) for path in fresh}
         for path, text in texts.items():
+            if path in refused:
+                continue
             content = _content(files[path]) if path in files else pristine[path]
             if (length := max(len(text.lines), content.count(b"\n"))) > LINES_LIMIT:
                 refused[path] = Changed(refused=f"has {length:,} lines (limit {LINES_LIMIT:,})")
@@ -88,6 +104,31 @@ def changed(series: PatchSeries, source: KernelSource, cache: Path) -> dict[str,
     known = {path: Changed(tuple(_numbers(text.added)), tuple(_numbers(text.cut))) for path, text in texts.items()}
     left = {path: lines for path, lines in {**known, **refused}.items() if files.get(path, path) is not None}
     return {path: lines for path, lines in sorted(left.items()) if lines != Changed()}
+
+
+def _differing(old: KernelSource, new: KernelSource) -> list[str]:
+    """The source files of a state that another state has not, or has otherwise. UsageError for too many."""
+    before = old.origin.manifest()
+    found = [
+        path for path, entry in new.origin.manifest().items() if path.endswith(_SUFFIXES) and before.get(path) != entry
+    ]
+    if len(found) > FILES_LIMIT:
+        raise UsageError(
+            f"--changed-since {old.spec}: {len(found):,} source files of {new.spec} differ (limit {FILES_LIMIT})",
+            "name a later state",
+        )
+    return found
+
+
+def _read(source: KernelSource, paths: list[str], refused: dict[str, Changed]) -> Iterator[tuple[str, bytes]]:
+    """The content of files; refused takes those that are too long, or are no longer what the source lists."""
+    entries = source.origin.some(paths)
+    for path, file in source.origin.read(entries):
+        if (length := file.content.count(b"\n")) > LINES_LIMIT:
+            refused[path] = Changed(refused=f"has {length:,} lines (limit {LINES_LIMIT:,})")
+        elif file.entry_like(entries[path]) != entries[path]:
+            refused[path] = Changed(refused="was edited since its kernel was built")
+        yield path, file.content
 
 
 def _parts(series: PatchSeries) -> Iterator[tuple[int, bool]]:

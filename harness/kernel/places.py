@@ -28,6 +28,7 @@ from harness.kernel import changes, line_table, lines
 from harness.kernel.build import KernelBuild
 from harness.kernel.changes import Changed
 from harness.kernel.objects import ObjectTree
+from harness.kernel.source import KernelSource
 from harness.model.errors import MachineError
 
 # Raise this when the same kernel and patches give other places.
@@ -62,24 +63,34 @@ class _Spot:
     begins: bool
 
 
-def known(kernel: KernelBuild, cache: Path) -> Places | None:
+def known(kernel: KernelBuild, cache: Path, since: KernelSource | None = None) -> Places | None:
     """What find() found before for this kernel."""
-    kept = workspace.recall(_memory(kernel, cache))
+    kept = workspace.recall(_memory(kernel, cache, since))
     return None if kept is None else _restored(json.loads(kept))
 
 
-def find(kernel: KernelBuild, objects: ObjectTree, cache: Path, progress: Progress = QUIET) -> Places:
-    """The lines of the user's patches in a kernel. objects: the kernel's object tree, locked."""
+def find(
+    kernel: KernelBuild,
+    objects: ObjectTree,
+    cache: Path,
+    progress: Progress = QUIET,
+    since: KernelSource | None = None,
+) -> Places:
+    """The lines of the user's patches in a kernel. objects: the kernel's object tree, locked.
+
+    since: an earlier state of the source; what has changed from there is looked for, too.
+    """
     with workspace.space(cache):
-        found = _found(kernel, objects, cache, progress)
-        workspace.remember(_memory(kernel, cache), json.dumps(_document(found)))
+        changed = changes.changed(kernel.recipe.series, kernel.recipe.source, cache, since)
+        found = _found(kernel, changed, objects, cache, progress)
+        workspace.remember(_memory(kernel, cache, since), json.dumps(_document(found)))
     return found
 
 
-def _memory(kernel: KernelBuild, cache: Path) -> Path:
+def _memory(kernel: KernelBuild, cache: Path, since: KernelSource | None) -> Path:
     patches = kernel.recipe.series.patches
     texts = (part for patch in patches for part in (str(patch.builtin), patch.text))
-    return cache / "places" / f"{workspace.digest(_FORMAT, kernel.key, *texts)}.json"
+    return cache / "places" / f"{workspace.digest(_FORMAT, kernel.key, since.id if since else '', *texts)}.json"
 
 
 def _document(places: Places) -> object:
@@ -91,8 +102,9 @@ def _restored(document: tuple[list[tuple[str, int, *tuple[int, ...]]], int, dict
     return Places({(file, line): tuple(offsets) for file, line, *offsets in at}, silent, unknown)
 
 
-def _found(kernel: KernelBuild, objects: ObjectTree, cache: Path, progress: Progress) -> Places:
-    changed = changes.changed(kernel.recipe.series, kernel.recipe.source, cache)
+def _found(
+    kernel: KernelBuild, changed: dict[str, Changed], objects: ObjectTree, cache: Path, progress: Progress
+) -> Places:
     unknown = {path: what.refused for path, what in changed.items() if what.refused}
     changed = {path: what for path, what in changed.items() if not what.refused}
     if not changed:

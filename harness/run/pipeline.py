@@ -25,6 +25,7 @@ from harness.host import accelerator, fault, process, workspace
 from harness.host.progress import Progress
 from harness.kernel import build as builds
 from harness.kernel import config, kconfig, modules, patches, source, versions
+from harness.kernel.source import KernelSource
 from harness.model import recording as recordings
 from harness.model.causes import causes
 from harness.model.errors import BuildError, CannotTest, GuestLost, HarnessError, MachineError, UsageError
@@ -70,6 +71,8 @@ class RunRequest:
     maxfail: int = 0
     # Of the lines of the user's patches, how many percent must be executed; None: they are not watched.
     coverage: float | None = 0.0
+    # An earlier state of the source: what has changed from there is the user's, as well.
+    changed_since: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,13 +157,15 @@ def run(
         with clock.phase("accel"):
             choice = accelerator.choose(request.accel, cache, progress)
             state.accel = AccelFacts(request.accel, choice.used, choice.reason)
+        with clock.phase("source"):
+            since = reached.state(request.changed_since, cache, progress)
         prepared = prepare(request.kernel, request.instrument, cache, progress, clock)
         state.kernel = prepared.kernel
         _keep_kernel(prepared, folder)
         with clock.phase("build"):
             request = state.applicable(prepared.kernel, cache, progress)
         with clock.phase("coverage"):
-            request = state.watching(request, prepared.kernel, cache, progress)
+            request = state.watching(request, prepared.kernel, since, cache, progress)
         with clock.phase("image"):
             image = images.assemble(cache, [*prepared.modules, *state.watched], progress, request.instrument)
         if request.record:
@@ -226,9 +231,17 @@ class _State:
         """What guests load to count changed lines."""
         return self.watch.modules if self.watch else ()
 
-    def watching(self, request: RunRequest, kernel: builds.KernelBuild, cache: Path, progress: Progress) -> RunRequest:
+    def watching(
+        self,
+        request: RunRequest,
+        kernel: builds.KernelBuild,
+        since: KernelSource | None,
+        cache: Path,
+        progress: Progress,
+    ) -> RunRequest:
         """The request with the scenarios that executed the user's changed lines the last time in front."""
-        self.watch = reached.watch(kernel, cache, progress) if request.coverage is not None else None
+        if request.coverage is not None:
+            self.watch = reached.watch(kernel, cache, progress, since)
         if not self.watch or not self.watch.modules:
             return request
         return dataclasses.replace(request, scenarios=reached.first(request.scenarios, self.watch, cache))

@@ -24,11 +24,13 @@ from harness.host import workspace
 from harness.host.progress import Progress
 from harness.kernel import build as builds
 from harness.kernel import changes, kconfig, modules, places
+from harness.kernel import source as sources
 from harness.kernel.build import KernelBuild
 from harness.kernel.objects import ObjectTree
 from harness.kernel.places import Places
+from harness.kernel.source import KernelSource
 from harness.model.coverage import ChangedLine, PatchCoverage
-from harness.model.errors import HarnessError, MachineError
+from harness.model.errors import HarnessError, MachineError, UsageError
 from harness.model.recording import Ended
 from harness.model.scenario import Scenario
 
@@ -124,23 +126,36 @@ def chosen(found: Places) -> list[int]:
     return list(ordered)[:PLACES_LIMIT]
 
 
-def watch(kernel: KernelBuild, cache: Path, progress: Progress) -> Watch | None:
-    """What to count in guests of a kernel; None when no patch of it is the user's."""
-    if not changes.own(kernel.recipe.series):
+def watch(kernel: KernelBuild, cache: Path, progress: Progress, since: KernelSource | None = None) -> Watch | None:
+    """What to count in guests of a kernel; None when no patch of it is the user's.
+
+    since: an earlier state of its source. Raises UsageError for one that is too far away.
+    """
+    if since is None and not changes.own(kernel.recipe.series):
         return None
     has = kconfig.values(kernel.config.read_text(encoding="utf-8"))
     if lacking := [name for name in _NEEDED if has.get(name) != "y"]:
         return Watch(Places(), reason=f"the kernel lacks CONFIG_{lacking[0]}")
     try:
-        found = places.known(kernel, cache)
+        found = places.known(kernel, cache, since)
         if found is not None:
             return Watch(found, _module(found, kernel, cache, progress))
         with builds.objects_again(kernel, cache, progress) as objects:
-            found = places.find(kernel, objects, cache, progress)
+            found = places.find(kernel, objects, cache, progress, since)
             return Watch(found, _module(found, kernel, cache, progress, objects))
+    except UsageError:
+        raise
     except HarnessError as error:
         # The run itself can go on.
         return Watch(Places(), reason=error.message)
+
+
+def state(spec: str, cache: Path, progress: Progress) -> KernelSource | None:
+    """What --changed-since names, as --source would; None for nothing. Raises UsageError."""
+    try:
+        return sources.fetch(spec, cache, progress) if spec else None
+    except UsageError as error:
+        raise UsageError(error.message.replace("--source", "--changed-since", 1), error.hint) from None
 
 
 def _module(

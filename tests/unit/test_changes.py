@@ -16,6 +16,8 @@ from harness.kernel import changes, patches
 from harness.kernel.changes import Changed
 from harness.kernel.patches import Patch, PatchSeries
 from harness.kernel.source import KernelSource, fetch
+from harness.model.errors import UsageError
+from tests.unit.conftest import git
 
 RMAP = "mm/rmap.c"
 LINES = st.lists(st.sampled_from([b"a", b"b", b"", b"}"]), max_size=12)
@@ -87,6 +89,42 @@ def test_a_file_that_is_too_long_is_told(source: KernelSource, cache: Path, monk
     monkeypatch.setattr(changes, "LINES_LIMIT", 3)
 
     assert changed(source, cache, "", "int a;\n" * 4, mine=[True], path="mm/new.c").refused == "has 4 lines (limit 3)"
+
+
+def test_what_changed_between_two_revisions_is_the_users_with_his_patches_on_top(repository: Path, cache: Path):
+    old = fetch(f"git:{repository}@HEAD", cache)
+    before = (repository / RMAP).read_text()
+    committed = before.replace("\treturn", "\tcommitted();\n\treturn")
+    (repository / RMAP).write_text(committed)
+    (repository / "mm/new.c").write_text("int n;\n")
+    (repository / "Makefile").write_text((repository / "Makefile").read_text() + "# words\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "two")
+    new = fetch(f"git:{repository}@HEAD", cache)
+    at = committed.splitlines().index("\tcommitted();") + 1
+
+    assert changes.changed(PatchSeries(), new, cache, old) == {RMAP: Changed((at,)), "mm/new.c": Changed((1,))}
+    patch = edits(RMAP, committed, committed.replace("int try", "int mine;\nint try", 1), mine=[True])
+    assert changes.changed(patch, new, cache, old)[RMAP].added == (at - 4, at + 1)
+    assert changes.changed(PatchSeries(), new, cache, new) == {}
+
+
+def test_what_is_not_one_change_is_refused(repository: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(changes, "FILES_LIMIT", 0)
+    old = fetch(f"git:{repository}@HEAD", cache)
+    (repository / RMAP).write_text("int n;\n")
+
+    with pytest.raises(UsageError, match=r"--changed-since git:.*: 1 source files of .* differ \(limit 0\)"):
+        changes.changed(PatchSeries(), fetch(str(repository), cache), cache, old)
+
+
+def test_what_is_edited_while_it_is_built_is_told(toy: Path, cache: Path):
+    source = fetch(str(toy), cache)
+    before = (toy / RMAP).read_text()
+    patch = edits(RMAP, before, before.replace("\treturn", "\tmine();\n\treturn"), mine=[True])
+    (toy / RMAP).write_text("\n" + before)
+
+    assert changes.changed(patch, source, cache)[RMAP].refused == "was edited since its kernel was built"
 
 
 @pytest.mark.usefixtures("variants")
