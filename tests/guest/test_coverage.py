@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The lines of a user's patch are counted in the guest, in the emulator and in the real kernel alike."""
+"""The lines of a user's patch, counted in a real guest."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from harness.model import documents
 from harness.model.coverage import ChangedLine, PatchCoverage
 from harness.model.recording import Ended
 from harness.model.verdict import Outcome
-from harness.report import document, html, junit, lines
+from harness.report import document, html, junit, ktap, lines
 from harness.run import reached
 from harness.run.reached import Watch
 from harness.variants import catalogue
@@ -108,6 +108,10 @@ def test_it_is_in_every_report():
     assert said[-1].startswith("inconclusive")
     assert ("patch_coverage", "40.0") in [(entry.name, entry.value) for entry in suite.properties()]
     assert suite.errors == 1
+    tap = ktap.render(verdict).splitlines()
+    assert tap[1:3] == ["1..2", "ok 1 exit"]
+    assert tap[3].startswith("# patch coverage: 2 of 5 changed lines ran; never: ")
+    assert tap[4].startswith("not ok 2 patch-coverage # inconclusive 40 % of the changed lines ran")
     assert "mm/rmap.c:1702" in page
     assert "2 of 5 changed lines ran" in page
 
