@@ -32,10 +32,13 @@ from harness.kernel.source import KernelSource
 from harness.model.errors import MachineError
 
 # Raise this when the same kernel and patches give other places.
-_FORMAT = "1"
+_FORMAT = "2"
 _LIMIT_S = 60.0
 # A header is compiled into hundreds of objects, a second each: so many are looked at for each file.
 OBJECTS_LIMIT = 24
+# Where a function or a macro begins, with its name.
+_BEGINS = re.compile(r"^(?:#[ \t]*define[ \t]+|[A-Za-z_][A-Za-z0-9_ \t*]*?)\b(\w+)\(", re.MULTILINE)
+_WORD = re.compile(r"\w+")
 # R_X86_64_64 and R_X86_64_PC64; all other relocations of code are of four bytes.
 _WIDE = (1, 24)
 
@@ -147,19 +150,31 @@ def _holders(objects: ObjectTree, changed: Mapping[str, Changed], unknown: dict[
             continue
         for path in set(pattern.findall(note)):
             users[path].append(member)
-    folders = {os.path.dirname(path) for path in changed} | {"mm"}  # noqa: PTH120 - a name
     found: dict[Path, list[str]] = {}
     for path, having in users.items():
         if not having:
             unknown[path] = "is not part of vmlinux in this configuration"
         elif len(having) > OBJECTS_LIMIT:
-            # Those that the patch is about come first.
-            near = {member: _short(member.parent, objects) in folders for member in having}
-            having.sort(key=lambda member: (not near[member], member))
+            # Those whose own source names what the lines are in come first.
+            names = enclosing(_text(objects.tree / path), changed[path])
+            sources = {member: (objects.tree / _short(member, objects)).with_suffix(".c") for member in having}
+            having.sort(key=lambda member: (names.isdisjoint(_WORD.findall(_text(sources[member]))), member))
             unknown[path] = f"is part of {len(having)} objects, of which {OBJECTS_LIMIT} were looked at"
         for member in having[:OBJECTS_LIMIT]:
             found.setdefault(member, []).append(path)
     return found
+
+
+def enclosing(text: str, what: Changed) -> set[str]:
+    """The functions and macros of a header that its changed lines are in: what begins last before each line."""
+    begun = [(text.count("\n", 0, match.start()) + 1, match[1]) for match in _BEGINS.finditer(text)]
+    numbers = [number for number, _ in begun]
+    last = (bisect.bisect_right(numbers, line) - 1 for line in (*what.added, *what.cut))
+    return {begun[index][1] for index in last if index >= 0}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _placed(

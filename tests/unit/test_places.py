@@ -92,6 +92,33 @@ def test_the_next_line_of_the_same_function_stands_for_a_deleted_one(cut: int, l
     assert list(places._beside((cut,), having)) == lines
 
 
+HEADER = """\
+#define twice(x) \\
+	((x) * 2)
+extern int other(int x);
+static inline unsigned long vma_end(struct vm *vm)
+{
+	if (vm)
+		return call(vm);
+	return 0;
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("changed", "names"),
+    [
+        (Changed((2,)), {"twice"}),
+        (Changed((4,)), {"vma_end"}),
+        (Changed((7,), (8,)), {"vma_end"}),
+        (Changed((2, 6)), {"twice", "vma_end"}),
+        (Changed(), set()),
+    ],
+)
+def test_of_many_objects_those_come_first_that_name_what_a_header_changed(changed: Changed, names: set[str]):
+    assert places.enclosing(HEADER, changed) == names
+
+
 def test_what_is_kept_is_read_again():
     found = Places({("a.c", 3): (8, 16)}, 2, {"b.c": "is not part of vmlinux in this configuration"})
 
