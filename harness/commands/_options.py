@@ -75,11 +75,19 @@ def machines(parser: argparse.ArgumentParser) -> None:
 
 
 def run_request(
-    arguments: argparse.Namespace, scenarios: Sequence[Scenario], *, record: bool = False, maxfail: int = 0
+    arguments: argparse.Namespace,
+    scenarios: Sequence[Scenario],
+    *,
+    record: bool = False,
+    maxfail: int = 0,
+    coverage: float | None = 0.0,
+    changed_since: str = "",
 ) -> RunRequest:
     """What the options of kernel() and machines() ask for. record: machines are recorded, which QEMU can under TCG.
 
     maxfail: findings of so many different causes end the run; 0: none does.
+    coverage: percent of the user's changed lines that must be executed; None: they are not watched.
+    changed_since: what has changed in the source from that state is the user's, too.
     """
     from harness.run.pipeline import RunRequest
     from harness.variants import instruments
@@ -95,6 +103,8 @@ def run_request(
         out=arguments.out,
         record=record,
         maxfail=maxfail,
+        coverage=coverage,
+        changed_since=changed_since,
     )
 
 
@@ -110,6 +120,17 @@ def below(limit: int, text: str) -> int:
     if not text.isdecimal() or int(text) >= limit:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {limit - 1}")
     return int(text)
+
+
+def percent(text: str) -> float:
+    """A number from 0 to 100."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 100")
+    return value
 
 
 def jobs(text: str) -> int:

@@ -13,7 +13,8 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,13 @@ from harness.host import process
 from harness.host.clock import Deadline
 from harness.host.progress import Progress
 from harness.host.workspace import digest, write_atomic
+from harness.kernel import patches
+from harness.kernel.places import Line
 from harness.model import scenario, strict_yaml
+from harness.model.errors import UsageError
 from harness.model.verdict import Finding, Outcome, ScenarioResult
-from harness.report.text import plain
-from harness.run import pipeline
+from harness.report.text import one_line, plain
+from harness.run import pipeline, reached
 
 # A scenario as YAML holds it.
 Document = dict[str, Any]
@@ -36,6 +40,8 @@ Document = dict[str, Any]
 # Shrinking a failure may take this long, or a quarter of the search's time if that is longer.
 _SHRINK_S = 30.0
 _EXAMPLES_MAX = 1_000_000
+# Towards a patch, a search has rounds: in the second half of each, Hypothesis varies what scored best in the first.
+_ROUND = 60
 
 
 @dataclass
@@ -55,9 +61,18 @@ class Hunt:
     findings: tuple[Finding, ...] = ()
     path: Path | None = None
     again: str = ""
+    # What guests count of the user's patches, and how many examples reached each changed line.
+    watch: reached.Watch | None = None
+    hits: Counter[Line] = field(default_factory=Counter, repr=False)
+    _reached: dict[str, frozenset[Line]] = field(default_factory=dict, repr=False)
     _seen: dict[str, ScenarioResult] = field(default_factory=dict, repr=False)
     _guard: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _over: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    def score(self, document: Document) -> float:
+        """How much an example that was judged does for changed lines: one that few others reach counts for more."""
+        with self._guard:
+            return sum(1 / self.hits[line] for line in self._reached.get(digest(strict_yaml.dump(document)), ()))
 
     @property
     def rate(self) -> float:
@@ -81,6 +96,12 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=_options.jobs, default=0, metavar="N", help="searchers at once, or auto (default)"
     )
+    parser.add_argument(
+        "--toward-patch",
+        action="store_true",
+        help="prefer scenarios that execute lines that your patches change and few others execute; "
+        "the first for each line is kept in OUT/reached",
+    )
     _options.out(parser)
     parser.add_argument("--json", action="store_true", help="what was found, on standard output")
 
@@ -94,10 +115,19 @@ def main(arguments: argparse.Namespace) -> int:
 
     with Terminal() as terminal:
         request = _options.kernel_request(arguments)
-        session = Session(request, instruments.NOTIFIER_HOLD, arguments.accel, terminal, arguments.out)
+        if arguments.toward_patch and not patches.own(request.patches):
+            raise UsageError("--toward-patch: no patch of yours is given", "--patch FILE")
+        session = Session(
+            request,
+            instruments.NOTIFIER_HOLD,
+            arguments.accel,
+            terminal,
+            arguments.out,
+            watching=arguments.toward_patch,
+        )
         jobs = arguments.jobs or pipeline.auto_jobs(MachineShape().memory_mib)
         folder = session.folder  # Before anything is built: it may be refused.
-        hunt = explore(session.lab, folder, arguments.seconds, arguments.seed, terminal, jobs=jobs)
+        hunt = explore(session.lab, folder, arguments.seconds, arguments.seed, terminal, jobs=jobs, watch=session.watch)
     print("\n".join(lines(hunt)), file=sys.stderr)
     if arguments.json:
         print(json.dumps(document(hunt)))
@@ -120,18 +150,20 @@ def explore(
     progress: Progress,
     judge: Callable[[scenario.Scenario], ScenarioResult] | None = None,
     jobs: int = 1,
+    watch: reached.Watch | None = None,
 ) -> Hunt:
     """Search for `seconds`, or until a scenario failed and was shrunk; that scenario is in folder/found.
 
     judge: runs a scenario (default: on a fresh machine of the lab's).
     jobs: how many searchers run at once, with seeds from `seed` on; the first that finds something ends the others.
+    watch: the lines that the search goes towards.
     """
-    hunt = Hunt(folder, secrets.randbits(32) if seed is None else seed)
+    hunt = Hunt(folder, secrets.randbits(32) if seed is None else seed, watch=watch)
     progress.say(f"exploring for {seconds:g} s, seed {hunt.seed}, {jobs} at once")
     clock = pipeline.Clock()
-    run = judge or (lambda item: pipeline.judge_on(lab, item, folder, clock)[0])
+    run = judge or (lambda item: pipeline.judge_on(lab, item, folder, clock, watch=watch)[0])
     began = time.monotonic()
-    seeds = range(hunt.seed, hunt.seed + jobs)
+    seeds = [range(its, 1 << 62, jobs) for its in range(hunt.seed, hunt.seed + jobs)]
     with concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="searcher") as pool:
         searches = [pool.submit(_search, hunt, its, seconds, run, progress) for its in seeds]
         try:
@@ -151,24 +183,46 @@ def explore(
 
 
 def _search(
-    hunt: Hunt, seed: int, seconds: float, run: Callable[[scenario.Scenario], ScenarioResult], progress: Progress
+    hunt: Hunt,
+    seeds: Sequence[int],
+    seconds: float,
+    run: Callable[[scenario.Scenario], ScenarioResult],
+    progress: Progress,
 ) -> None:
-    """What one searcher does until the time is up, it has shrunk what it found, or another one has found something."""
+    """What one searcher does until the time is up, it has shrunk what it found, or another one has found something.
+
+    seeds: of its rounds, of which there is one unless it goes towards a patch.
+    """
+    deadline = Deadline(seconds)
+    for seed in seeds:
+        _round(hunt, seed, deadline, run, progress)
+        if hunt.watch is None or deadline.expired or hunt._over.is_set():
+            return
+
+
+def _round(
+    hunt: Hunt,
+    seed: int,
+    until: Deadline,
+    run: Callable[[scenario.Scenario], ScenarioResult],
+    progress: Progress,
+) -> None:
     import hypothesis
     from hypothesis import HealthCheck, Phase, settings
     from hypothesis.errors import HypothesisException
 
     from harness.variants import generated
 
-    deadline = [Deadline(seconds)]
+    deadline = [until]
+    watched = hunt.watch is not None
     found = False
 
     @hypothesis.seed(seed)
     @settings(
-        max_examples=_EXAMPLES_MAX,
+        max_examples=_ROUND if watched else _EXAMPLES_MAX,
         deadline=None,
         database=None,
-        phases=(Phase.generate, Phase.shrink),
+        phases=(Phase.generate, *([Phase.target] if watched else []), Phase.shrink),
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
         print_blob=False,
@@ -181,6 +235,8 @@ def _search(
             raise _TimeUp
         result = _judged(hunt, document, run, progress)
         if result.outcome is not Outcome.FAIL:
+            if watched:
+                hypothesis.target(hunt.score(document))
             return
         with hunt._guard:
             if not found:
@@ -189,7 +245,7 @@ def _search(
                 hunt._over.set()
                 found, hunt.seed = True, seed
                 progress.say(f"found after {hunt.examples} examples: {_words(result)}; shrinking it")
-                deadline[0] = Deadline(max(_SHRINK_S, seconds / 4))
+                deadline[0] = Deadline(max(_SHRINK_S, until.limit_s / 4))
             if hunt.failing is None or generated.size(document) < generated.size(hunt.failing):
                 hunt.failing, hunt.findings = document, tuple(result.findings)
         raise _Failed
@@ -212,6 +268,8 @@ def lines(hunt: Hunt) -> list[str]:
     """What a search came to, for people."""
     looked = f"{hunt.examples} examples in {hunt.seconds:.0f} s, {hunt.rate:.1f} a minute; seed {hunt.seed}"
     told = [f"explored     {looked}; {hunt.inconclusive} inconclusive, {hunt.errors} errors"]
+    if hunt.watch is not None:
+        told.append(f"your lines   {one_line(hunt.watch.coverage().sentence, 1000)}")
     if hunt.path is not None:
         told += [f"             [{finding.oracle}] {plain(finding.summary)}" for finding in hunt.findings]
         told.append(f"found        {hunt.path} (failed {hunt.again} times when run again)")
@@ -230,6 +288,7 @@ def document(hunt: Hunt) -> dict[str, Any]:
         "seconds": round(hunt.seconds, 1),
         "found": str(hunt.path) if hunt.path else None,
         "failed_again": hunt.again,
+        "patch_coverage": hunt.watch.coverage().document() if hunt.watch else None,
         "findings": [{"oracle": finding.oracle, "summary": finding.summary} for finding in hunt.findings],
     }
 
@@ -252,11 +311,23 @@ def _judged(
         # Failures are not remembered, so that one that does not come again can show that.
         if result.outcome is not Outcome.FAIL:
             hunt._seen[key] = result
+    if hunt.watch is not None:
+        _toward(hunt, hunt.watch.reached(result.name), key, text)
     if result.outcome is not Outcome.FAIL:
         shutil.rmtree(hunt.folder / result.name, ignore_errors=True)
         (hunt.folder / "events" / f"{result.name}.bin").unlink(missing_ok=True)
         (hunt.folder / "examples" / f"{result.name}.yaml").unlink()
     return result
+
+
+def _toward(hunt: Hunt, lines: frozenset[Line], key: str, text: str) -> None:
+    """Note which changed lines an example reached; keep one that is the first to reach a line."""
+    with hunt._guard:
+        new = sorted(line for line in lines if not hunt.hits[line])
+        hunt.hits.update(lines)
+        hunt._reached[key] = lines
+    if new:
+        write_atomic(hunt.folder / "reached" / f"reached-{key[:6]}.yaml", text)
 
 
 def _kept(hunt: Hunt) -> Path:

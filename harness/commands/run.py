@@ -32,6 +32,8 @@ _DECIDED = {
     "--out": "out",
     "--maxfail": "maxfail",
     "--record": "record",
+    "--require-patch-coverage or --no-patch-coverage": "require_patch_coverage",
+    "--changed-since": "changed_since",
 }
 
 
@@ -47,6 +49,27 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--maxfail", type=_options.positive, default=0, metavar="N", help="stop after findings of N different causes"
     )
     stop.add_argument("-x", dest="maxfail", action="store_const", const=1, help="stop after the first finding")
+    parser.add_argument(
+        "--changed-since",
+        default="",
+        metavar="SOURCE",
+        help="an earlier state of the source, as for --source: lines that changed from there are yours, too",
+    )
+    lines = parser.add_mutually_exclusive_group()
+    lines.add_argument(
+        "--require-patch-coverage",
+        type=_options.percent,
+        default=0.0,
+        metavar="PERCENT",
+        help="inconclusive when fewer of the lines that your patches change were executed",
+    )
+    lines.add_argument(
+        "--no-patch-coverage",
+        dest="require_patch_coverage",
+        action="store_const",
+        const=-1.0,
+        help="set no probes on the lines that your patches change",
+    )
     parser.add_argument("--record", action="store_true", help="record each machine, for harness replay (TCG, one CPU)")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run that was interrupted or killed")
     # So that what is given can be told from what is not.
@@ -90,13 +113,25 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _asked(arguments: argparse.Namespace, given: Collection[str]) -> RunRequest:
     """The run that the options ask for. given: the names of those that were given."""
+    from harness.kernel import patches
     from harness.variants import catalogue
 
     vars(arguments).update({name: value for name, value in arguments.defaults.items() if name not in given})
     if arguments.record and arguments.accel == "kvm":
         raise UsageError("--record and --accel kvm: QEMU records no guest on KVM", "leave out --accel, or --record")
+    having = bool(arguments.changed_since) or patches.own(arguments.patch or ())
+    if arguments.require_patch_coverage > 0 and not having:
+        asked = f"--require-patch-coverage {arguments.require_patch_coverage:g}"
+        raise UsageError(
+            f"{asked}: no patch of yours is given, so none of its lines can run", "--patch FILE, or --changed-since"
+        )
     return _options.run_request(
-        arguments, catalogue.choose(arguments.scenarios), record=arguments.record, maxfail=arguments.maxfail
+        arguments,
+        catalogue.choose(arguments.scenarios),
+        record=arguments.record,
+        maxfail=arguments.maxfail,
+        coverage=arguments.require_patch_coverage if arguments.require_patch_coverage >= 0 else None,
+        changed_since=arguments.changed_since,
     )
 
 

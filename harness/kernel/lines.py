@@ -34,7 +34,7 @@ _LIMIT_S = 300.0
 FILES_LIMIT = 300
 # How many addresses addr2line is given at once.
 _ADDRESSES = 1000
-_EXECUTABLE = 4  # SHF_EXECINSTR
+EXECUTABLE = 4  # SHF_EXECINSTR
 # Functions begin at multiples of 16, and the size that a stack trace prints reaches up to the next one.
 _ALIGNMENT = 16
 # A symbol that assembly defines often has no size.
@@ -76,10 +76,10 @@ def find(
         with workspace.space(cache), tempfile.TemporaryDirectory(dir=objects.folder, prefix="lines-") as scratch:
             compilers = concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0)))
             with compilers as pool:
-                made = pool.map(lambda path: _compiled_again(path, objects, Path(scratch), cache), holders)
+                made = pool.map(lambda path: compiled_again(path, objects, Path(scratch), cache), holders)
                 for number, ((path, inside), again) in enumerate(zip(holders.items(), made, strict=True), 1):
                     progress.advance("lines", number, len(holders))
-                    if again is not None and _code(again) == _code(path):
+                    if again is not None and code(again) == code(path):
                         found |= _lines(again, inside, (objects.tree, objects.obj, objects.folder / "modules"))
     return found
 
@@ -122,7 +122,7 @@ def _defined(listing: str) -> dict[str, list[tuple[Path, int]]]:
     }
 
 
-def _compiled_again(path: Path, objects: ObjectTree, scratch: Path, cache: Path) -> Path | None:
+def compiled_again(path: Path, objects: ObjectTree, scratch: Path, cache: Path) -> Path | None:
     """The object made anew with debug info, by the command that kbuild noted; None when that does not work."""
     note = path.with_name(f".{path.name}.cmd")
     target = Path(tempfile.mkdtemp(dir=scratch)) / path.name
@@ -162,14 +162,14 @@ def _same(word: str, path: Path, objects: ObjectTree) -> bool:
     return word.endswith(path.name) and (objects.obj / word).resolve() == path.resolve()
 
 
-def _code(path: Path) -> dict[str, tuple[bytes, list[tuple[int, int, int, str]]]]:
+def code(path: Path) -> dict[str, tuple[bytes, list[tuple[int, int, int, str]]]]:
     """What an object's executable sections hold: bytes and relocations, with the names that these refer to."""
     code: dict[str, tuple[bytes, list[tuple[int, int, int, str]]]] = {}
     with path.open("rb") as stream:
         elf = ELFFile(stream)
-        table = _symbols(elf)
+        table = symbol_table(elf)
         for section in elf.iter_sections():
-            if section["sh_flags"] & _EXECUTABLE:
+            if section["sh_flags"] & EXECUTABLE:
                 code[section.name] = (section.data(), [])
         for section in elf.iter_sections():
             target = section.name.removeprefix(".rela")
@@ -182,7 +182,8 @@ def _code(path: Path) -> dict[str, tuple[bytes, list[tuple[int, int, int, str]]]
     return code
 
 
-def _symbols(elf: ELFFile) -> SymbolTableSection:
+def symbol_table(elf: ELFFile) -> SymbolTableSection:
+    """The symbols of an object of the kernel's."""
     table = elf.get_section_by_name(".symtab")
     if not isinstance(table, SymbolTableSection):
         raise MachineError("an object of the kernel has no symbols")
@@ -193,7 +194,7 @@ def _lines(path: Path, spots: Sequence[Spot], tops: Sequence[Path]) -> dict[Spot
     """What addr2line says about places in an object. tops: the folders that source names are relative to."""
     with path.open("rb") as stream:
         elf = ELFFile(stream)
-        symbols = {symbol.name: symbol for symbol in _symbols(elf).iter_symbols()}
+        symbols = {symbol.name: symbol for symbol in symbol_table(elf).iter_symbols()}
         sections: dict[str, list[tuple[Spot, int]]] = {}
         for spot in spots:
             symbol = symbols.get(spot.function)
@@ -211,13 +212,13 @@ def _lines(path: Path, spots: Sequence[Spot], tops: Sequence[Path]) -> dict[Spot
             for (spot, _), said in zip(some, _ADDRESS.split(done.stdout)[1:], strict=False):
                 lines = said.splitlines()
                 pairs = zip(lines[::2], lines[1::2], strict=False)
-                texts = [f"{_short(place, tops)} ({function})" for function, place in pairs if _FILE.match(place)]
+                texts = [f"{short(place, tops)} ({function})" for function, place in pairs if _FILE.match(place)]
                 if texts:
                     found[spot] = tuple(texts)
     return found
 
 
-def _short(place: str, tops: Sequence[Path]) -> str:
+def short(place: str, tops: Sequence[Path]) -> str:
     """file:line below the top of the sources, of what was generated, or of the modules."""
     place = os.path.normpath(place.partition(" (discriminator")[0])
     for top in tops:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import tempfile
@@ -21,13 +22,18 @@ _COMPLAINT = re.compile(r"\S+:\d+(?::\d+)?: (?:warning|error): .+|WARNING: modpo
 
 
 def build_module(
-    folder: Path, kernel: KernelBuild, cache: Path, progress: Progress = QUIET, suffix: str = ".ko"
+    folder: Path,
+    kernel: KernelBuild,
+    cache: Path,
+    progress: Progress = QUIET,
+    suffix: str = ".ko",
+    objects: ObjectTree | None = None,
 ) -> Path:
     """Build the module in a folder, named like the folder, or find it in the store; returns the path of its .ko.
 
     The sources are copied, so nothing is written into the folder. suffix: ".o"
-    for the object alone, not linked. Raises BuildError for a module that does
-    not compile on this kernel.
+    for the object alone, not linked. objects: the kernel's, where the caller has
+    locked them. Raises BuildError for a module that does not compile on this kernel.
     """
     sources = _sources(folder)
     texts = [part for path in sources for part in (path.name, path.read_bytes())]
@@ -37,7 +43,8 @@ def build_module(
     what = f"module {folder.name}"
     if _whole(module, progress, what):
         return module
-    with builds.objects_again(kernel, cache, progress) as objects:
+    having = contextlib.nullcontext(objects) if objects else builds.objects_again(kernel, cache, progress)
+    with having as objects:
         if _whole(module, progress, what):
             return module
         progress.say(f"building {what}")

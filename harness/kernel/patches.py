@@ -37,10 +37,11 @@ _ESCAPES = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t
 
 @dataclass(frozen=True)
 class Patch:
-    """One diff: where it came from, for messages, and its text."""
+    """One diff: where it came from, for messages, and its text; builtin: it is ours, and not the user's."""
 
     name: str
     text: bytes
+    builtin: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,12 @@ def load(specs: Sequence[str], version: str) -> PatchSeries:
         raise UsageError(f"--patch none beside {', '.join(spec for spec in specs if spec != 'none')}", "leave one out")
     found = [patch for spec in specs if spec != "none" for patch in _find(spec, version)]
     return PatchSeries(tuple(specs), tuple(found))
+
+
+def own(specs: Sequence[str]) -> bool:
+    """Whether `--patch` names something of the user's, beside `none` and our own series."""
+    builtin = {folder.name for folder in workspace.data("patches").iterdir() if folder.is_dir()}
+    return not {"none", *builtin}.issuperset(specs)
 
 
 def ports(name: str) -> list[str]:
@@ -121,7 +128,7 @@ def _find(spec: str, version: str) -> Iterator[Patch]:
     if spec in names:
         port = _port(spec, version)
         for path in sorted((builtin / spec / port).glob("*.patch")):
-            yield Patch(f"{spec}/{port}/{path.name}", path.read_bytes())
+            yield Patch(f"{spec}/{port}/{path.name}", path.read_bytes(), builtin=True)
     elif given.is_folder(spec):
         members = _members(given.path(spec))
         if not members:

@@ -40,6 +40,8 @@ class Begun:
     timeout_s: float
     record: bool
     maxfail: int
+    coverage: float | None
+    changed_since: str
     folder: str
     files: Mapping[str, str]
     scenarios: Sequence[str]

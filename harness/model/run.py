@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.model.causes import Cause, causes
+from harness.model.coverage import PatchCoverage
 from harness.model.verdict import Outcome, ScenarioResult, rounded, worst
 
 SCHEMA = 1
@@ -66,6 +67,8 @@ class RunVerdict:
     interrupted: bool = False
     not_run: Sequence[str] = ()
     forced: Outcome | None = None
+    # Of the user's patches; None without any.
+    coverage: PatchCoverage | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -73,6 +76,8 @@ class RunVerdict:
         seen = [result.outcome for result in self.scenarios]
         if self.forced is not None:
             seen.append(self.forced)
+        if self.coverage is not None and self.coverage.short:
+            seen.append(Outcome.INCONCLUSIVE)
         return worst(seen)
 
     @property
@@ -102,6 +107,7 @@ class RunVerdict:
             "causes": [cause.document() for cause in self.causes],
             "scenarios": [result.document() for result in self.scenarios],
             "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped.items()],
+            "patch_coverage": self.coverage.document() if self.coverage else None,
             "noise": list(self.noise),
             "cache": list(self.cache),
             "seconds": {
@@ -117,7 +123,7 @@ class RunVerdict:
             if count > 1:
                 raise ValueError(f"two scenarios are called {name!r}")
         kernel, accel, error = document["kernel"], document["accel"], document.get("error", "")
-        machines = document.get("machines", {})
+        machines, covered = document.get("machines", {}), document.get("patch_coverage")
         return cls(
             source=str(document["source"]),
             patches=tuple(map(str, document["patches"])),
@@ -134,4 +140,5 @@ class RunVerdict:
             interrupted=bool(document.get("interrupted", False)),
             not_run=tuple(map(str, document.get("not_run", ()))),
             forced=Outcome(document["verdict"]) if error else None,
+            coverage=PatchCoverage.restore(covered) if covered else None,
         )

@@ -23,16 +23,20 @@ def render(verdict: RunVerdict) -> bytes:
     suite.add_property("kernel", _text(verdict.kernel.release))
     suite.add_property("accel", _text(verdict.accel.used))
     suite.add_property("causes", str(len(verdict.causes)))
+    if verdict.coverage is not None:
+        suite.add_property("patch_coverage", f"{verdict.coverage.percent:.1f}")
+        suite.add_property("patch_coverage.summary", _text(verdict.coverage.sentence))
     for result in verdict.scenarios:
         suite.add_testcase(_case(result, verdict))
     for name, reason in verdict.skipped.items():
         case = TestCase(_text(name), classname="harness.scenarios")
         case.result = [Skipped(_text(reason))]
         suite.add_testcase(case)
-    if verdict.error:
-        case = TestCase("run", classname="harness")
-        case.result = [Error(_text(verdict.error), type_="error")]
-        suite.add_testcase(case)
+    for name, wrong in (("run", verdict.error), ("patch-coverage", verdict.coverage.short if verdict.coverage else "")):
+        if wrong:
+            case = TestCase(name, classname="harness")
+            case.result = [Error(_text(wrong), type_="error")]
+            suite.add_testcase(case)
     document = JUnitXml()
     document.add_testsuite(suite)
     stream = io.BytesIO()

@@ -10,7 +10,9 @@ from harness.report.text import flat, one_line
 
 def render(verdict: RunVerdict) -> str:
     """The document: findings are diagnostic lines before the result that they belong to."""
-    lines = ["KTAP version 1", f"1..{len(verdict.scenarios) + len(verdict.skipped)}"]
+    short = verdict.coverage.short if verdict.coverage else ""
+    count = len(verdict.scenarios) + len(verdict.skipped)
+    lines = ["KTAP version 1", f"1..{count + bool(short)}"]
     for number, result in enumerate(verdict.scenarios, 1):
         for finding in result.findings:
             lines.append(f"# {finding.oracle}: {one_line(finding.summary)}")
@@ -27,6 +29,10 @@ def render(verdict: RunVerdict) -> str:
         lines.append(f"{word} {number} {_name(result.name)}{note.rstrip()}")
     for number, (name, reason) in enumerate(verdict.skipped.items(), len(verdict.scenarios) + 1):
         lines.append(f"ok {number} {_name(name)} # SKIP {one_line(reason)}")
+    if verdict.coverage:
+        lines.append(f"# patch coverage: {one_line(verdict.coverage.sentence, 1000)}")
+    if short:
+        lines.append(f"not ok {count + 1} patch-coverage # inconclusive {one_line(short)}")
     if verdict.error:
         lines.append(f"Bail out! {one_line(verdict.error)}")
     # Whatever is in them, they are as many lines as were made.

@@ -57,6 +57,17 @@ def _causes(verdict: RunVerdict) -> Iterator[str]:
         yield f"{_said(cause.finding)}: {one_line(', '.join(cause.scenarios), 400)}"
 
 
+def _coverage(verdict: RunVerdict) -> Iterator[str]:
+    """What became of the lines of the user's patches."""
+    if verdict.coverage is None:
+        return
+    yield f"{'your lines':12} {one_line(verdict.coverage.sentence, 1000)}"
+    if by := verdict.coverage.scenarios:
+        yield f"{_INDENT}ran in {one_line(', '.join(f'{name} ({number})' for name, number in by), 400)}"
+    if verdict.coverage.short:
+        yield f"{'too little':12} {one_line(verdict.coverage.short.partition(': ')[0])}"
+
+
 class Told:
     """The results of a run as they come: a finding that was told already is named, and not told again."""
 
@@ -93,6 +104,7 @@ def summary(verdict: RunVerdict, folder: str, colour: Colour, left: int = 0) -> 
     yield f"seconds      {one_line(spent, 1000)}"
     yield f"report       {flat(folder)}/report.html"
     kernel = f"{verdict.source} + {', '.join(verdict.patches)}, configuration {', '.join(verdict.configs)}"
+    yield from _coverage(verdict)
     if verdict.error:
         yield f"{'stopped':12} {one_line(verdict.error, 1000)}"
     more = f"; {left} more scenarios did not run: harness run all" if left > 0 else ""

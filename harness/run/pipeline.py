@@ -28,6 +28,7 @@ from harness.host import accelerator, fault, process, workspace
 from harness.host.progress import Progress
 from harness.kernel import build as builds
 from harness.kernel import config, kconfig, modules, patches, source, versions
+from harness.kernel.source import KernelSource
 from harness.model import begun
 from harness.model import recording as recordings
 from harness.model.begun import Begun
@@ -42,7 +43,7 @@ from harness.model.verdict import Outcome, ScenarioResult
 from harness.postmortem import examine
 from harness.report import manifest
 from harness.report.write import write
-from harness.run import judging
+from harness.run import judging, reached
 from harness.run.drive import Listener, drive, files
 
 # In a run's folder: the module as it was loaded.
@@ -86,6 +87,10 @@ class RunRequest:
     record: bool = False
     # Findings of so many different causes end the run; 0: none does.
     maxfail: int = 0
+    # Of the lines of the user's patches, how many percent must be executed; None: they are not watched.
+    coverage: float | None = 0.0
+    # An earlier state of the source: what has changed from there is the user's, as well.
+    changed_since: str = ""
     resumed: Resumed | None = None
 
     @property
@@ -196,6 +201,7 @@ def run(
         if isinstance(state.error, UsageError):
             state.forget()
             raise state.error from error
+    state.remember(cache)
     clock.add("total", time.monotonic() - began)
     verdict = state.verdict(clock)
     noise = judging.known_noise(folder, [result.name for result in verdict.scenarios])
@@ -218,13 +224,19 @@ def _go(state: _State, cache: Path, progress: Progress, clock: Clock, tell: Call
         # A run that is gone on with stays with what it was measured on.
         choice = accelerator.choose(state.begun.used.used or request.accel, cache, progress)
         state.use(choice)
+    with clock.phase("source"):
+        since = reached.state(request.changed_since, cache, progress)
     prepared = prepare(request.kernel, request.instrument, cache, progress, clock)
     state.take(prepared.kernel, cache)
     with clock.phase("build"):
         applicable = state.applicable(prepared.kernel, cache, progress)
+    with clock.phase("coverage"):
+        applicable = state.watching(applicable, prepared.kernel, since, cache, progress)
     with clock.phase("image"):
-        image = images.assemble(cache, prepared.modules, progress, request.instrument)
+        image = images.assemble(cache, [*prepared.modules, *state.watched], progress, request.instrument)
     state.carry(image.key)
+    if state.watch:
+        state.watch.recall(folder, state.judged)
     _keep_kernel(prepared, folder)
     if request.record:
         tapes.keep(folder, prepared.kernel.vmlinux, image.path)
@@ -255,6 +267,7 @@ class _State:
         self.skipped = dict(kept.verdict.skipped) if kept else {}
         self.error: HarnessError | None = None
         self.interrupted = False
+        self.watch: reached.Watch | None = None
 
     @property
     def enough(self) -> bool:
@@ -332,6 +345,31 @@ class _State:
         left = [scenario for scenario in self.request.scenarios if not reasons[scenario.name]]
         return dataclasses.replace(self.request, scenarios=left)
 
+    @property
+    def watched(self) -> Sequence[Path]:
+        """What guests load to count changed lines."""
+        return self.watch.modules if self.watch else ()
+
+    def watching(
+        self,
+        request: RunRequest,
+        kernel: builds.KernelBuild,
+        since: KernelSource | None,
+        cache: Path,
+        progress: Progress,
+    ) -> RunRequest:
+        """The request with the scenarios that executed the user's changed lines the last time in front."""
+        if request.coverage is not None:
+            self.watch = reached.watch(kernel, cache, progress, since)
+        if not self.watch or not self.watch.modules:
+            return request
+        return dataclasses.replace(request, scenarios=reached.first(request.scenarios, self.watch, cache))
+
+    def remember(self, cache: Path) -> None:
+        """Keep for the next run which scenarios executed changed lines."""
+        if self.watch:
+            reached.remember(self.watch, cache)
+
     def verdict(self, clock: Clock) -> RunVerdict:
         """The verdict on the whole run."""
         asked, before = self.request, self.kept.verdict if self.kept else self.begun.unjudged()
@@ -360,6 +398,7 @@ class _State:
             interrupted=self.interrupted,
             not_run=not_run,
             forced=forced,
+            coverage=self.watch.coverage(asked.coverage or 0.0) if self.watch else None,
         )
 
 
@@ -377,6 +416,8 @@ def _begun(request: RunRequest) -> Begun:
         timeout_s=request.timeout_s,
         record=request.record,
         maxfail=request.maxfail,
+        coverage=request.coverage,
+        changed_since=request.changed_since,
         folder=str(Path.cwd()),
         files={str(scenario.path): scenario.text for scenario in request.scenarios},
         scenarios=tuple(scenario.name for scenario in request.scenarios),
@@ -406,7 +447,13 @@ class _Turns:
         if self._state.kept:
             _clear(self._folder, scenario.name)
         result, ended = judge_on(
-            self._lab, scenario, self._folder, self._clock, timeout_s=self._timeout_s, over=self.over
+            self._lab,
+            scenario,
+            self._folder,
+            self._clock,
+            timeout_s=self._timeout_s,
+            over=self.over,
+            watch=self._state.watch,
         )
         if ended is Ended.NO_BOOT:
             self._boots = False
@@ -491,17 +538,18 @@ def judge_on(
     *,
     timeout_s: float = 0,
     over: threading.Event | None = None,
+    watch: reached.Watch | None = None,
 ) -> tuple[ScenarioResult, Ended | None]:
     """Record a scenario on a fresh machine and judge it.
 
     A machine that was lost for a reason on the host costs one more try, and never
     causes a verdict on the kernel; nor does one that by chance came to too little, which is
     tried again, too, and is inconclusive only if it is so twice. timeout_s: replaces the scenario's own, unscaled.
-    over: set when the run has ended and nothing more may start.
+    over: set when the run has ended and nothing more may start. watch: counts what the guest executes.
     """
     for attempt in (1, 2):
         try:
-            recording, ready = _record(lab, scenario, folder, timeout_s or scenario.timeout_s)
+            recording, ready = _record(lab, scenario, folder, timeout_s or scenario.timeout_s, watch)
         except GuestLost as lost:
             if attempt == 1 and not (over and over.is_set()):
                 continue
@@ -523,7 +571,9 @@ def judge_on(
     raise AssertionError("unreachable")
 
 
-def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tuple[Recording, dict[str, float]]:
+def _record(
+    lab: Lab, scenario: Scenario, folder: Path, timeout_s: float, watch: reached.Watch | None
+) -> tuple[Recording, dict[str, float]]:
     """Drive a fresh machine and write the recording down; returns it with the seconds of "boot" and "restore".
 
     A kernel that does not boot makes a recording too: the console is its evidence.
@@ -531,6 +581,8 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
     place = folder / scenario.name
     place.mkdir(parents=True, exist_ok=True)
     given = files(scenario, lab.kernel, lab.cache)
+    if watch:
+        watch.expect(scenario.name)
     began = time.monotonic()
     try:
         listener = Listener()
@@ -539,6 +591,8 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
             restored_s = machine.ready_s if machine.cloned else 0.0
             ready = {"boot": waited_s - restored_s, "restore": restored_s}
             slowdown = lab.slowdown(machine)
+            if watch:
+                watch.begin(machine)
             recording = drive(
                 scenario,
                 machine,
@@ -551,6 +605,8 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
                 slowdown,
                 lab.hangs,
             )
+            if watch:
+                watch.end(machine, scenario.name, recording.ended)
             recording = dataclasses.replace(recording, slowdown=slowdown)
     except BootFailed as failed:
         ready = {"boot": time.monotonic() - began}
@@ -559,6 +615,8 @@ def _record(lab: Lab, scenario: Scenario, folder: Path, timeout_s: float) -> tup
         recording = dataclasses.replace(recording, postmortem=PostMortem(examine.cause(place)))
     with workspace.space(place):
         workspace.write_atomic(place / "scenario.yaml", scenario.text)
+        if watch and (counts := watch.document(scenario.name)):
+            workspace.write_atomic(place / reached.FILE, counts)
         digests = recordings.digests(place, scenario.name)
         workspace.write_atomic(place / "record.json", recordings.document(recording, digests))
     return recording, ready

@@ -91,6 +91,8 @@ def request(run: Unfinished, instrument: Instrument, jobs: int = 0) -> RunReques
         timeout_s=plan.timeout_s,
         record=plan.record,
         maxfail=0 if stopped else plan.maxfail,
+        coverage=plan.coverage,
+        changed_since=plan.changed_since,
         resumed=Resumed(run.folder, plan, run.verdict, boots=_boots(run)),
     )
 

@@ -18,7 +18,7 @@ from harness.model.instrument import Instrument
 from harness.model.scenario import Scenario, renamed
 from harness.model.shape import MachineShape
 from harness.model.verdict import ScenarioResult
-from harness.run import judging, pipeline
+from harness.run import judging, pipeline, reached
 from harness.run.watching import Watched, watched
 
 
@@ -32,7 +32,11 @@ class Session:
         accel: str,
         progress: Progress = QUIET,
         out: Path | None = None,
+        *,
+        watching: bool = False,
     ) -> None:
+        """watching: guests count how often the lines of the user's patches are executed."""
+        self._watching = watching
         self._request = request
         self._instrument = instrument
         self._accel = accel
@@ -48,8 +52,14 @@ class Session:
         """The kernel, its image and the accelerator; built if they are missing."""
         choice = accelerator.choose(self._accel, self._cache, self._progress)
         prepared = self._prepared
-        image = images.assemble(self._cache, prepared.modules, self._progress, self._instrument)
+        modules = [*prepared.modules, *(self.watch.modules if self.watch else ())]
+        image = images.assemble(self._cache, modules, self._progress, self._instrument)
         return Lab(prepared.kernel, image, choice, self._cache, self._progress, instrument=self._instrument)
+
+    @cached_property
+    def watch(self) -> reached.Watch | None:
+        """What guests count, if they do."""
+        return reached.watch(self._prepared.kernel, self._cache, self._progress) if self._watching else None
 
     @cached_property
     def _prepared(self) -> pipeline.Prepared:

@@ -23,8 +23,9 @@ pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 C = ROOT / "guest-modules"
 MODULE = C / "notifier_hold"
 PLANTED = C / "planted"
+REACHED = C / "reached"
 PLANTED_C = sorted(PLANTED.glob("*.c"))
-KERNEL_C = sorted([*MODULE.glob("*.[ch]"), *(C / "types").glob("*.c"), *PLANTED_C])
+KERNEL_C = sorted([*MODULE.glob("*.[ch]"), *(C / "types").glob("*.c"), *REACHED.glob("*.[ch]"), *PLANTED_C])
 USER_C = sorted({*C.glob("*/*.[ch]")} - {*KERNEL_C})
 COMPAT = MODULE / "compat.h"
 # Advice against the purpose of compat.h.
@@ -111,9 +112,10 @@ def test_checkpatch_speaks(checkpatch: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("source", versions.sources())
-def test_compiler_and_sparse_are_silent_about_the_module(source: str):
+def test_compiler_and_sparse_are_silent_about_the_modules(source: str):
     """W=1 and C=2, everything compiled anew."""
     assert modules.complaints(MODULE, kernel(source), cache_dir()) == []
+    assert modules.complaints(REACHED, kernel(source), cache_dir()) == []
 
 
 def test_compiler_and_sparse_are_silent_about_the_planted_faults():

@@ -33,6 +33,7 @@ def planted(fault: str, folder: Path, timeout: str = "1") -> tuple[str, str, Pat
     words: list[str | Path] = [
         "run",
         "--json",
+        "--no-patch-coverage",
         "--patch",
         "mayfail",
         "--patch",
@@ -153,7 +154,7 @@ def by_the_kernels_script(kernel: KernelBuild, spots: Iterable[Spot], folder: Pa
     with builds.objects_of(kernel.recipe, cache_dir(), QUIET) as (_, objects, _):
         held = lines._where(objects, objects.folder / "modules" / "notifier_hold")
         holders = {path for spot in spots for path, _ in held[spot.function]}
-        made = [lines._compiled_again(path, objects, folder, cache_dir()) for path in holders]
+        made = [lines.compiled_again(path, objects, folder, cache_dir()) for path in holders]
         # Functions keep their code, and get new addresses; the script looks up the new addresses.
         linked = folder / "vmlinux"
         link: list[str | Path] = [

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 
 from harness import pressures
+from harness.cli import main
 from harness.commands import explore
 from harness.commands.explore import Hunt
+from harness.host import workspace
 from harness.host.progress import QUIET
 from harness.model import scenario, strict_yaml
 from harness.model.scenario import Scenario
@@ -145,3 +147,40 @@ def test_a_search_that_judged_nothing_is_no_pass(tmp_path):
 
     assert explore.outcome(hunted(tmp_path, judge, seconds=0.2)) is Outcome.INCONCLUSIVE
     assert explore.outcome(Hunt(tmp_path, 1)) is Outcome.ERROR
+
+
+class Reaching:
+    """Stands for what guests count: a line for each verb of an example."""
+
+    def __init__(self) -> None:
+        self.verbs: dict[str, list[str]] = {}
+
+    def judge(self, item: Scenario) -> ScenarioResult:
+        """Run an example."""
+        self.verbs[item.name] = verbs(item)
+        return passes(item)
+
+    def reached(self, name: str) -> frozenset[tuple[str, int]]:
+        """The lines of an example."""
+        return frozenset((verb, 1) for verb in self.verbs[name])
+
+
+def test_towards_a_patch_the_first_example_that_reaches_a_line_is_kept(tmp_path):
+    """Lines that few examples reach count for more, which is what Hypothesis is told to look for."""
+    guests = Reaching()
+    watch: Any = guests
+
+    hunt = explore.explore(NO_LAB, tmp_path, 3.0, 1, QUIET, guests.judge, watch=watch)
+
+    kept = [item for path in (tmp_path / "reached").iterdir() for item in scenario.load(path, KEYS)]
+    assert {verb for item in kept for verb in verbs(item)} == {verb for verb, _ in hunt.hits}
+    assert len(kept) <= len(hunt.hits) < hunt.examples
+    rare, common = min(hunt.hits, key=hunt.hits.__getitem__), max(hunt.hits, key=hunt.hits.__getitem__)
+    hunt._reached |= {workspace.digest(strict_yaml.dump({"one": 1})): frozenset({rare})}
+    hunt._reached |= {workspace.digest(strict_yaml.dump({"two": 2})): frozenset({common})}
+    assert hunt.score({"one": 1}) > hunt.score({"two": 2}) > hunt.score({"none": 3}) == 0
+
+
+def test_a_search_towards_a_patch_needs_one(capsys: pytest.CaptureFixture[str]):
+    assert main(["explore", "--toward-patch", "--seconds", "1"]) == 129
+    assert "--toward-patch: no patch of yours is given" in capsys.readouterr().err

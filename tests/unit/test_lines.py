@@ -30,11 +30,11 @@ def compiled(folder: Path, name: str, text: str, *options: str) -> Path:
 
 def test_debug_info_changes_no_code_and_a_constant_or_a_callee_does(tmp_path: Path):
     """The assumption is proved: equal bytes, and relocations that refer to the same names."""
-    plain = lines._code(compiled(tmp_path, "plain", SOURCE))
+    plain = lines.code(compiled(tmp_path, "plain", SOURCE))
 
-    assert lines._code(compiled(tmp_path, "same", SOURCE, "-gdwarf-5")) == plain
-    assert lines._code(compiled(tmp_path, "number", SOURCE.replace("+ 1", "+ 3"), "-gdwarf-5")) != plain
-    assert lines._code(compiled(tmp_path, "callee", SOURCE.replace("other", "another"), "-gdwarf-5")) != plain
+    assert lines.code(compiled(tmp_path, "same", SOURCE, "-gdwarf-5")) == plain
+    assert lines.code(compiled(tmp_path, "number", SOURCE.replace("+ 1", "+ 3"), "-gdwarf-5")) != plain
+    assert lines.code(compiled(tmp_path, "callee", SOURCE.replace("other", "another"), "-gdwarf-5")) != plain
 
 
 def test_a_weak_definition_gives_way_to_a_strong_one_and_static_functions_stay(tmp_path: Path):
@@ -78,9 +78,9 @@ def test_a_name_that_several_objects_have_is_told_apart_by_size():
 def test_a_place_is_named_below_the_sources_or_the_objects(tmp_path: Path):
     tops = (tmp_path / "tree", tmp_path / "obj", tmp_path / "modules")
 
-    assert lines._short(f"{tmp_path}/tree/mm/rmap.c:12 (discriminator 3)", tops) == "mm/rmap.c:12"
-    assert lines._short(f"{tmp_path}/obj/../tree/mm/rmap.c:12", tops) == "mm/rmap.c:12"
-    assert lines._short(f"{tmp_path}/obj/../modules/hold/main.c:70", tops) == "hold/main.c:70"
-    assert lines._short(f"{tmp_path}/obj/./arch/x86/include/generated/asm/syscalls_64.h:1", tops) == (
+    assert lines.short(f"{tmp_path}/tree/mm/rmap.c:12 (discriminator 3)", tops) == "mm/rmap.c:12"
+    assert lines.short(f"{tmp_path}/obj/../tree/mm/rmap.c:12", tops) == "mm/rmap.c:12"
+    assert lines.short(f"{tmp_path}/obj/../modules/hold/main.c:70", tops) == "hold/main.c:70"
+    assert lines.short(f"{tmp_path}/obj/./arch/x86/include/generated/asm/syscalls_64.h:1", tops) == (
         "arch/x86/include/generated/asm/syscalls_64.h:1"
     )

@@ -11,6 +11,7 @@ import pytest
 from junitparser import JUnitXml
 
 from harness.host import workspace
+from harness.model.coverage import ChangedLine, PatchCoverage
 from harness.model.errors import UsageError
 from harness.model.ktap import Results
 from harness.model.run import MachineFacts, RunVerdict
@@ -189,7 +190,9 @@ def everywhere() -> RunVerdict:
         for outcome in Outcome
     ]
     machines = MachineFacts("refused", "boot")
+    coverage = PatchCoverage((ChangedLine("file", 1, {"name": 1}),), 1, {"file": "why"}, ("name",), "reason")
     fields = {"machines": machines, "noise": ("noise",), "error": "error", "forced": Outcome.ERROR}
+    fields["coverage"] = coverage
     made: RunVerdict = hostile(verdict(results=results, **fields))
     return made
 
