@@ -23,6 +23,8 @@ from harness.model.errors import CannotTest
 _DEAR_S, _FEW = 180.0, 3
 # So many runs at once while a rate is measured.
 _AT_ONCE = 40
+# So many runs without any failure, and there is none to be searched: a failure of 2 % hides in them once in 400 times.
+_SEEK = 300
 # The first runs of a state; a state that cannot be tested shows that in them.
 _FIRST = 4
 
@@ -177,7 +179,7 @@ class Bisection:
             if self._journal.sought is None:
                 self._make(self._bad)
                 began = time.monotonic()
-                sought, ran = self._test.seek(self._bad, self._limit, self._folder / "steps")
+                sought, ran = self._test.seek(self._bad, min(self._limit, _SEEK), self._folder / "steps")
                 if sought is None:
                     said = f": {ran.note}" if ran.note else ""
                     raise _Nothing(f"the bad end shows no failure in {ran.passes + ran.void} runs{said}")
