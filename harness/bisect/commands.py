@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from harness.host import process, workspace
 from harness.host.progress import Progress
 from harness.kernel import patches, repository, source, worktree
 from harness.kernel.source import KernelSource
-from harness.model.errors import LaunchError, MachineError, UsageError
+from harness.model.errors import CannotTest, LaunchError, MachineError, UsageError
 from harness.model.instrument import Instrument
 from harness.run import pipeline
 
@@ -68,7 +69,10 @@ class CommandTest:
             return self._bring(target, repository.files(target.kernel.source, rest))
         chosen = kernels.fitting(target.kernel.patches, self._fixes, found, self._cache)
         asked = pipeline.KernelRequest(target.kernel.source, chosen, target.kernel.configs, target.kernel.compiler)
-        prepared = pipeline.prepare(asked, self._instrument, self._cache, self._progress, pipeline.Clock())
+        prepared = pipeline.prepare(asked, Instrument(), self._cache, self._progress, pipeline.Clock())
+        # A command need not use the module, which an old kernel may not take.
+        with contextlib.suppress(CannotTest):
+            prepared = pipeline.prepare(asked, self._instrument, self._cache, self._progress, pipeline.Clock())
         kernel = prepared.kernel
         facts = {
             "HARNESS_VMLINUX": str(kernel.vmlinux),

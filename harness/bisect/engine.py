@@ -330,8 +330,8 @@ class Bisection:
         return sum(entry.void for entry in self._journal.entries if entry.state == name)
 
     def _stuck(self, target: Target) -> bool:
-        """Whether a state says less than nothing: most of its runs were void."""
-        return self._void(target.name) > self._tally(target).runs
+        """Whether a state says too little: most of its runs were void, and not just the first."""
+        return self._void(target.name) >= _FEW and self._void(target.name) > self._tally(target).runs
 
     def _note_of(self, name: str) -> str:
         notes = Counter(

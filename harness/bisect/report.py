@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -92,7 +91,8 @@ def log(answer: Answer, history: History) -> str:
     paths = "".join(f" {_quoted(path)}" for path in history.paths)
     told = [f"git bisect start '--'{paths}" if paths else "git bisect start"]
     word = {"good": "good", "bad": "bad", "skip": "skip"}
-    named = [entry for entry in answer.steps if entry.title or entry.name in (history.good, history.bad)]
+    known = {history.good, *history.space.states}
+    named = [entry for entry in answer.steps if entry.name in known]
     # git asks for both ends first.
     order = sorted(named, key=lambda entry: entry.name not in (history.good, history.bad))
     for entry in order:
@@ -175,4 +175,4 @@ def _picture(answer: Answer, facts: Facts) -> Mapping[str, Any]:
 
 def _quoted(path: str) -> str:
     """A path as git's own log has it."""
-    return "'" + shlex.quote(path).strip("'") + "'" if shlex.quote(path) == path else shlex.quote(path)
+    return "'" + path.replace("'", "'\\''") + "'"

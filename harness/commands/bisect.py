@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.commands import _options
+from harness.kernel import versions
 from harness.model.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
@@ -133,6 +134,10 @@ def _check(arguments: argparse.Namespace) -> None:
             raise UsageError(f"--{lacking.replace('_', '-')} is missing", "both ends must be named")
     if commits and not arguments.good:
         raise UsageError("--good and --bad are missing", "harness bisect --tree DIR --good REV --bad REV")
+    if commits and arguments.source != versions.DEFAULT:
+        raise UsageError(
+            f"--source {arguments.source} beside --good and --bad: --tree names the source", "leave one out"
+        )
     if arguments.test and arguments.scenarios:
         raise UsageError(
             f"--test beside {arguments.scenarios[0]}: a command takes the place of scenarios", "leave one out"

@@ -314,6 +314,7 @@ def test_what_authors_write_reaches_no_terminal_and_no_page(tmp_path: Path, bise
         (["--good", "main~2", "--bad", "main", "--match", "("], "is no regular expression"),
         (["--good", "main~2", "--bad", "main", "--confidence", "2"], "is not a probability"),
         (["--good", "main~2", "--bad", "main", "--test", "true", "memcg-eagain"], "takes the place of scenarios"),
+        (["--good", "main~2", "--bad", "main", "--source", "debian:6.1"], "--tree names the source"),
         (["--good", "--upload-pack=x", "--bad", "main"], ""),
     ],
 )
