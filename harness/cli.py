@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, str] = {
     "list": "list scenarios, configs, patches, oracles, mutants or sources",
     "shell": "a guest, interactive or for one command: fresh, or where a scenario of a run stopped",
     "explore": "search for a scenario that fails, and shrink it",
+    "bisect": "which commit, patch or option makes a kernel fail",
     "mutants": "break the patch in every known way, and show which oracle sees it",
     "replay": "repeat a recorded run, instruction for instruction",
     "judge": "judge finished runs again, without a machine",
@@ -93,6 +94,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     # A command for a guest may have empty words.
     if asked != "shell" and any(not word or _EMPTY_OPTION.fullmatch(word) for word in argv):
         raise UsageError("an argument is empty", "a variable of the shell that is not set?")
+    paths: list[str] = []
+    if asked == "bisect" and "--" in argv:
+        # As in git; argparse would take them for scenarios.
+        cut = list(argv).index("--")
+        argv, paths = argv[:cut], list(argv[cut + 1 :])
     parser = _Parser(prog="harness", description="Does reclaim get along with this kernel's mmu notifiers?")
     parser.add_argument("--version", action="version", version=f"harness {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
@@ -102,6 +108,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             module = importlib.import_module(f"harness.commands.{name}")
             module.options(command)
             command.set_defaults(command=module.main)
+            command.set_defaults(paths=paths)
     return parser.parse_args(argv)
 
 

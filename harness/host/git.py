@@ -4,8 +4,9 @@
 A repository's own configuration is read, because its object format and its
 ignored files are in it, but it may also name programs. Three things keep them from
 running. The commands below run no filter, driver, alias, editor or signature
-program: `ls-files`, `ls-tree`, `cat-file --batch`, `rev-parse`, `init`,
-`apply`, `mailsplit`, `mailinfo`; another one must not be called. No transport
+program: `ls-files`, `ls-tree`, `cat-file`, `rev-parse`, `rev-list`, `merge-base`, `init`,
+`apply`, `mailsplit`, `mailinfo`, and `diff-tree` with --no-ext-diff and
+--no-textconv; another one must not be called. No transport
 is allowed, so none of what serves a transport starts. What is left
 is overridden by settings of the highest rank.
 """

@@ -35,6 +35,10 @@ _QUOTED = re.compile(rb"\\([0-3][0-7]{2}|.)", re.DOTALL)
 _ESCAPES = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 
 
+class AlreadyThere(PatchError):
+    """A source holds already what a patch would make of it."""
+
+
 @dataclass(frozen=True)
 class Patch:
     """One diff: where it came from, for messages, and its text; builtin: it is ours, and not the user's."""
@@ -249,7 +253,7 @@ def _apply(patch: Patch, scratch: Path, source: KernelSource) -> None:
         )
     place = f"{source.spec} ({source.version})"
     if not _git(scratch, ["apply", "--reverse", "--check", "-"], patch.text).status:
-        raise PatchError(f"--patch {patch.name}: is already in this source, {place}", "--patch none runs it as it is")
+        raise AlreadyThere(f"--patch {patch.name}: is already in this source, {place}", "--patch none runs it as it is")
     raise PatchError(
         f"--patch {patch.name}: does not apply to {place}: {_first_reason(patch, said)}", _nearest(patch, source)
     )

@@ -8,6 +8,7 @@ that a patched header keeps its time when a bisection step does not change it.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import stat
@@ -105,26 +106,37 @@ class Tree:
 
 def revision(spec: str, rest: str) -> KernelSource:
     """The source at PATH@REV. Unknown repositories and revisions are UsageErrors that name them."""
+    found = files(spec, rest)
+    return dataclasses.replace(found, version=check(spec, found.origin))
+
+
+def files(spec: str, rest: str) -> KernelSource:
+    """The same of any repository, without a version: it need not hold a kernel."""
     path, rev = _split(spec, rest)
-    found = git.run(["rev-parse", "--path-format=absolute", "--git-common-dir"], cwd=path)
-    if "not a git repository" in found.errors:
-        raise UsageError(f"--source {spec}: {path} is no git repository")
-    if "dubious ownership" in found.errors:
-        raise UsageError(
-            f"--source {spec}: {path} belongs to another user, so git does not read it",
-            f"git config --global --add safe.directory {path}",
-        )
-    if found.status:
-        raise UsageError(f"--source {spec}: {path}: {found.reason}")
+    git_dir = located(f"--source {spec}", path)
     named = git.run(["rev-parse", "--verify", "--end-of-options", f"{rev}^{{tree}}"], cwd=path)
     tree = os.fsdecode(named.output).strip()
     if named.status or not _OBJECT.fullmatch(tree):
         raise UsageError(
             f"--source {spec}: {path} has no revision {rev!r}", f"git -C {path} log --oneline shows those it has"
         )
-    origin = Tree(Path(os.fsdecode(found.output).removesuffix("\n")), tree)
-    lineage = f"git-{workspace.digest(str(origin.git_dir.resolve()))}"
-    return KernelSource(spec, f"git-{tree}", check(spec, origin), lineage, origin)
+    lineage = f"git-{workspace.digest(str(git_dir.resolve()))}"
+    return KernelSource(spec, f"git-{tree}", "", lineage, Tree(git_dir, tree))
+
+
+def located(named: str, path: Path) -> Path:
+    """The repository that a folder is in. UsageError, which begins with the option as it was named, when in none."""
+    found = git.run(["rev-parse", "--path-format=absolute", "--git-common-dir"], cwd=path)
+    if "not a git repository" in found.errors:
+        raise UsageError(f"{named}: {path} is no git repository")
+    if "dubious ownership" in found.errors:
+        raise UsageError(
+            f"{named}: {path} belongs to another user, so git does not read it",
+            f"git config --global --add safe.directory {path}",
+        )
+    if found.status:
+        raise UsageError(f"{named}: {path}: {found.reason}")
+    return Path(os.fsdecode(found.output).removesuffix("\n"))
 
 
 def _canonical(mode: int) -> str:

@@ -40,12 +40,16 @@ def key(finding: Finding) -> tuple[str, str]:
     return finding.oracle, _NUMBER.sub("N", _GIVEN.sub(r"\1 …", text))
 
 
+def rank(finding: Finding) -> int:
+    """The place of a finding among those of one failure: the first one tells most of the cause."""
+    return _TELLING.index(finding.oracle) if finding.oracle in _TELLING else len(_TELLING)
+
+
 def telling(result: ScenarioResult) -> Finding | None:
     """The finding of a failed scenario that tells most of its cause; None if the scenario did not fail."""
     if result.outcome is not Outcome.FAIL or not result.findings:
         return None
-    place = {name: number for number, name in enumerate(_TELLING)}
-    return min(result.findings, key=lambda finding: place.get(finding.oracle, len(place)))
+    return min(result.findings, key=rank)
 
 
 def causes(results: Iterable[ScenarioResult]) -> list[Cause]:

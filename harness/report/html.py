@@ -14,11 +14,16 @@ from harness.report.text import plain
 
 def render(verdict: RunVerdict) -> str:
     """The document."""
-    return _template().render(run=_plain(verdict.document()))
+    return page("report.html.j2", run=verdict.document())
+
+
+def page(template: str, **documents: dict[str, Any]) -> str:
+    """A page from a template in our folder."""
+    return _template(template).render({name: _plain(document) for name, document in documents.items()})
 
 
 @cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("harness.report", "templates"),
         autoescape=True,
@@ -26,7 +31,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def _plain(value: Any) -> Any:

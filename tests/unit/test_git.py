@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.bisect import history
 from harness.host import git as ours
 from harness.host import workspace
 from harness.kernel.source import fetch
@@ -57,6 +58,9 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / ".gitattributes").write_text("* filter=x diff=x merge=x\n")
     git(folder, "add", ".")
     git(folder, "commit", "-qm", "toy")
+    (folder / "mm/notes").write_text("text\n")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "notes")
     (folder / ".git/info/attributes").write_text("* filter=x diff=x merge=x\n")
     lacking = git(folder, "rev-parse", "HEAD:mm/rmap.c")
     (folder / ".git/objects" / lacking[:2] / lacking[2:]).unlink()
@@ -68,7 +72,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def looked_at(pristine: Path, tmp_path: Path, remote: str, *settings: tuple[str, str]) -> list[str]:
-    """What ran when a repository was read as a directory and as a revision."""
+    """What ran when a repository was read as a directory, as a revision and as a history."""
     folder = Path(shutil.copytree(pristine, tmp_path / "repository"))
     program, marks = tmp_path / "program", tmp_path / "marks"
     program.write_text(f'#!/bin/sh\necho ran "$0" "$@" >>{marks}\n')
@@ -88,6 +92,11 @@ def looked_at(pristine: Path, tmp_path: Path, remote: str, *settings: tuple[str,
             dict(source.origin.read(source.origin.manifest()))
         except HarnessError:
             assert spec.startswith("git:"), "a directory lacks nothing"
+    found = history.read(str(folder), "HEAD~1", "HEAD", ["mm/"])
+    assert found.commit(found.bad).subject == "notes"
+    assert "mm/notes" in found.stat(found.bad)
+    assert b"-text" in found.reverse(found.bad)
+    assert found.changed(found.good, found.bad) == ["mm/notes"]
     return marks.read_text().splitlines() if marks.exists() else []
 
 

@@ -17,7 +17,8 @@ PACKAGE = ROOT / "harness"
 # What each layer may import beside itself. Modules directly under harness/ are the top layer and may import all of it.
 _ENGINE = {"report", "oracles", "console", "postmortem", "pressures", "guest", "kernel", "host", "model"}
 BELOW = {
-    "commands": {"run", "variants", "terminal", *_ENGINE},
+    "commands": {"bisect", "run", "variants", "terminal", *_ENGINE},
+    "bisect": {"run", *_ENGINE},
     "terminal": {"report", "model"},
     "run": _ENGINE,
     "variants": {"oracles", "pressures", "kernel", "host", "model"},

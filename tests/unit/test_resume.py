@@ -138,7 +138,8 @@ def arranged(monkeypatch: pytest.MonkeyPatch) -> World:
             return 1.0
 
     def prepare(*_: object) -> pipeline.Prepared:
-        kernel = SimpleNamespace(release="6.12.1", build_id=world.build_id, cached=True, recipe=SimpleNamespace(series=SimpleNamespace(patches=())))
+        recipe = SimpleNamespace(series=SimpleNamespace(patches=()))
+        kernel = SimpleNamespace(release="6.12.1", build_id=world.build_id, cached=True, recipe=recipe)
         return pipeline.Prepared(kernel, None)  # type: ignore[arg-type]
 
     def keep_kernel(_: object, folder: Path) -> None:
