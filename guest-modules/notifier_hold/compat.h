@@ -115,4 +115,17 @@ static inline long nh_get_page_nofault(struct mm_struct *mm, unsigned long addre
 #define folio_maybe_dma_pinned(folio) page_maybe_dma_pinned(&(folio)->page)
 #endif
 
+/* "mm: introduce leaf entry type and use to simplify leaf entry logic" (seen in v7.2) */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 19, 0)
+#include <linux/swap.h>
+#include <linux/swapops.h>
+#define softleaf_from_pte(pte) pte_to_swp_entry(pte)
+#define softleaf_is_hwpoison(entry) is_hwpoison_entry(entry)
+#else
+#include <linux/leafops.h>
+#endif
+
+/* What the young callbacks return: an int, and in v7.2 a bool. */
+#define nh_young_t typeof(((struct mmu_notifier_ops *)NULL)->test_young(NULL, NULL, 0))
+
 #endif /* _NOTIFIER_HOLD_COMPAT_H */

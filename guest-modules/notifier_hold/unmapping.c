@@ -16,7 +16,6 @@
 #include <linux/ptrace.h>
 #include <linux/rcupdate.h>
 #include <linux/swap.h>
-#include <linux/swapops.h>
 
 enum nh_entry {
 	NH_ENTRY_OTHER,
@@ -34,7 +33,7 @@ static enum nh_entry nh_entry_of_swap(const struct nh_unmapping *unmapping, swp_
 {
 	struct folio *folio = unmapping->folio;
 
-	if (is_hwpoison_entry(entry))
+	if (softleaf_is_hwpoison(entry))
 		return NH_ENTRY_SWAPPED;
 	if (folio_test_swapcache(folio) &&
 	    entry.val - page_private(&folio->page) < folio_size(folio) >> PAGE_SHIFT)
@@ -71,7 +70,7 @@ static enum nh_entry nh_look(const struct nh_unmapping *unmapping)
 	if (pte_none(pte))
 		return NH_ENTRY_OTHER;
 	if (!pte_present(pte))
-		return nh_entry_of_swap(unmapping, pte_to_swp_entry(pte));
+		return nh_entry_of_swap(unmapping, softleaf_from_pte(pte));
 	return pfn_valid(pte_pfn(pte)) ? nh_entry_of(unmapping, pte_page(pte)) : NH_ENTRY_OTHER;
 }
 

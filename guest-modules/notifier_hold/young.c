@@ -30,20 +30,20 @@ static int nh_young(struct mmu_notifier *notifier, unsigned long start, unsigned
 	return own && sub->accessed;
 }
 
-static int nh_clear_flush_young(struct mmu_notifier *notifier, struct mm_struct *mm,
-				unsigned long start, unsigned long end)
+static nh_young_t nh_clear_flush_young(struct mmu_notifier *notifier, struct mm_struct *mm,
+				       unsigned long start, unsigned long end)
 {
 	return nh_young(notifier, start, end, NH_YOUNG_CLEAR_FLUSH);
 }
 
-static int nh_clear_young(struct mmu_notifier *notifier, struct mm_struct *mm,
-			  unsigned long start, unsigned long end)
+static nh_young_t nh_clear_young(struct mmu_notifier *notifier, struct mm_struct *mm,
+				 unsigned long start, unsigned long end)
 {
 	return nh_young(notifier, start, end, NH_YOUNG_CLEAR);
 }
 
-static int nh_test_young(struct mmu_notifier *notifier, struct mm_struct *mm,
-			 unsigned long address)
+static nh_young_t nh_test_young(struct mmu_notifier *notifier, struct mm_struct *mm,
+				unsigned long address)
 {
 	return nh_young(notifier, address, address + PAGE_SIZE, NH_YOUNG_TEST);
 }

@@ -24,7 +24,8 @@ def kernel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source",
         default=default,
-        help=f"{default} (default), {', '.join(others)}, a directory, a tarball, git:PATH@REV",
+        help=f"{default} (default), {', '.join(others)}, debian:VERSION for any other that Debian's archive has, "
+        "debian:latest, a directory, a tarball, git:PATH@REV; harness list sources",
     )
     parser.add_argument(
         "--patch",

@@ -13,7 +13,7 @@ from typing import Any
 from harness.host import accelerator
 from harness.host.process import which
 from harness.host.progress import Progress
-from harness.kernel import versions
+from harness.kernel import apt, versions
 from harness.model.errors import LaunchError
 
 # program: what it is for, and whether the harness needs it.
@@ -65,7 +65,7 @@ def document(cache: Path, progress: Progress) -> dict[str, Any]:
             tools[name] = None
             if needed:
                 missing.append(name)
-    sources = {f"debian:{version}": _source(version) for version in versions.served()}
+    sources = {f"debian:{version}": _source(version, cache) for version in versions.served()}
     if not any(sources.values()):
         missing.append(f"linux-source-{versions.DEFAULT.removeprefix('debian:')}")
     accelerators = {
@@ -92,16 +92,16 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         purpose, needed = TOOLS[name]
         text.append(f"{name:22} {path or ('MISSING' if needed else 'absent')}  ({purpose})")
     for name, path in found["sources"].items():
-        text.append(f"{name:22} {path or 'absent: apt-get install linux-source-' + name.removeprefix('debian:')}")
+        text.append(f"{name:22} {path or 'absent: fetched from the archive of Debian when it is asked for'}")
     text.append(f"{'cache':22} {found['cache']} ({found['free_gib']} GiB free)")
     missing = found["missing"]
     text.append(f"missing: {', '.join(missing)}; make setup installs it" if missing else "nothing is missing")
     return text
 
 
-def _source(version: str) -> str | None:
-    path = Path(f"/usr/src/linux-source-{version}.tar.xz")
-    return str(path) if path.exists() else None
+def _source(version: str, cache: Path) -> str | None:
+    path = next((path for path in (apt.installed(version), apt.fetched(version, cache)) if path.exists()), None)
+    return str(path) if path else None
 
 
 def _existing(path: Path) -> Path:

@@ -20,7 +20,14 @@ def main(arguments: argparse.Namespace) -> int:
     """List everything of a kind."""
     from harness.variants import catalogue
 
-    entries = catalogue.listing(arguments.what)
+    if arguments.what == "sources":
+        from harness.host.workspace import cache_dir
+        from harness.terminal import Terminal
+
+        with Terminal() as terminal:
+            entries = catalogue.sources(cache_dir(), terminal)
+    else:
+        entries = catalogue.listing(arguments.what)
     if arguments.json:
         print(json.dumps(entries))
     else:

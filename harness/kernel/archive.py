@@ -20,11 +20,11 @@ from typing import IO, cast
 from harness.host import below, process, workspace
 from harness.host.below import Below, Refused
 from harness.host.progress import Progress
+from harness.kernel import apt
 from harness.kernel import manifest as manifests
-from harness.kernel import versions
 from harness.kernel.manifest import LINK, PLAIN, PROGRAM, File, Manifest
 from harness.kernel.source import KernelSource, check
-from harness.model.errors import HarnessError, LaunchError, MachineError, UsageError
+from harness.model.errors import HarnessError, MachineError, UsageError
 
 # By content, because a name says nothing about a file that somebody renamed.
 _MAGIC = {
@@ -66,16 +66,17 @@ class Unpacked:
 
 
 def debian(spec: str, version: str, cache: Path, progress: Progress) -> KernelSource:
-    """The source in Debian's package linux-source-VERSION."""
-    if not re.fullmatch(r"\d+\.\d+", version):
-        raise UsageError(f"--source {spec}: {version!r} is no kernel series", "name it like debian:6.12")
-    package = f"linux-source-{version}"
-    path = Path(f"/usr/src/{package}.tar.xz")
-    if not path.is_file() and spec not in versions.sources():
-        raise UsageError(f"--source {spec}: {path} is missing, and no port of ours is for it", "harness list sources")
+    """The source in Debian's package linux-source-VERSION: that which the host has installed, else the archive's."""
+    if version == "latest":
+        version = apt.offers(cache, progress).latest or version
+        progress.say(f"{spec} is debian:{version}")
+    if not re.fullmatch(r"[0-9]{1,3}\.[0-9]{1,4}", version):
+        raise UsageError(f"--source {spec}: {version!r} is no kernel series", "name it like debian:6.12, debian:latest")
+    path = apt.installed(version)
+    md5 = _dpkg_md5(f"linux-source-{version}", path)
     if not path.is_file():
-        raise LaunchError(f"--source {spec}: {path} is missing", f"apt-get install {package}; make run does it")
-    return _source(spec, path, cache, progress, lineage=f"debian-{version}", md5=_dpkg_md5(package, path))
+        path, md5 = apt.fetch(spec, version, cache, progress), ""
+    return _source(spec, path, cache, progress, lineage=f"debian-{version}", md5=md5)
 
 
 def tarball(spec: str, path: Path, cache: Path, progress: Progress) -> KernelSource:

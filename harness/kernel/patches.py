@@ -68,7 +68,7 @@ def load(specs: Sequence[str], version: str) -> PatchSeries:
     """Find patches by name, file or folder. `none` is no patch at all and stands alone.
 
     version: of the kernel, for built-in names: a port serves its version and
-    later ones, up to the next port's folder.
+    later ones, up to the next port's folder; the oldest port also earlier ones.
     """
     if any("\0" in spec for spec in specs):
         raise UsageError("--patch: a name has a NUL")
@@ -88,6 +88,12 @@ def ports(name: str) -> list[str]:
     """The kernel versions that a built-in patch was ported to, oldest first."""
     folders = (folder.name for folder in (workspace.data("patches") / name).iterdir() if folder.is_dir())
     return sorted(folders, key=kernel_series)
+
+
+def port(name: str, version: str) -> str:
+    """The newest port that is not newer than the kernel, else the oldest."""
+    have = ports(name)
+    return [have[0], *(port for port in have if kernel_series(port) <= kernel_series(version))][-1]
 
 
 def apply(series: PatchSeries, source: KernelSource, cache: Path) -> Patched:
@@ -130,9 +136,9 @@ def _find(spec: str, version: str) -> Iterator[Patch]:
     builtin = workspace.data("patches")
     names = [folder.name for folder in builtin.iterdir() if folder.is_dir()]
     if spec in names:
-        port = _port(spec, version)
-        for path in sorted((builtin / spec / port).glob("*.patch")):
-            yield Patch(f"{spec}/{port}/{path.name}", path.read_bytes(), builtin=True)
+        folder = port(spec, version)
+        for path in sorted((builtin / spec / folder).glob("*.patch")):
+            yield Patch(f"{spec}/{folder}/{path.name}", path.read_bytes(), builtin=True)
     elif given.is_folder(spec):
         members = _members(given.path(spec))
         if not members:
@@ -143,17 +149,6 @@ def _find(spec: str, version: str) -> Iterator[Patch]:
         yield from _split(spec, given.content("--patch", spec))
     else:
         raise UsageError(f"--patch {spec}: no such patch", offer(spec, ["none", *names]))
-
-
-def _port(name: str, version: str) -> str:
-    """The newest port that is not newer than the kernel."""
-    have = ports(name)
-    fitting = [port for port in have if kernel_series(port) <= kernel_series(version)]
-    if not fitting:
-        raise PatchError(
-            f"--patch {name}: no port to {version}; the nearest is {name}/{have[0]}", "--patch none goes without"
-        )
-    return fitting[-1]
 
 
 def _members(folder: Path) -> list[Path]:
@@ -288,7 +283,7 @@ def _nearest(patch: Patch, source: KernelSource) -> str:
     if not name or not (workspace.data("patches") / name).is_dir():
         builtin = ", ".join(sorted(folder.name for folder in workspace.data("patches").iterdir() if folder.is_dir()))
         return f"--patch none goes without; built-in patches: {builtin}"
-    nearest = f"{name}/{_port(name, source.version)}"
+    nearest = f"{name}/{port(name, source.version)}"
     return f"{name} is ported to {', '.join(ports(name))}; the nearest to {source.version} is {nearest}"
 
 

@@ -16,7 +16,7 @@ from harness.host.progress import QUIET, Progress
 from harness.kernel.manifest import File, Manifest
 from harness.model.errors import UsageError
 
-FORMS = "a source is debian:VERSION, a directory, a tarball or git:PATH@REV; harness list sources"
+FORMS = "a source is debian:VERSION, debian:latest, a directory, a tarball or git:PATH@REV; harness list sources"
 
 # Without these no configuration is possible; a directory that lacks one is not a kernel.
 MARKS = ("Makefile", "Kconfig", "scripts/kconfig/merge_config.sh")
@@ -62,7 +62,7 @@ def fetch(spec: str, cache: Path, progress: Progress = QUIET) -> KernelSource:
     """Find a source, unpack it at the first use, and name its content.
 
     Raises UsageError for what is not a kernel source, LaunchError for a Debian
-    package that is not installed.
+    package that is neither installed nor to be had from Debian's archive.
     """
     # These modules import KernelSource, so they cannot be imported before it exists.
     from harness.kernel import archive, directory, repository

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a kernel must have, or must not have, for a scenario to apply to it: options, and a version."""
+"""What a kernel must have, or must not have, for a scenario to apply to it: options, and versions."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ _VERSION = re.compile(r"(\d+)\.(\d+)")
 class Needs:
     """Options without their CONFIG_, and the first version of Linux that has what options cannot tell ("": any).
 
-    without: options that must be off, since they change what happens.
+    without: options that must be off, since they change what happens. until: the first version that does otherwise.
     """
 
     options: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     version: str = ""
+    until: str = ""
 
     def missing(self, options: Mapping[str, str], release: str) -> str:
         """Why a kernel does not qualify, in words; empty for a kernel that does.
@@ -39,6 +40,8 @@ class Needs:
             return f"is for kernels without {', '.join(present)}, and this one has it"
         if self.version and _number(release) < _number(self.version):
             return f"needs Linux {self.version}, and this is {release}"
+        if self.until and _number(release) >= _number(self.until):
+            return f"is for Linux before {self.until}, and this is {release}"
         return ""
 
 
@@ -54,12 +57,18 @@ def read(top: strict_yaml.Mapping) -> Needs:
         if not entry:
             return Needs()
         raise UsageError(f"{top.at('needs')}: needs must be a mapping", "needs: {options: [KSM]}")
-    entry.only(("options", "without", "version"), "needs")
-    version = entry.get("version", "")
+    entry.only(("options", "without", "version", "until"), "needs")
+    return Needs(
+        _options(entry, "options"), _options(entry, "without"), _release(entry, "version"), _release(entry, "until")
+    )
+
+
+def _release(entry: strict_yaml.Mapping, key: str) -> str:
+    version = entry.get(key, "")
     # 6.10 without quotes is the number 6.1.
     if not isinstance(version, str) or (version and not _VERSION.fullmatch(version)):
-        raise UsageError(f"{entry.at('version')}: {version!r} is not a version", 'quote it: version: "6.8"')
-    return Needs(_options(entry, "options"), _options(entry, "without"), version)
+        raise UsageError(f"{entry.at(key)}: {version!r} is not a version", f'quote it: {key}: "6.8"')
+    return version
 
 
 def _options(entry: strict_yaml.Mapping, key: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import drgn
@@ -11,12 +11,15 @@ from drgn.helpers.linux.locking import mutex_owner, rwsem_owner
 
 from harness.postmortem.core import KERNEL_HALF, MANY, Core, Frame, title
 
-# Function of a sleeping lock → the lock's structure and its list of waiters.
-_LOCKS: tuple[tuple[tuple[str, ...], str, str], ...] = (
-    (("__mutex_lock", "mutex_lock", "__ww_mutex_lock"), "struct mutex", "wait_list"),
-    (("rwsem_down_", "down_read", "down_write"), "struct rw_semaphore", "wait_list"),
-    (("__down", "down", "down_killable", "down_timeout"), "struct semaphore", "wait_list"),
+# Function of a sleeping lock → the lock's structure.
+_LOCKS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("__mutex_lock", "mutex_lock", "__ww_mutex_lock"), "struct mutex"),
+    (("rwsem_down_", "down_read", "down_write"), "struct rw_semaphore"),
+    (("__down", "down", "down_killable", "down_timeout"), "struct semaphore"),
 )
+# A lock's list of waiters; and its first waiter, since Linux commits 25500ba7e77c, b9bdd4b68404
+# and 1ea4b473504b (seen in v7.2): the waiters are a ring then, which the lock is no part of.
+_LIST, _FIRST = "wait_list", "first_waiter"
 # Function → what it waits for, where no structure on the stack tells more.
 _OTHERS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("wait_for_completion", "__wait_for_common", "wait_for_common"), "a completion"),
@@ -46,9 +49,9 @@ class Wait:
 def find(core: Core, task: drgn.Object, frames: Sequence[Frame]) -> Wait:
     """Why a task that sleeps does so."""
     functions = [frame.function for frame in frames]
-    for names, kind, member in _LOCKS:
+    for names, kind in _LOCKS:
         if any(function.startswith(names) for function in functions):
-            address = _waited_on(core, task, kind, member)
+            address = _waited_on(core, task, kind)
             if address:
                 return _lock(core, task, drgn.Object(core.program, f"{kind} *", value=address), kind)
             return Wait(f"a {kind}, which cannot be found from its stack")
@@ -100,8 +103,8 @@ def _named(core: Core, address: int) -> str:
     return f"{address:#x}"
 
 
-def _waited_on(core: Core, task: drgn.Object, kind: str, member: str) -> int:
-    """The address of the lock whose list of waiters has a task in it; 0 when there is none.
+def _waited_on(core: Core, task: drgn.Object, kind: str) -> int:
+    """The address of the lock that has a task among its waiters; 0 when there is none.
 
     A waiter begins with a list_head and the task, so it is three words on the stack
     that prove what they are: the task's address, and neighbours that point back.
@@ -113,12 +116,19 @@ def _waited_on(core: Core, task: drgn.Object, kind: str, member: str) -> int:
         return 0
     raw = program.read(pointer, begin + size - pointer)
     words = [int.from_bytes(raw[at : at + _WORD], "little") for at in range(0, len(raw) - _WORD + 1, _WORD)]
+    lock = program.type(kind)
+    first = any(member.name == _FIRST for member in lock.members or ())
     for index in range(2, len(words)):
         node = pointer + (index - 2) * _WORD
-        if words[index] == task.value_() and _linked(core, node):
+        if words[index] != task.value_() or not _linked(core, node):
+            continue
+        if first:
+            found = _pointed_at(core, words, set(_ring(core, node)), int(drgn.offsetof(lock, _FIRST)))
+        else:
             head = _head(core, node)
-            if head:
-                return head - int(drgn.offsetof(program.type(kind), member))
+            found = head - int(drgn.offsetof(lock, _LIST)) if head else 0
+        if found:
+            return found
     return 0
 
 
@@ -126,23 +136,49 @@ def _linked(core: Core, node: int) -> bool:
     """Whether the neighbours of a list_head point back to it."""
     try:
         following, previous = core.word(node), core.word(node + _WORD)
-        if following < KERNEL_HALF or previous < KERNEL_HALF or following == node:
+        if following < KERNEL_HALF or previous < KERNEL_HALF:
             return False
         return core.word(following + _WORD) == node and core.word(previous) == node
     except drgn.FaultError:
         return False
 
 
+def _ring(core: Core, node: int) -> Iterator[int]:
+    """A list_head and those after it, until it comes again."""
+    at = node
+    for _ in range(MANY):
+        yield at
+        at = core.word(at)
+        if at == node:
+            return
+
+
 def _head(core: Core, node: int) -> int:
     """The one member of a ring of waiters that is not a waiter: the lock's own list_head."""
-    tasks = {task.value_(): task for task in core.tasks}
+    return next((at for at in _ring(core, node) if not _on_its_stack(core, at)), 0)
+
+
+def _on_its_stack(core: Core, node: int) -> bool:
+    """Whether a waiter is where waiters are: on the stack of the task that it names."""
+    owner = {task.value_(): task for task in core.tasks}.get(core.word(node + 2 * _WORD))
     size = drgn.sizeof(core.program.type("union thread_union"))
-    at = core.word(node)
-    for _ in range(MANY):
-        if at == node:
-            return 0
-        owner = tasks.get(core.word(at + 2 * _WORD))
-        if owner is None or not owner.stack.value_() <= at < owner.stack.value_() + size:
-            return at
-        at = core.word(at)
+    return owner is not None and owner.stack.value_() <= node < owner.stack.value_() + size
+
+
+def _pointed_at(core: Core, words: Sequence[int], ring: Collection[int], offset: int) -> int:
+    """The lock that a stack's words point at, which names the first of a ring of waiters.
+
+    A place on a stack that holds a waiter's address is no lock: the functions that
+    sleep keep it there.
+    """
+    size = drgn.sizeof(core.program.type("union thread_union"))
+    stacks = [task.stack.value_() for task in core.tasks]
+    for word in dict.fromkeys(words):
+        if word < KERNEL_HALF or word % _WORD or any(begin <= word < begin + size for begin in stacks):
+            continue
+        try:
+            if core.word(word + offset) in ring:
+                return word
+        except drgn.FaultError:
+            continue
     return 0

@@ -42,6 +42,7 @@ ENOUGH_REPORTS = 12
 # How long a wait for a reply lasts before the next look at the console, in seconds.
 _LOOK_S = 0.2
 PRINTK = "/proc/sys/kernel/printk"
+KMSG = "/dev/kmsg"
 SYSRQ = "/proc/sysrq-trigger"
 # Where the guest keeps the programs and modules of the kernel's own tests (guest-modules/drive/selftest.c).
 SELFTESTS = "/tmp/selftests"  # noqa: S108 - of the guest
@@ -201,7 +202,7 @@ class _Drive:
         self._machine.set_watchdogs(Watchdogs.within(self._deadline.limit_s))
         self._machine.look_at_the_end(self.look)
         # Writes to these must work in a guest without memory, so they are opened before the trouble begins.
-        for path in filter(None, (self._instrument.quench, PRINTK, SYSRQ)):
+        for path in filter(None, (self._instrument.quench, PRINTK, SYSRQ, KMSG)):
             self._machine.agent.keep_file(path)
         give(self._machine, self._given, self._deadline)
         driver = self._machine.agent.start(self._instrument.driver)
@@ -218,7 +219,7 @@ class _Drive:
         elif self.ended is Ended.COMPLETE:
             driver.send("quit\n")
             driver.wait(self._grace_s)
-            self._hear_the_end()
+            self._hear(_DRIVER_ENDED)
         else:
             # When the driver is killed, its descriptors release pages and subscribers all the same.
             driver.signal(9)
@@ -369,7 +370,7 @@ class _Drive:
     def _killed(self, driver: GuestProcess, command: Command) -> Mapping[str, Any]:
         """The reply for a driver that ended: the kernel kills the task that oopses, and reports that first."""
         status = driver.wait(self._grace_s)
-        self._hear_the_end()
+        self._hear(_DRIVER_ENDED)
         if status < _SIGNALLED or not self._listener.reports:
             raise GuestLost(f"the guest driver ended at {command.text!r}: {driver.stderr[-200:]!r}")
         error = f"the guest driver was killed by signal {status - _SIGNALLED}, after a report of the kernel"
@@ -397,6 +398,7 @@ class _Drive:
         self.detail = f"stopped after {self._listener.reports} reports on the console"
         if self._instrument.quench:
             self._machine.agent.write_file(self._instrument.quench, "1\n")
+        self._hear("harness: enough was seen")
         self._machine.agent.write_file(PRINTK, "1\n")
 
     def _show_blocked(self) -> None:
@@ -406,15 +408,18 @@ class _Drive:
         """
         for key in ("w", "l", "m", "d"):
             self._machine.agent.write_file(SYSRQ, key, self._grace_s)
+        self._hear("harness: the blocked tasks were asked for")
         self.detail += "; the blocked tasks are at the end of the console"
 
-    def _hear_the_end(self) -> None:
-        """Wait for a line after all that the kernel printed until the driver was gone; its exit can cause a report.
+    def _hear(self, what: str) -> None:
+        """Wait for a line after all that the kernel has printed so far.
 
-        If the marks of the scenario did not come, the clean-log oracle reports it.
+        A thread of the kernel writes to the serial line since Linux commit d3539347022a ("serial: 8250: Switch to
+        nbcon console, take 2") (seen in v7.3): what is printed is not on the console yet, and is not written any more
+        when its level is too low by then. If the marks of the scenario do not come, the clean-log oracle reports it.
         """
-        said = f"{_DRIVER_ENDED}:{secrets.token_hex(8)}"
-        self._machine.agent.write_file("/dev/kmsg", f"<5>{said}\n", self._grace_s)
+        said = f"{what}:{secrets.token_hex(8)}"
+        self._machine.agent.write_file(KMSG, f"<5>{said}\n", self._grace_s)
         with contextlib.suppress(TimeoutError):
             self._machine.console.wait_for(said, Deadline(self._grace_s))
 

@@ -152,6 +152,8 @@ def _prepared(
 ) -> Prepared:
     with clock.phase("source"):
         tree = source.fetch(request.source, cache, progress)
+        if warning := versions.untried(tree.version):
+            progress.say(warning)
         series = patches.load(request.patches, tree.version)
         fragments = config.load(request.configs)
     with clock.phase("build"):

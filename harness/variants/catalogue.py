@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import pressures
+from harness.host.progress import Progress
 from harness.host.workspace import data
-from harness.kernel import versions
+from harness.kernel import apt, patches, versions
+from harness.kernel.source import series
 from harness.model import scenario, strict_yaml
-from harness.model.errors import UsageError
+from harness.model.errors import LaunchError, UsageError
 from harness.model.scenario import Scenario
 from harness.variants import mutants
 
@@ -78,10 +80,6 @@ def listing(what: str) -> list[dict[str, str]]:
             _described(next(iter(sorted(folder.glob("*.patch"))), folder), f"{folder.parent.name} {folder.name}")
             for folder in sorted(data("patches").glob("*/*/"))
         ]
-    if what == "sources":
-        # The newest port that is not newer than a version serves it, too.
-        default = {versions.DEFAULT: "the default"}
-        return [{"name": name, "summary": default.get(name, "")} for name in versions.sources()]
     if what == "mutants":
         return [
             {"name": name, "summary": ports[0].summary, "expected": ports[0].expected or "none: equivalent"}
@@ -90,6 +88,32 @@ def listing(what: str) -> list[dict[str, str]]:
     from harness import oracles
 
     return [{"name": name, "summary": summary} for name, (_, summary) in oracles.catalogue().items()]
+
+
+def sources(cache: Path, progress: Progress) -> list[dict[str, str]]:
+    """The same for kernel sources: those that are served, and what Debian's archive has, which is asked once a day."""
+    try:
+        offers: Mapping[str, str] = apt.offers(cache, progress).versions
+    except LaunchError as error:
+        progress.say(str(error))
+        offers = {}
+    served = versions.served()
+    names = sorted({*served, *offers}, key=series, reverse=True)
+    names.sort(key=lambda name: f"debian:{name}" != versions.DEFAULT)
+    return [{"name": f"debian:{name}", "summary": _source(name, offers.get(name, ""), served, cache)} for name in names]
+
+
+def _source(name: str, offer: str, served: Sequence[str], cache: Path) -> str:
+    said = ["the default"] if f"debian:{name}" == versions.DEFAULT else []
+    if name not in served:
+        said.append(f"never tried here; the nearest that was is {patches.port(versions.PATCH, name)}")
+    if apt.installed(name).is_file():
+        said.append("installed")
+    elif apt.fetched(name, cache).is_file():
+        said.append("in the cache")
+    if offer:
+        said.append(f"Debian's archive has {offer}")
+    return "; ".join(said)
 
 
 def _described(path: Path, name: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from harness import oracles
 from harness.host import given
 from harness.host.workspace import data
-from harness.kernel.source import series
+from harness.kernel import patches, versions
 from harness.model.errors import UsageError
 from harness.model.strict_yaml import offer
 
@@ -32,7 +32,7 @@ class Mutant:
     which none may find. also: oracles that may speak beside it. scenarios: those
     that should see it; an equivalent rewrite that names none is tried with those
     of all others. kernels: the versions that the file is written for; it serves
-    each of them and later ones, up to the next port. timeout_s: as in
+    each of them, and the kernels between it and the next one that is served. timeout_s: as in
     `harness run --timeout`, for a mutant that hangs; 0 leaves it to the scenarios.
     """
 
@@ -70,14 +70,13 @@ def catalogue() -> dict[str, list[Mutant]]:
 
 
 def port(ports: Sequence[Mutant], version: str) -> Mutant | None:
-    """The file for a kernel: the one for the newest version that is not newer. None: there is no port to it."""
-    fitting = [
-        (series(kernel), number)
-        for number, mutant in enumerate(ports)
-        for kernel in mutant.kernels
-        if series(kernel) <= series(version)
-    ]
-    return ports[max(fitting)[1]] if fitting else None
+    """The file for a kernel, which is taken for the nearest one that is served. None: there is no port to it.
+
+    A file that was not tried on a kernel that is served may apply in another
+    function there, and be another mutant.
+    """
+    served = patches.port(versions.PATCH, version)
+    return next((mutant for mutant in ports if served in mutant.kernels), None)
 
 
 def choose(names: Sequence[str], version: str) -> tuple[list[Mutant], list[str]]:

@@ -14,17 +14,19 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import re
 import signal
 import socket
 import struct
 import sys
 import threading
+import time
 from pathlib import Path
 
 HEAD = struct.Struct("<IIII")
 MAGIC = 0x4E484147
-READ = 4
+READ, WRITE = 4, 5
 # The event log that a file is taken for: its header is that of harness/model/event.py.
 NO_EVENTS = struct.pack("<IIIIQQQ", 0x474C484E, 3, 112, 0, 0, 0, 0)
 
@@ -67,13 +69,44 @@ def frame(number: int, kind: int, payload: bytes) -> bytes:
     return HEAD.pack(MAGIC, number, kind, len(payload)) + payload
 
 
-def answer(agent: socket.socket) -> None:
+class Console:
+    """The serial line of v7.3: a thread prints what is logged, a while later, if its level still counts."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._logged: queue.Queue[bytes] = queue.Queue()
+        self._quiet = False
+        threading.Thread(target=self._print, daemon=True).start()
+
+    def written(self, path: str, content: bytes) -> None:
+        """A file that has to do with the log was written."""
+        if path == "/proc/sys/kernel/printk":
+            self._quiet = content == b"1\n"
+        elif path == "/dev/kmsg":
+            self._logged.put(content.partition(b">")[2].strip())
+        elif path == "/proc/sysrq-trigger":
+            self._logged.put(b"sysrq: " + content)
+        elif path.endswith("/quench"):
+            self._logged.put(b"the last that was logged")
+
+    def _print(self) -> None:
+        while True:
+            text = self._logged.get()
+            time.sleep(0.1)
+            if not self._quiet:
+                self._line.sendall(b"[    1.000000] " + text + b"\r\n")
+
+
+def answer(agent: socket.socket, console: Console | None = None) -> None:
     """HELLO, a heartbeat, then DONE to whatever comes."""
     agent.sendall(frame(0, 16, b"abi=2\nrelease=6.6.6\nmodules=ok\nswap=ok\n") + frame(0, 22, struct.pack("<Q", 5)))
     with agent.makefile("rb") as stream:
         while head := stream.read(HEAD.size):
             _, number, kind, size = HEAD.unpack(head)
-            stream.read(size)
+            payload = stream.read(size)
+            if kind == WRITE and console is not None:
+                path, _, content = payload.partition(b"\0")
+                console.written(path.decode(), content)
             if kind == READ:
                 agent.sendall(frame(number, 20, NO_EVENTS))
             agent.sendall(frame(number, 21, struct.pack("<i", 0)))
@@ -124,7 +157,7 @@ def main() -> None:
         case "answers":
             answer(agent)
         case "stalls":
-            answer(agent)
+            answer(agent, Console(console))
             signal.pause()
         case "murdered" | "full" | "ailing" | "cramped":
             suffer(part, agent, monitor)

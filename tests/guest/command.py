@@ -12,6 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from harness.kernel import versions
+
+# Each kernel that is served. `make check` builds two; the others are for the night.
+GATE = ("debian:6.12", "debian:6.1")
+EACH = pytest.mark.parametrize(
+    "source",
+    [pytest.param(name, marks=() if name in GATE else pytest.mark.nightly) for name in versions.sources()],
+)
+
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 PATCHES = HERE / "patches"

@@ -16,7 +16,7 @@ from harness.kernel.build import KernelBuild
 from harness.model.instrument import Instrument
 from harness.run import pipeline
 from harness.run.pipeline import Clock, KernelRequest
-from tests.guest.command import ROOT
+from tests.guest.command import EACH, ROOT
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
@@ -111,7 +111,7 @@ def test_checkpatch_speaks(checkpatch: Path, tmp_path: Path):
     assert "ERROR" in complaints(checkpatch, [tmp_path / "bad.c"], [])
 
 
-@pytest.mark.parametrize("source", versions.sources())
+@EACH
 def test_compiler_and_sparse_are_silent_about_the_modules(source: str):
     """W=1 and C=2, everything compiled anew."""
     assert modules.complaints(MODULE, kernel(source), cache_dir()) == []

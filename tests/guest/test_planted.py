@@ -28,6 +28,7 @@ from harness.run.drive import Listener, drive
 from harness.run.pipeline import KernelRequest, look
 from harness.run.session import Session
 from harness.variants import catalogue, instruments
+from tests.guest.command import EACH
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
@@ -164,7 +165,7 @@ def heard(said: bytes, result: ScenarioResult, oracle: str, expected: tuple[str,
     assert result.outcome is Outcome.FAIL
 
 
-@pytest.mark.parametrize("source", versions.sources())
+@EACH
 @pytest.mark.parametrize("fault", [*OOPSES, *REPORTS])
 def test_what_a_kernel_survives_is_a_finding(crowd: Crowd, fault: str, source: str) -> None:
     """All faults in one guest, whose kernel goes on; each report is kept apart from the others."""

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from harness.kernel import versions
-from tests.guest.command import PATCHES, SCENARIOS, harness
+from tests.guest.command import EACH, PATCHES, SCENARIOS, harness
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
-BOTH = pytest.mark.parametrize("source", versions.sources())
 # One more kernel is built for each other version, to see there what the default kernel shows.
 UNPATCHED = pytest.mark.parametrize(
     "source",
@@ -22,7 +21,7 @@ UNPATCHED = pytest.mark.parametrize(
 )
 
 
-@BOTH
+@EACH
 def test_the_patched_kernel_passes_with_thousands_of_callbacks_in_direct_reclaim(source: str, tmp_path: Path) -> None:
     """The default set, global and memcg; everything that a run directory promises is there."""
     out = tmp_path / "run"

@@ -47,8 +47,9 @@ def driven(machine: Machine, tmp_path: Path) -> Callable[..., Recording]:
         hangs: Hangs | None = None,
         limit_s: float = 2.0,
         lines: Sequence[str] = (),
+        listener: Listener | None = None,
     ) -> Recording:
-        listener = Listener()
+        listener = listener or Listener()
         for line in lines:
             listener(line)
         given = instruments.NOTIFIER_HOLD
@@ -61,6 +62,19 @@ def test_a_step_that_never_answers_is_the_guest_s_fault(driven: Callable[..., Re
     recording = driven()
 
     assert recording.ended is Ended.NO_PROGRESS
+    # The console of this guest lags behind its kernel's log.
+    assert b"sysrq: d" in recording.console
+
+
+def test_a_console_falls_silent_only_when_it_has_printed_what_was_logged(driven: Callable[..., Recording]) -> None:
+    """A thread of the kernel prints, and leaves out what has too low a level by then."""
+    listener = Listener()
+    listener.enough.set()
+
+    recording = driven(listener=listener)
+
+    assert recording.ended is Ended.EARLY
+    assert b"the last that was logged" in recording.console
 
 
 def test_a_guest_that_was_stopped_for_a_while_has_no_fault(

@@ -14,7 +14,7 @@ from harness.commands import mutants as campaign
 from harness.commands.mutants import Trial
 from harness.host import process
 from harness.host.progress import QUIET
-from harness.kernel import patches, source
+from harness.kernel import patches, source, versions
 from harness.model.errors import CannotTest, MachineError, UsageError
 from harness.model.run import RunVerdict
 from harness.model.verdict import Finding, Outcome, ScenarioResult
@@ -57,10 +57,12 @@ def ran_on(results: list[ScenarioResult], error: str = "") -> RunVerdict:
 # --- the files
 
 
-def test_there_are_enough_ways_to_get_it_wrong_on_both_kernels_and_to_write_it_otherwise() -> None:
-    for version in ("6.1.192", "6.12.117"):
-        chosen, _ = mutants.choose((), version)
+def test_there_are_enough_ways_to_get_it_wrong_on_each_kernel_and_to_write_it_otherwise() -> None:
+    """And each that is known is ported, or said to be missing."""
+    for version in versions.served():
+        chosen, missing = mutants.choose((), version)
 
+        assert {entry.name for entry in chosen} | set(missing) == set(MUTANTS)
         assert sum(not entry.equivalent for entry in chosen) >= 16
         assert sum(entry.equivalent for entry in chosen) >= 5
         assert sum(entry.name.startswith("rare-") for entry in chosen) >= 3
@@ -114,14 +116,16 @@ def test_a_file_that_does_not_say_what_it_is_is_refused(text: str, complaint: st
         mutants.load(path)
 
 
-def test_a_port_serves_its_version_and_later_ones() -> None:
+def test_a_port_serves_its_version_and_those_up_to_the_next_kernel_that_is_served() -> None:
+    """What nobody has ported is missing there: it could apply in another function, and be another mutant."""
     old = Mutant("m", Path("6.1/m.patch"), "", "pairing", (), (), ("6.1",))
     new = Mutant("m", Path("m.patch"), "", "pairing", (), (), ("6.12",))
 
     assert mutants.port([old, new], "6.6.3") is old
     assert mutants.port([new, old], "6.12.117") is new
     assert mutants.port([old, new], "6.18.0") is new
-    assert mutants.port([old, new], "5.10.200") is None
+    assert mutants.port([old, new], "5.10.200") is old
+    assert mutants.port([old, new], "7.3.4") is None
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:

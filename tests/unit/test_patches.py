@@ -47,10 +47,19 @@ def test_a_port_serves_its_version_and_later_ones(version, port):
     assert patches.load(["mayfail"], version).patches[0].name.startswith(f"mayfail/{port}/")
 
 
-def test_a_kernel_older_than_every_port_is_refused():
-    """The nearest port is named."""
-    with pytest.raises(PatchError, match=r"no port to 5\.10\.1; the nearest is mayfail/6\.1"):
-        patches.load(["mayfail"], "5.10.1")
+def test_a_kernel_older_than_every_port_gets_the_oldest():
+    """It is tried; whether it applies, git says."""
+    assert patches.load(["mayfail"], "5.10.1").patches[0].name.startswith("mayfail/6.1/")
+
+
+@pytest.mark.parametrize(
+    ("version", "nearest"),
+    [("5.10.1", "6.1"), ("6.2.0", "6.1"), ("6.11.9-rc1", "6.1"), ("6.13.0", "6.12"), ("99.0.0", "6.12")],
+)
+def test_a_kernel_that_nobody_has_tried_is_tried_with_a_warning(version: str, nearest: str):
+    """The nearest one known is named; of one that is served nothing is said."""
+    assert f"never tried here; the nearest that was is {nearest}:" in versions.untried(version)
+    assert [versions.untried(f"{name}.7") for name in versions.served()] == [""] * len(versions.served())
 
 
 def test_no_patch_changes_nothing(source: KernelSource, cache: Path):
@@ -207,10 +216,11 @@ def test_the_kernels_that_are_served_are_those_with_a_port() -> None:
     assert sorted(versions.sources()) == [f"debian:{name}" for name in folders]
 
 
-def test_set_up_installs_the_source_of_each_kernel_that_is_served() -> None:
+def test_set_up_installs_the_source_of_the_default_kernel() -> None:
+    """Those that this Debian does not have are fetched when they are asked for."""
     listed = (workspace.ROOT / "setup" / "packages.tsv").read_text()
 
-    assert [name for name in versions.served() if f"\tlinux-source-{name}\t" not in listed] == []
+    assert f"\tlinux-source-{versions.DEFAULT.removeprefix('debian:')}\t" in listed
 
 
 def test_a_patch_does_not_write_through_a_link(source: KernelSource, cache: Path, tmp_path: Path):
