@@ -33,10 +33,17 @@ class PostMortem:
     circles: Sequence[Sequence[str]] = ()
     waits: Sequence[Wait] = ()
 
-    def proved(self, hung: Collection[int]) -> list[Wait]:
-        """The waits that never end: of tasks in a circle, and of those that the kernel itself calls hung, by pid."""
+    def proved(self, hung: Collection[int], late: str = "") -> list[Wait]:
+        """The waits that never end: of tasks in a circle, and of those that the kernel itself calls hung, by pid.
+
+        late: tasks of this name have had all the time that they may take.
+        """
         circle = {task for tasks in self.circles for task in tasks}
-        return [wait for wait in self.waits if wait.task in circle or wait.pid in hung]
+        return [
+            wait
+            for wait in self.waits
+            if wait.task in circle or wait.pid in hung or (late and wait.task.endswith(f" {late}"))
+        ]
 
 
 class Hangs:

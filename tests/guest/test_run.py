@@ -23,10 +23,14 @@ UNPATCHED = pytest.mark.parametrize(
 
 @EACH
 def test_the_patched_kernel_passes_with_thousands_of_callbacks_in_direct_reclaim(source: str, tmp_path: Path) -> None:
-    """The default set, global and memcg; everything that a run directory promises is there."""
-    out = tmp_path / "run"
+    """The default set, global and memcg; everything that a run directory promises is there.
 
-    ended = harness("run", "--source", source, "--json", "--out", out)
+    `make nightly` runs every scenario on each kernel; here the other kernels show that they are served.
+    """
+    out = tmp_path / "run"
+    names = [] if source == versions.DEFAULT else ["memcg-accept", "memcg-eagain", "global-accept", "global-eagain"]
+
+    ended = harness("run", "--source", source, "--json", "--out", out, *names)
 
     assert ended.status == 0, ended.stderr
     document = ended.document

@@ -145,11 +145,13 @@ def test_a_look_that_proves_nothing_leaves_nothing_behind_and_ends_nothing(
     forgotten: list[Path] = []
     monkeypatch.setattr("harness.run.drive.outside.forget", forgotten.append)
 
-    recording = driven(PostMortem("1 blocked task", waits=[WAIT]))
+    elsewhere = Wait(43, "pid 43 kworker", ("worker_thread", "kthread"))
+
+    recording = driven(PostMortem("2 blocked tasks", waits=[elsewhere, WAIT]))
 
     assert forgotten[:1] == [machine.console.log.parent]
     assert recording.seconds >= 2
-    assert recording.postmortem.waits == []
+    assert recording.postmortem.waits == [WAIT], "where the driver was when its time was over"
 
 
 def test_what_does_not_go_on_after_an_oops_is_over(driven: Callable[..., Recording]) -> None:
