@@ -56,7 +56,9 @@ class Hangs:
         self._scenarios: dict[tuple[str, ...], str] = {}
         self._guard = threading.Lock()
 
-    def __bool__(self) -> bool:
+    @property
+    def proved(self) -> bool:
+        """Whether any hang is."""
         return bool(self._scenarios)
 
     def learn(self, scenario: str, waits: Sequence[Wait]) -> None:

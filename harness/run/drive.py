@@ -132,17 +132,20 @@ def drive(
     instrument: what the machine carries, with a driver and a log. listener:
     hears the machine's console. limit_s: how long the steps may take in all, on
     an ordinary machine; slowdown: how much slower this guest is. events: the file that the event log goes to;
-    it is missing when the guest could not give the log. examine: called once
-    when the guest is suspected to hang, before anything is asked of it; what it
-    returns is the recording's post-mortem. given: what files() says the
-    scenario needs. hangs: what earlier scenarios proved of this kernel.
+    it is missing when the guest could not give the log. examine: called each
+    time that the guest is suspected to hang, before anything is asked of it; what
+    it returns when the suspicion holds is the recording's post-mortem. given: what
+    files() says the scenario needs. hangs: what other scenarios proved of this
+    kernel, those that run beside this one, too.
     Raises GuestLost when the machine was lost for a reason on the host.
     """
     demand_modules(machine)
     events.parent.mkdir(parents=True, exist_ok=True)
     events.unlink(missing_ok=True)
     deadline = Deadline.scaled(limit_s, slowdown)
-    drive = _Drive(scenario, machine, instrument, listener, deadline, events, examine, given, hangs or Hangs())
+    drive = _Drive(
+        scenario, machine, instrument, listener, deadline, events, examine, given, Hangs() if hangs is None else hangs
+    )
     try:
         try:
             drive.run()
@@ -354,7 +357,7 @@ class _Drive:
                 return False
             self._proof = "a task died in the kernel, and nothing went on"
             return True
-        if self._machine.taped or not suspicion.due(known=bool(self._hangs)):
+        if self._machine.taped or not suspicion.due(known=self._hangs.proved):
             return False
         with self._looking:
             if self._postmortem is not None:

@@ -138,6 +138,22 @@ def test_a_wait_that_another_scenario_proved_to_be_a_hang_is_not_waited_for_agai
     assert "waits in try_to_unmap_one ← rmap_walk_anon, which was proved to hang in memcg-accept" in recording.detail
 
 
+def test_a_hang_that_is_proved_beside_a_scenario_counts_for_it_as_well(
+    driven: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first scenarios of a run begin together, before anything is proved."""
+    monkeypatch.setattr("harness.run.drive._KNOWN_S", 0.1)
+    hangs = Hangs()
+    assert not hangs.proved
+    beside = threading.Timer(0.5, hangs.learn, ("memcg-accept", [WAIT]))
+    beside.start()
+
+    recording = driven(PostMortem("1 blocked task", waits=[WAIT]), hangs, limit_s=600)
+
+    beside.join()
+    assert "which was proved to hang in memcg-accept" in recording.detail
+
+
 def test_a_look_that_proves_nothing_leaves_nothing_behind_and_ends_nothing(
     machine: Machine, driven: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
