@@ -50,7 +50,7 @@ SELFTESTS = "/tmp/selftests"  # noqa: S108 - of the guest
 OUTPUT_LIMIT_BYTES = 4 << 20
 _CUT = b"\n[harness: the output went on after %d MiB]\n"
 # The scenario is over when QEMU's watchdog went off and nothing was heard of PID 1 for this share of its time. That
-# is later than the kernel's own detectors (Watchdogs.within), of which the last reports after half of the time.
+# is later than the kernel's own detectors (Watchdogs.within), of which the last reports after a third of the time.
 _WATCHDOG_SHARE = 0.6
 # A line for the kernel's log: when it is on the console, so is all that the kernel printed before.
 _DRIVER_ENDED = "harness: the guest driver ended"
@@ -405,7 +405,8 @@ class _Drive:
         self.detail = f"stopped after {self._listener.reports} reports on the console"
         if self._instrument.quench:
             self._machine.agent.write_file(self._instrument.quench, "1\n")
-        self._hear("harness: enough was seen")
+        if not self._hear("harness: enough was seen"):
+            self.detail += "; the last of them may be cut"
         self._machine.agent.write_file(PRINTK, "1\n")
 
     def _show_blocked(self) -> None:
@@ -415,11 +416,11 @@ class _Drive:
         """
         for key in ("w", "l", "m", "d"):
             self._machine.agent.write_file(SYSRQ, key, self._grace_s)
-        self._hear("harness: the blocked tasks were asked for")
-        self.detail += "; the blocked tasks are at the end of the console"
+        whole = self._hear("harness: the blocked tasks were asked for")
+        self.detail += f"; the blocked tasks are at the end of the console{'' if whole else ', as far as they came'}"
 
-    def _hear(self, what: str) -> None:
-        """Wait for a line after all that the kernel has printed so far.
+    def _hear(self, what: str) -> bool:
+        """Wait for a line after all that the kernel has printed so far; False when it did not come.
 
         A thread of the kernel writes to the serial line since Linux commit d3539347022a ("serial: 8250: Switch to
         nbcon console, take 2") (seen in v7.3): what is printed is not on the console yet, and is not written any more
@@ -427,8 +428,11 @@ class _Drive:
         """
         said = f"{what}:{secrets.token_hex(8)}"
         self._machine.agent.write_file(KMSG, f"<5>{said}\n", self._grace_s)
-        with contextlib.suppress(TimeoutError):
+        try:
             self._machine.console.wait_for(said, Deadline(self._grace_s))
+        except TimeoutError:
+            return False
+        return True
 
 
 class _Suspicion:
