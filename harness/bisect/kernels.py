@@ -112,7 +112,7 @@ class KernelTest:
         how = self._how
         request = RunRequest(
             self.request(target), how.instrument, scenarios, how.accel, jobs, rounds, how.timeout_s, folder,
-            maxfail=maxfail,
+            maxfail=maxfail, coverage=None,
         )  # fmt: skip
         verdict, _ = pipeline.run(request, self._cache, self._progress, lambda _: None)
         if not any(result.outcome is not Outcome.ERROR for result in verdict.scenarios):

@@ -334,7 +334,7 @@ def _run(
         ("--out", str(out)),
     ]
     words = [word for option in options for word in option]
-    argv = [sys.executable, "-m", "harness.cli", "run", "--json", *words, *scenarios]
+    argv = [sys.executable, "-m", "harness.cli", "run", "--json", "--no-patch-coverage", *words, *scenarios]
     done = process.run(argv, timeout_s=_LIMIT_S, env=os.environ)
     try:
         return document.parse(done.stdout), ""

@@ -85,6 +85,7 @@ def test_the_finding_that_tells_most_is_sought_in_the_scenario_that_shows_it_fas
     assert (again.fails, again.passes) == (1, 1)
     assert [len(request.scenarios) for request in runs.asked] == [2, 2, 1]
     assert runs.asked[-1].maxfail == 1
+    assert {request.coverage for request in runs.asked} == {None}, "what changed is the question, not whether it ran"
 
 
 def test_another_failure_and_too_little_are_void_and_told(monkeypatch, tmp_path) -> None:

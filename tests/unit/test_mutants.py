@@ -263,6 +263,7 @@ def test_the_unbroken_patch_goes_first_with_all_that_the_mutants_are_tried_with(
     assert done.exit_code == 0
     unbroken, *others = ran
     assert unbroken[:4] == [sys.executable, "-m", "harness.cli", "run"]
+    assert all("--no-patch-coverage" in argv for argv in ran), "it costs 6 s a mutant"
     assert [word for word in unbroken if word.endswith(".patch")] == []
     assert {"after-reclaim", "munmap-eagain", "lazyfree"} <= set(unbroken)
     assert not any("soak" in word or "deadlock" in word for word in unbroken)
