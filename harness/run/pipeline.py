@@ -203,13 +203,15 @@ def run(
         if isinstance(state.error, UsageError):
             state.forget()
             raise state.error from error
-    state.remember(cache)
     clock.add("total", time.monotonic() - began)
     verdict = state.verdict(clock)
     noise = judging.known_noise(folder, [result.name for result in verdict.scenarios])
     verdict = dataclasses.replace(verdict, noise=noise, cache=(*verdict.cache, *workspace.damage()[before:]))
     _join_consoles(folder, verdict)
     write(verdict, folder)
+    # It saves the next run time, and is not worth a verdict.
+    with contextlib.suppress(OSError, HarnessError):
+        state.remember(cache)
     if verdict.interrupted:
         progress.say(
             f"{folder}: {len(verdict.scenarios)} scenarios were judged, {len(verdict.not_run)} were not; "

@@ -32,6 +32,7 @@ from harness.host import accelerator, workspace
 from harness.host.accelerator import Choice
 from harness.host.progress import QUIET
 from harness.kernel import build
+from harness.kernel.places import Places
 from harness.model import begun, documents, scenario
 from harness.model.errors import GuestLost, HarnessError, OutOfSpace, UsageError
 from harness.model.postmortem import Hangs
@@ -40,7 +41,7 @@ from harness.model.run import RunVerdict
 from harness.model.verdict import Outcome
 from harness.report import document, manifest
 from harness.report import write as writing
-from harness.run import pipeline, resuming
+from harness.run import pipeline, reached, resuming
 from harness.run.pipeline import KernelRequest, RunRequest
 from harness.variants import instruments
 from tests.unit import fuzzing
@@ -354,6 +355,42 @@ def test_a_recording_that_a_loss_of_power_cut_has_not_been_judged(world: World, 
     assert "not judged   bad-call: " in capsys.readouterr().err
     assert "bad-call" in document.read(run).not_run
     assert essence(go_on(world, run)) == expected
+
+
+class Counts(reached.Watch):
+    """In the place of guests that count: each scenario came by once."""
+
+    def begin(self, _: object) -> None:
+        """Guests of this world are no machines."""
+
+    def end(self, _: object, name: str, __: object) -> None:
+        """What the guest has counted."""
+        self._counts[name] = [1]
+        self._uncounted.pop(name)
+
+
+def test_what_was_counted_of_a_patch_outlives_a_killed_run(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is kept for the next run only is not worth a verdict."""
+
+    def full(*_: object) -> None:
+        raise OutOfSpace("no space left")
+
+    found = Places({("mm/rmap.c", 7): (16,)})
+    monkeypatch.setattr(reached, "watch", lambda *_: Counts(found, Path("reached.ko")))
+    monkeypatch.setattr(reached, "remember", full)
+    run = killed(world, tmp_path / "run")
+    world.driven.clear()
+
+    verdict = go_on(world, run)
+
+    assert verdict is not None
+    assert world.driven == ["bad-call", "bad-log"]
+    assert verdict.coverage is not None
+    (line,) = verdict.coverage.lines
+    assert line.ran == {"good": 1, "bad-call": 1, "bad-log": 1}
+    assert document.read(run).document() == verdict.document()
 
 
 def test_a_complete_run_says_so_and_ends_as_it_ended(world: World, tmp_path: Path, capsys):
