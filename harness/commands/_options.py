@@ -125,13 +125,7 @@ def below(limit: int, text: str) -> int:
 
 def percent(text: str) -> float:
     """A number from 0 to 100."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 100")
-    return value
+    return between(text, 0, 100, "a number")
 
 
 def jobs(text: str) -> int:
@@ -141,10 +135,15 @@ def jobs(text: str) -> int:
 
 def seconds(text: str) -> float:
     """A time in seconds, from a tenth to a day: in less, no guest does anything, and that is no fault of its kernel."""
+    return between(text, 0.1, 86400, "a number of seconds")
+
+
+def between(text: str, least: float, most: float, what: str) -> float:
+    """A number within its limits; what: how the error calls it."""
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if not 0.1 <= value <= 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0.1 to 86400")
+        value = float("nan")
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what} from {least:g} to {most:g}")
     return value

@@ -109,13 +109,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _probability(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.5 <= value <= 0.999999:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a probability from 0.5 to 0.999999")
-    return value
+    return _options.between(text, 0.5, 0.999999, "a probability")
 
 
 def _check(arguments: argparse.Namespace) -> None:
