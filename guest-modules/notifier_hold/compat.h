@@ -13,6 +13,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/module.h>
 #include <linux/sched.h>
+#include <linux/swap.h>
 #include <linux/version.h>
 
 #include "notifier_hold_uapi.h"
@@ -117,7 +118,6 @@ static inline long nh_get_page_nofault(struct mm_struct *mm, unsigned long addre
 
 /* "mm: introduce leaf entry type and use to simplify leaf entry logic" (seen in v7.2) */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 19, 0)
-#include <linux/swap.h>
 #include <linux/swapops.h>
 #define softleaf_from_pte(pte) pte_to_swp_entry(pte)
 #define softleaf_is_hwpoison(entry) is_hwpoison_entry(entry)
