@@ -81,21 +81,21 @@ def _cause(looks: Looks, circles: list[list[str]], blockers: list[dict[str, obje
     stuck = [task for task in core.tasks if blocked(task)]
     yield f"{len(stuck)} blocked tasks of {len(core.tasks)}" if len(stuck) != 1 else "1 blocked task"
     told: list[str] = []
-    first = 0
+    # Those that wait for another task say less of the cause, and come behind the others.
+    behind: list[dict[str, object]] = []
     holders: dict[int, drgn.Object] = {}
     for task in stuck:
         frames = core.stack(task)
         wait = waits.find(core, task, frames)
         told += [f"{title(task)} (D) waits for {wait.text}", *_stack(frames)]
         blocker = {"pid": task.pid.value_(), "task": title(task), "where": waits.where(frames)}
-        # What waits for another task says less of the cause.
-        blockers.insert(len(blockers) if wait.holder else first, blocker)
-        first += wait.holder is None
+        (blockers if wait.holder is None else behind).append(blocker)
         if wait.holder is not None:
             if wait.sure and not killable(task):
                 holders[task.value_()] = wait.holder
             if not blocked(wait.holder):
                 told += [f"  {title(wait.holder)}, the holder:", *_stack(core.stack(wait.holder))]
+    blockers += behind
     circles += _circles(stuck, holders)
     if not circles:
         # A CPU that spins or panicked matters more than a worker beside it that sleeps for a few milliseconds.
