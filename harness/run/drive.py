@@ -64,6 +64,8 @@ _HUNG_TASK = re.compile(r"INFO: task .*:(\d+) blocked")
 # outside, and how long any guest where one hang is proved: seconds on a host with a slow-down of 10, as TCG's is. No
 # step of ours takes longer than 4, but selftests. A look takes 1 s.
 _AFTER_OOPS_S, _CALM_S, _KNOWN_S = 1.0, 2.0, 1.0
+# How long a guest of which the worst is known may take for what the harness still asks of it, the event log above all.
+_PROVED_S = 2.0
 # The driver's tasks, as the kernel calls them.
 _COMM = "drive"
 # A guest whose QEMU wants less of a CPU than this does nothing. An idle one wants 0.05.
@@ -247,8 +249,9 @@ class _Drive:
             self.detail += f"; {self._machine.signs()}"
         else:
             self.ended, self.detail = Ended.NO_PROGRESS, f"{said}; PID 1 answers; {self._machine.signs()}"
-            with contextlib.suppress(GuestTimeout):
-                self._show_blocked()
+            if not self._proof:
+                with contextlib.suppress(GuestTimeout):
+                    self._show_blocked()
 
     def look(self) -> None:
         """Find out from outside why the guest does not go on, once and before anything is asked of it."""
@@ -355,8 +358,7 @@ class _Drive:
         if self._listener.died:
             if self._machine.console.silent_s < _AFTER_OOPS_S * self._pace:
                 return False
-            self._proof = "a task died in the kernel, and nothing went on"
-            return True
+            return self._prove("a task died in the kernel, and nothing went on")
         if self._machine.taped or not suspicion.due(known=self._hangs.proved):
             return False
         with self._looking:
@@ -364,15 +366,22 @@ class _Drive:
                 return False
             began = time.monotonic()
             found = self._examine()
-            if known := self._hangs.known(found):
-                wait, scenario = known[0]
-                self._proof = f"{wait.task} waits in {' ← '.join(wait.where)}, which was proved to hang in {scenario}"
-                self._listener.hung |= {wait.pid for wait, _ in known}
+            known = self._hangs.known(found)
             if found.circles or known:
                 self._postmortem, self._postmortem_s = found, time.monotonic() - began
-                return True
+                self._listener.hung |= {wait.pid for wait, _ in known}
+                return not known or self._prove(
+                    f"{known[0][0].task} waits in {' ← '.join(known[0][0].where)}, "
+                    f"which was proved to hang in {known[0][1]}"
+                )
             outside.forget(self._machine.console.log.parent)
         return False
+
+    def _prove(self, why: str) -> bool:
+        """Note why the step will not end; nobody waits long for a guest of which that is known."""
+        self._proof = why
+        self._grace_s = min(self._grace_s, max(2.0, _PROVED_S * self._pace))
+        return True
 
     def _killed(self, driver: GuestProcess, command: Command) -> Mapping[str, Any]:
         """The reply for a driver that ended: the kernel kills the task that oopses, and reports that first."""

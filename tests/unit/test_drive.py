@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,6 +137,26 @@ def test_a_wait_that_another_scenario_proved_to_be_a_hang_is_not_waited_for_agai
     assert recording.ended is Ended.NO_PROGRESS
     assert recording.postmortem.waits == [WAIT]
     assert "waits in try_to_unmap_one ← rmap_walk_anon, which was proved to hang in memcg-accept" in recording.detail
+
+
+def test_the_log_of_a_guest_of_which_the_worst_is_known_is_not_waited_for_long(
+    machine: Machine, driven: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its limit is a share of the scenario's otherwise: 60 s here."""
+    monkeypatch.setattr("harness.run.drive._KNOWN_S", 0.1)
+    real, given = machine.agent.read_file, []
+
+    def read_file(path: str, timeout_s: float, *words: Any) -> bytes:
+        given.append(timeout_s)
+        return real(path, timeout_s, *words)
+
+    monkeypatch.setattr(machine.agent, "read_file", read_file)
+    hangs = Hangs()
+    hangs.learn("memcg-accept", [WAIT])
+
+    driven(PostMortem("1 blocked task", waits=[WAIT]), hangs, limit_s=600)
+
+    assert given == [2.0]
 
 
 def test_a_hang_that_is_proved_beside_a_scenario_counts_for_it_as_well(
