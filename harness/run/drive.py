@@ -198,11 +198,19 @@ class _Drive:
         self._postmortem_s = 0.0
         # A hung guest may panic while it is looked at.
         self._looking = threading.Lock()
-        # What the harness itself asks of a guest in trouble may take a tenth of the scenario's time.
-        self._grace_s = max(2.0, deadline.limit_s / 10)
         self._answers: list[Answer] = []
         # What the host had given QEMU when the current step began.
         self._share = share(machine.pid)
+
+    @property
+    def _grace_s(self) -> float:
+        """How long what the harness itself asks of a guest in trouble may take: a tenth of the scenario's time.
+
+        Less where the worst is known: a task that died never gives back what it held.
+        """
+        whole_s = max(2.0, self._deadline.limit_s / 10)
+        known = self._proof or self._listener.died
+        return min(whole_s, max(2.0, _PROVED_S * self._pace)) if known else whole_s
 
     def run(self) -> None:
         """All commands, the end of the driver, the event log."""
@@ -358,7 +366,8 @@ class _Drive:
         if self._listener.died:
             if self._machine.console.silent_s < _AFTER_OOPS_S * self._pace:
                 return False
-            return self._prove("a task died in the kernel, and nothing went on")
+            self._proof = "a task died in the kernel, and nothing went on"
+            return True
         if self._machine.taped or not suspicion.due(known=self._hangs.proved):
             return False
         with self._looking:
@@ -366,22 +375,15 @@ class _Drive:
                 return False
             began = time.monotonic()
             found = self._examine()
-            known = self._hangs.known(found)
+            if known := self._hangs.known(found):
+                wait, scenario = known[0]
+                self._proof = f"{wait.task} waits in {' ← '.join(wait.where)}, which was proved to hang in {scenario}"
+                self._listener.hung |= {wait.pid for wait, _ in known}
             if found.circles or known:
                 self._postmortem, self._postmortem_s = found, time.monotonic() - began
-                self._listener.hung |= {wait.pid for wait, _ in known}
-                return not known or self._prove(
-                    f"{known[0][0].task} waits in {' ← '.join(known[0][0].where)}, "
-                    f"which was proved to hang in {known[0][1]}"
-                )
+                return True
             outside.forget(self._machine.console.log.parent)
         return False
-
-    def _prove(self, why: str) -> bool:
-        """Note why the step will not end; nobody waits long for a guest of which that is known."""
-        self._proof = why
-        self._grace_s = min(self._grace_s, max(2.0, _PROVED_S * self._pace))
-        return True
 
     def _killed(self, driver: GuestProcess, command: Command) -> Mapping[str, Any]:
         """The reply for a driver that ended: the kernel kills the task that oopses, and reports that first."""
