@@ -21,11 +21,15 @@ _TICK_S = 0.25
 
 @dataclass(frozen=True)
 class Share:
-    """What all threads of a process got so far: seconds on a CPU, seconds ready to run but waiting for one."""
+    """What all threads of a process got so far: seconds on a CPU, seconds ready to run but waiting for one.
+
+    stopped, blocked: whether a thread is stopped, or waits for the host's disk (D), at this moment.
+    """
 
     ran_s: float = 0.0
     waited_s: float = 0.0
     stopped: bool = False
+    blocked: bool = False
 
 
 def share(pid: int) -> Share:
@@ -35,14 +39,14 @@ def share(pid: int) -> Share:
     nanoseconds on a CPU, and on a run queue.
     """
     ran = waited = 0
-    stopped = False
+    states = ""
     for task in _tasks(pid):
         with contextlib.suppress(OSError, ValueError):
             on_cpu, on_queue, _ = (task / "schedstat").read_text(encoding="ascii").split()
             ran += int(on_cpu)
             waited += int(on_queue)
-        stopped = stopped or _stopped(task)
-    return Share(ran / 1e9, waited / 1e9, stopped)
+        states += _state(task)
+    return Share(ran / 1e9, waited / 1e9, _is_stopped(states), "D" in states)
 
 
 def starved(before: Share, after: Share) -> str:
@@ -91,7 +95,7 @@ def watched(pid: int) -> Iterator[Pauses]:
             now_s = time.monotonic()
             if now_s - last_s > _LEAST_S:
                 pauses.watcher_s += now_s - last_s
-            elif _stopped(Path(f"/proc/{pid}")):
+            elif _is_stopped(_state(Path(f"/proc/{pid}"))):
                 pauses.process_s += now_s - last_s
             last_s = now_s
 
@@ -104,12 +108,17 @@ def watched(pid: int) -> Iterator[Pauses]:
         thread.join()
 
 
-def _stopped(task: Path) -> bool:
-    """Whether a process or a thread is stopped, by a signal or by a debugger."""
+def _state(task: Path) -> str:
+    """The state of a process or a thread, a letter of proc_pid_stat(5); empty when it is gone."""
     try:
-        return (task / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] in "Tt"
+        return (task / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
     except (OSError, IndexError):
-        return False
+        return ""
+
+
+def _is_stopped(states: str) -> bool:
+    """Whether one of several states is that of a stop, by a signal or by a debugger."""
+    return bool(set(states) & set("Tt"))
 
 
 def _tasks(pid: int) -> Iterator[Path]:

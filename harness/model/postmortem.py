@@ -5,19 +5,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Wait:
     """A task that sleeps and that no signal wakes, by pid and name, and the functions in which it waits.
 
-    where: innermost first, without the functions of the scheduler and of locks.
+    where: innermost first, without the functions of the scheduler and of locks. switches: how often the task had given
+    up its CPU until then; killable: a fatal signal does wake it.
     """
 
     pid: int
     task: str
     where: tuple[str, ...]
+    switches: int = field(default=0, compare=False)
+    killable: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,15 @@ class PostMortem:
             wait
             for wait in self.waits
             if wait.task in circle or wait.pid in hung or (late and wait.task.endswith(f" {late}"))
+        ]
+
+    def still(self, earlier: PostMortem) -> list[Wait]:
+        """The waits in which a task has been since an earlier look, without having run, and only a waker ends."""
+        before = {(wait.pid, wait.where, wait.switches) for wait in earlier.waits}
+        return [
+            wait
+            for wait in self.waits
+            if wait.where and not wait.killable and (wait.pid, wait.where, wait.switches) in before
         ]
 
 

@@ -10,7 +10,6 @@ there, the recording is whole, or it is damaged.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -242,7 +241,9 @@ def document(recording: Recording, digests: Mapping[str, str] | None = None) -> 
             "module": dict(recording.module),
             "postmortem": recording.postmortem.cause,
             "circles": [list(circle) for circle in recording.postmortem.circles],
-            "waits": [dataclasses.asdict(wait) for wait in recording.postmortem.waits],
+            "waits": [
+                {"pid": wait.pid, "task": wait.task, "where": list(wait.where)} for wait in recording.postmortem.waits
+            ],
             "postmortem_s": round(recording.postmortem_s, 3),
             "slowdown": round(recording.slowdown, 2),
             **({} if digests is None else {"digests": dict(digests)}),

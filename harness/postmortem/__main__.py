@@ -88,7 +88,13 @@ def _cause(looks: Looks, circles: list[list[str]], blockers: list[dict[str, obje
         frames = core.stack(task)
         wait = waits.find(core, task, frames)
         told += [f"{title(task)} (D) waits for {wait.text}", *_stack(frames)]
-        blocker = {"pid": task.pid.value_(), "task": title(task), "where": waits.where(frames)}
+        blocker = {
+            "pid": task.pid.value_(),
+            "task": title(task),
+            "where": waits.where(frames),
+            "switches": task.nvcsw.value_() + task.nivcsw.value_(),
+            "killable": killable(task),
+        }
         (blockers if wait.holder is None else behind).append(blocker)
         if wait.holder is not None:
             if wait.sure and not killable(task):

@@ -154,7 +154,13 @@ def _found(said: bytes) -> PostMortem:
         return PostMortem(
             circles=[[clean(task.encode()) for task in circle] for circle in told["circles"]],
             waits=[
-                Wait(int(one["pid"]), clean(one["task"].encode()), tuple(clean(name.encode()) for name in one["where"]))
+                Wait(
+                    int(one["pid"]),
+                    clean(one["task"].encode()),
+                    tuple(clean(name.encode()) for name in one["where"]),
+                    int(one["switches"]),
+                    bool(one["killable"]),
+                )
                 for one in told["waits"]
             ],
         )

@@ -28,7 +28,7 @@ from harness.kernel.build import KernelBuild
 from harness.model import event, ktap
 from harness.model.errors import CannotTest, GuestLost, HarnessError, MachineError
 from harness.model.instrument import Instrument
-from harness.model.postmortem import Hangs, PostMortem
+from harness.model.postmortem import Hangs, PostMortem, Wait
 from harness.model.recording import Answer, Ended, Recording
 from harness.model.scenario import Scenario
 from harness.postmortem import examine as outside
@@ -64,6 +64,10 @@ _HUNG_TASK = re.compile(r"INFO: task .*:(\d+) blocked")
 # outside, and how long any guest where one hang is proved: seconds on a host with a slow-down of 10, as TCG's is. No
 # step of ours takes longer than 4, but selftests. A look takes 1 s.
 _AFTER_OOPS_S, _CALM_S, _KNOWN_S = 1.0, 2.0, 1.0
+# A task that has slept uninterruptibly for so many seconds, in a guest that did nothing meanwhile, never wakes. Only a
+# timer could still wake it, and none that a scenario uses is that long: a subscriber's wait is bounded by 10. No
+# slow-down counts here, because an idle guest is as quick as its host.
+_STILL_S = 12.0
 # How long a guest of which the worst is known may take for what the harness still asks of it, the event log above all.
 _PROVED_S = 2.0
 # The driver's tasks, as the kernel calls them.
@@ -375,11 +379,15 @@ class _Drive:
                 return False
             began = time.monotonic()
             found = self._examine()
-            if known := self._hangs.known(found):
-                wait, scenario = known[0]
-                self._proof = f"{wait.task} waits in {' ← '.join(wait.where)}, which was proved to hang in {scenario}"
-                self._listener.hung |= {wait.pid for wait, _ in known}
-            if found.circles or known:
+            known = self._hangs.known(found)
+            still = suspicion.still(found)
+            for wait, why_ever in (
+                *((wait, f"which was proved to hang in {scenario}") for wait, scenario in known),
+                *((wait, f"and nothing ran in the guest for {_STILL_S:g} s") for wait in still),
+            ):
+                self._proof = self._proof or f"{wait.task} waits in {' ← '.join(wait.where)}, {why_ever}"
+                self._listener.hung.add(wait.pid)
+            if found.circles or known or still:
                 self._postmortem, self._postmortem_s = found, time.monotonic() - began
                 return True
             outside.forget(self._machine.console.log.parent)
@@ -457,20 +465,41 @@ class _Suspicion:
         self._pace = pace
         # Each look that finds nothing makes the next one rarer.
         self._looks = 0
+        # The first look since the guest last did something, and when that was.
+        self._first: PostMortem | None = None
+        self._first_s = 0.0
+        self._looked = False
 
     def due(self, *, known: bool) -> bool:
         """Whether to look now. known: a hang is proved on this kernel, so no matter what else the guest does."""
         now_s, now = time.monotonic(), share(self._machine.pid)
         wanted_s = now.ran_s + now.waited_s - self._share.ran_s - self._share.waited_s
-        if wanted_s > _CALM * (now_s - self._asked_s):
+        # QEMU works for a look, and the guest stands still meanwhile.
+        if not self._looked and (wanted_s > _CALM * (now_s - self._asked_s) or now.blocked):
             self._calm_s = now_s
-        self._asked_s, self._share = now_s, now
+            self._first = None
+        self._asked_s, self._share, self._looked = now_s, now, False
         patience_s = (_KNOWN_S if known else _CALM_S) * self._pace * 2**self._looks
+        if self._first and not known:
+            patience_s = _STILL_S * 2 ** max(0, self._looks - 2)
         if now_s - (self._began_s if known else self._calm_s) < patience_s:
             return False
         self._looks += 1
+        self._looked = True
         self._calm_s = self._began_s = now_s
         return True
+
+    def still(self, found: PostMortem) -> list[Wait]:
+        """Those of the waits that a look has found in which a task has been for too long, in a guest that did nothing.
+
+        Call it after each look.
+        """
+        now_s = time.monotonic()
+        if self._first and now_s - self._first_s < _STILL_S:
+            return []
+        waits = found.still(self._first) if self._first else []
+        self._first, self._first_s = found, now_s
+        return waits
 
 
 @dataclass(frozen=True)

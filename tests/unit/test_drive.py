@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 import signal
 import sys
@@ -18,6 +20,7 @@ from harness.guest.boot import Parts, boot
 from harness.guest.image import GuestImage
 from harness.guest.machine import Machine
 from harness.host import starvation
+from harness.host.starvation import Share
 from harness.model.errors import GuestLost, OutOfSpace
 from harness.model.postmortem import Hangs, PostMortem, Wait
 from harness.model.recording import Ended, Recording
@@ -44,7 +47,7 @@ def driven(machine: Machine, tmp_path: Path) -> Callable[..., Recording]:
     log = tmp_path / "events.bin"
 
     def run(
-        found: PostMortem = PostMortem(),  # noqa: B008 - frozen
+        found: PostMortem | Callable[[], PostMortem] = PostMortem(),  # noqa: B008 - frozen
         hangs: Hangs | None = None,
         limit_s: float = 2.0,
         lines: Sequence[str] = (),
@@ -54,7 +57,8 @@ def driven(machine: Machine, tmp_path: Path) -> Callable[..., Recording]:
         for line in lines:
             listener(line)
         given = instruments.NOTIFIER_HOLD
-        return drive(scenario, machine, given, listener, limit_s, log, lambda: found, hangs=hangs)
+        examine = found if callable(found) else lambda: found
+        return drive(scenario, machine, given, listener, limit_s, log, examine, hangs=hangs)
 
     return run
 
@@ -189,6 +193,42 @@ def test_a_look_that_proves_nothing_leaves_nothing_behind_and_ends_nothing(
     assert forgotten[:1] == [machine.console.log.parent]
     assert recording.seconds >= 2
     assert recording.postmortem.waits == [WAIT], "where the driver was when its time was over"
+
+
+@pytest.mark.parametrize(
+    ("runs", "killable", "busy", "proved"),
+    [
+        (False, False, False, True),
+        (True, False, False, False),
+        (False, True, False, False),
+        # The host's disk may be what it waits for.
+        (False, False, True, False),
+    ],
+)
+def test_a_task_that_never_runs_in_a_guest_that_does_nothing_hangs(
+    driven: Callable[..., Recording],
+    monkeypatch: pytest.MonkeyPatch,
+    runs: bool,
+    killable: bool,
+    busy: bool,
+    proved: bool,
+) -> None:
+    """Without a circle, without a word of the kernel, and long before the scenario's time is over."""
+    monkeypatch.setattr("harness.run.drive._CALM_S", 0.1)
+    monkeypatch.setattr("harness.run.drive._STILL_S", 0.5)
+    monkeypatch.setattr("harness.run.drive.share", lambda _: Share(blocked=busy))
+    looks = itertools.count()
+
+    def found() -> PostMortem:
+        switches = next(looks) if runs else 5
+        return PostMortem("1 blocked task", waits=[dataclasses.replace(WAIT, switches=switches, killable=killable)])
+
+    recording = driven(found, limit_s=600 if proved else 3)
+
+    assert recording.ended is Ended.NO_PROGRESS
+    assert recording.postmortem.waits == [WAIT]
+    said = "waits in try_to_unmap_one ← rmap_walk_anon, and nothing ran in the guest for 0.5 s"
+    assert (said in recording.detail) is proved
 
 
 def test_what_does_not_go_on_after_an_oops_is_over(driven: Callable[..., Recording]) -> None:

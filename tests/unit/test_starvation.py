@@ -43,6 +43,21 @@ def test_a_process_that_was_stopped_is_starved():
         child.wait()
 
 
+def test_a_process_that_the_kernel_keeps_asleep_is_blocked():
+    """The parent of a vfork() sleeps as one does that waits for a disk."""
+    code = "import ctypes, time; ctypes.CDLL(None).vfork() or time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    try:
+        deadline = Deadline(30)
+        while not share(child.pid).blocked and not deadline.expired:
+            pass
+        assert share(child.pid).blocked
+        assert not share(os.getpid()).blocked
+    finally:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
 def test_the_kernel_counts_what_a_process_got():
     child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
