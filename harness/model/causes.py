@@ -12,6 +12,10 @@ from harness.model.verdict import Finding, Outcome, ScenarioResult
 
 # What tells most comes first: a range that is not marked explains a hang, and wrong content may follow from all.
 _TELLING = ("mayfail-gate", "clean-log", "no-hang", "pairing", "lifetimes", "coherence", "ranges", "owed", "young")
+# A task that dies in the kernel leaves its locks, its ranges and its flags behind: all else may follow from that.
+_DIED = re.compile(
+    r"(kernel BUG|BUG: unable to handle|general protection fault|divide error|invalid opcode|stack segment)\b"
+)
 # Names that scenarios give, and numbers. What a step did is told before a colon, its target after the verb.
 _GIVEN = re.compile(r"\b(subscriber|interval|mirror|process) [\w#-]+")
 _TARGET = re.compile(r"^([a-z-]+) [\w./-]+( in [\w-]+)?: ")
@@ -42,6 +46,8 @@ def key(finding: Finding) -> tuple[str, str]:
 
 def rank(finding: Finding) -> int:
     """The place of a finding among those of one failure: the first one tells most of the cause."""
+    if finding.oracle == "clean-log" and _DIED.match(finding.summary):
+        return -1
     return _TELLING.index(finding.oracle) if finding.oracle in _TELLING else len(_TELLING)
 
 

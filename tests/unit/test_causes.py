@@ -52,6 +52,27 @@ def test_what_the_kernel_says_or_another_oracle_finds_is_another_cause():
     ]
 
 
+def test_a_death_in_the_kernel_is_the_cause_of_all_else():
+    """The task that died goes on to exit with the flags of reclaim, and leaves its locks."""
+    died = ("clean-log", "kernel BUG in mn_hlist_invalidate_range_start")
+    found = causes.causes(
+        [
+            failed(
+                "a", ("mayfail-gate", "direct reclaim came without MAYFAIL"), ("no-hang", "a step never ended"), died
+            ),
+            failed(
+                "b", ("clean-log", "WARNING in do_exit"), died, ("clean-log", "BUG: unable to handle kernel x in y")
+            ),
+            failed("c", ("mayfail-gate", "direct reclaim came without MAYFAIL"), ("clean-log", "WARNING in one")),
+        ]
+    )
+
+    assert [(cause.finding.oracle, list(cause.scenarios)) for cause in found] == [
+        ("clean-log", ["a", "b"]),
+        ("mayfail-gate", ["c"]),
+    ]
+
+
 def test_what_a_scenario_finds_beside_a_known_cause_is_told():
     """A second fault of the kernel must not hide behind the first."""
     told = lines.Told(plain)
