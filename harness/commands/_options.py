@@ -81,12 +81,14 @@ def run_request(
     *,
     record: bool = False,
     maxfail: int = 0,
+    sorts: bool = False,
     coverage: float | None = 0.0,
     changed_since: str = "",
 ) -> RunRequest:
     """What the options of kernel() and machines() ask for. record: machines are recorded, which QEMU can under TCG.
 
     maxfail: findings of so many different causes end the run; 0: none does.
+    sorts: what is likely to fail may be run first.
     coverage: percent of the user's changed lines that must be executed; None: they are not watched.
     changed_since: what has changed in the source from that state is the user's, too.
     """
@@ -104,6 +106,7 @@ def run_request(
         out=arguments.out,
         record=record,
         maxfail=maxfail,
+        sorts=sorts,
         coverage=coverage,
         changed_since=changed_since,
     )

@@ -130,6 +130,7 @@ def _asked(arguments: argparse.Namespace, given: Collection[str]) -> RunRequest:
         catalogue.choose(arguments.scenarios),
         record=arguments.record,
         maxfail=arguments.maxfail,
+        sorts=not arguments.scenarios or "all" in arguments.scenarios,
         coverage=arguments.require_patch_coverage if arguments.require_patch_coverage >= 0 else None,
         changed_since=arguments.changed_since,
     )

@@ -112,7 +112,7 @@ def apply(series: PatchSeries, source: KernelSource, cache: Path) -> Patched:
         asked: set[str] = set()
         with Below(scratch) as door:
             for patch in series.patches:
-                fresh = sorted(path for path in _touched(patch) - asked if not below.fault(path))
+                fresh = sorted(path for path in touched(patch) - asked if not below.fault(path))
                 asked.update(fresh)
                 for path, pristine in source.origin.read(source.origin.some(fresh)):
                     before[path] = pristine
@@ -204,7 +204,7 @@ def _decoded(mail: bytes, folder: Path) -> bytes:
     return diff.read_bytes() if diff.exists() else b""
 
 
-def _touched(patch: Patch) -> set[str]:
+def touched(patch: Patch) -> set[str]:
     """Every path that a patch names, and so may change."""
     named = [match[1] for match in _TOUCHED.finditer(patch.text)]
     for line in re.findall(rb"^diff --git (.+)$", patch.text, re.MULTILINE):
@@ -231,7 +231,7 @@ def _unquoted(name: bytes) -> bytes:
 
 def _outside(patch: Patch) -> bool:
     """Whether a patch names a path that leaves the tree."""
-    return any(path.startswith("/") or not {"..", ".git"}.isdisjoint(path.split("/")) for path in _touched(patch))
+    return any(path.startswith("/") or not {"..", ".git"}.isdisjoint(path.split("/")) for path in touched(patch))
 
 
 def _apply(patch: Patch, scratch: Path, source: KernelSource) -> None:

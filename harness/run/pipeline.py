@@ -28,7 +28,6 @@ from harness.host import accelerator, fault, process, workspace
 from harness.host.progress import Progress
 from harness.kernel import build as builds
 from harness.kernel import config, kconfig, modules, patches, source, versions
-from harness.kernel.source import KernelSource
 from harness.model import begun
 from harness.model import recording as recordings
 from harness.model.begun import Begun
@@ -43,7 +42,7 @@ from harness.model.verdict import Outcome, ScenarioResult
 from harness.postmortem import examine
 from harness.report import manifest
 from harness.report.write import write
-from harness.run import judging, reached
+from harness.run import judging, order, reached
 from harness.run.drive import Listener, drive, files
 
 # In a run's folder: the module as it was loaded.
@@ -89,6 +88,8 @@ class RunRequest:
     maxfail: int = 0
     # Of the lines of the user's patches, how many percent must be executed; None: they are not watched.
     coverage: float | None = 0.0
+    # Whether scenarios may be run in another order.
+    sorts: bool = False
     # An earlier state of the source: what has changed from there is the user's, as well.
     changed_since: str = ""
     resumed: Resumed | None = None
@@ -232,10 +233,12 @@ def _go(state: _State, cache: Path, progress: Progress, clock: Clock, tell: Call
         since = reached.state(request.changed_since, cache, progress)
     prepared = prepare(request.kernel, request.instrument, cache, progress, clock)
     state.take(prepared.kernel, cache)
+    state.sort(prepared.kernel, cache)
     with clock.phase("build"):
         applicable = state.applicable(prepared.kernel, cache, progress)
     with clock.phase("coverage"):
-        applicable = state.watching(applicable, prepared.kernel, since, cache, progress)
+        if request.coverage is not None:
+            state.watch = reached.watch(prepared.kernel, cache, progress, since)
     with clock.phase("image"):
         image = images.assemble(cache, [*prepared.modules, *state.watched], progress, request.instrument)
     state.carry(image.key)
@@ -354,25 +357,18 @@ class _State:
         """What guests load to count changed lines."""
         return self.watch.modules if self.watch else ()
 
-    def watching(
-        self,
-        request: RunRequest,
-        kernel: builds.KernelBuild,
-        since: KernelSource | None,
-        cache: Path,
-        progress: Progress,
-    ) -> RunRequest:
-        """The request with the scenarios that executed the user's changed lines the last time in front."""
-        if request.coverage is not None:
-            self.watch = reached.watch(kernel, cache, progress, since)
-        if not self.watch or not self.watch.modules:
-            return request
-        return dataclasses.replace(request, scenarios=reached.first(request.scenarios, self.watch, cache))
+    def sort(self, kernel: builds.KernelBuild, cache: Path) -> None:
+        """Put what is likely to fail in front, unless the user named an order or the run has one."""
+        if self.request.sorts and self.kept is None:
+            scenarios = order.order(self.request.scenarios, kernel, self.request.kernel.source, cache)
+            self.request = dataclasses.replace(self.request, scenarios=scenarios)
+            self.begun = dataclasses.replace(self.begun, scenarios=tuple(scenario.name for scenario in scenarios))
 
     def remember(self, cache: Path) -> None:
-        """Keep for the next run which scenarios executed changed lines."""
-        if self.watch:
-            reached.remember(self.watch, cache)
+        """Keep for the next run what failed, and which scenarios executed changed lines."""
+        if self.kernel:
+            ran = [name for name, _ in self.watch.coverage().scenarios] if self.watch else []
+            order.remember(list(self.judged.values()), ran, self.kernel, self.request.kernel.source, cache)
 
     def verdict(self, clock: Clock) -> RunVerdict:
         """The verdict on the whole run."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import re
 import shutil
 import tempfile
@@ -33,7 +32,6 @@ from harness.model import files
 from harness.model.coverage import ChangedLine, PatchCoverage
 from harness.model.errors import HarnessError, MachineError, UsageError
 from harness.model.recording import Ended
-from harness.model.scenario import Scenario
 
 # The names in guest-modules/reached/reached.c.
 _ON = "/sys/module/reached/parameters/on"
@@ -193,21 +191,3 @@ def _module(
         shutil.copytree(workspace.data("guest-modules") / "reached", folder)
         (folder / "places.h").write_text(text, encoding="ascii")
         return modules.build_module(folder, kernel, cache, progress, objects=objects)
-
-
-def _memory(watch: Watch, cache: Path) -> Path:
-    """Where it is kept which scenarios executed changed lines: by their files, because patches are edited."""
-    return cache / "reached" / f"{workspace.digest(*watch.files)}.json"
-
-
-def remember(watch: Watch, cache: Path) -> None:
-    """Keep which scenarios executed changed lines, for the next run."""
-    if names := dict.fromkeys(name.partition(".")[0] for name, _ in watch.coverage().scenarios):
-        workspace.remember(_memory(watch, cache), json.dumps(list(names)))
-
-
-def first(scenarios: Sequence[Scenario], watch: Watch, cache: Path) -> list[Scenario]:
-    """Scenarios in the order in which they are best run: those that executed changed lines the last time come first."""
-    known = workspace.recall(_memory(watch, cache))
-    place = {name: number for number, name in enumerate(json.loads(known) if known else ())}
-    return sorted(scenarios, key=lambda scenario: place.get(scenario.name, len(place)))

@@ -23,7 +23,6 @@ from harness.model.verdict import Outcome
 from harness.report import document, html, junit, ktap, lines
 from harness.run import reached
 from harness.run.reached import Watch
-from harness.variants import catalogue
 from tests.unit.verdicts import run_of
 
 RAN = PatchCoverage(
@@ -283,20 +282,3 @@ def test_where_nothing_is_watched_no_guest_is_asked():
         "0 % of the changed lines ran (--require-patch-coverage 90): "
         "changed lines were not watched: the kernel lacks CONFIG_KPROBES"
     )
-
-
-def test_the_next_run_begins_with_what_ran_changed_lines(tmp_path: Path):
-    scenarios = catalogue.choose(["memcg-eagain", "memcg-accept", "lazyfree"])
-    watch = Watch(FOUND, Path("reached.ko"))
-    assert reached.first(scenarios, watch, tmp_path) == scenarios
-    watch.end(Guest(b"0\n0\n0\n0\n"), "memcg-eagain.1", Ended.COMPLETE)  # type: ignore[arg-type]
-    watch.end(Guest(b"0\n1\n0\n0\n"), f"{scenarios[2].name}.1", Ended.COMPLETE)  # type: ignore[arg-type]
-    watch.end(Guest(b"1\n1\n0\n0\n"), f"{scenarios[1].name}.2", Ended.COMPLETE)  # type: ignore[arg-type]
-    reached.remember(watch, tmp_path)
-
-    again = Watch(Places({("a.c", 99): (4,)}))
-
-    assert reached.first(scenarios, again, tmp_path) == [scenarios[1], scenarios[2], scenarios[0], *scenarios[3:]]
-    (kept,) = (tmp_path / "reached").iterdir()
-    kept.write_text("[damaged")
-    assert reached.first(scenarios, again, tmp_path) == scenarios

@@ -41,7 +41,7 @@ from harness.model.run import RunVerdict
 from harness.model.verdict import Outcome
 from harness.report import document, manifest
 from harness.report import write as writing
-from harness.run import pipeline, reached, resuming
+from harness.run import order, pipeline, reached, resuming
 from harness.run.pipeline import KernelRequest, RunRequest
 from harness.variants import instruments
 from tests.unit import fuzzing
@@ -153,6 +153,8 @@ def arranged(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(pipeline, "files", lambda *_: {})
     monkeypatch.setattr(pipeline, "missing", lambda one, *_: "no such option" if one.name == "silent" else "")
     monkeypatch.setattr(pipeline, "_keep_kernel", keep_kernel)
+    # It is kept in the cache, of which there is none.
+    monkeypatch.setattr(order, "remember", lambda *_: None)
     monkeypatch.setattr(accelerator, "choose", lambda *_: Choice("tcg", "made up"))
     monkeypatch.setattr(build, "inputs", lambda *_: "12")
     monkeypatch.setattr(image, "assemble", lambda *_: SimpleNamespace(key=world.image))
@@ -272,6 +274,25 @@ def test_what_stopped_at_a_limit_of_findings_goes_on_without_it(world: World, tm
     assert world.driven == ["bad-log"]
 
 
+def test_the_rest_runs_in_the_order_in_which_the_run_began(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is known by then of other runs changes nothing, and a limit of findings stops at the same one."""
+    monkeypatch.setattr(order, "order", lambda scenarios, *_: list(reversed(scenarios)))
+    whole = begin(world, tmp_path / "whole", sorts=True, maxfail=1)
+    assert whole is not None
+    first = next(name for name in reversed(NAMES) if name.startswith("bad"))
+    assert [result.name for result in whole.scenarios if result.outcome is Outcome.FAIL] == [first]
+    world.better()
+    monkeypatch.setattr(order, "order", lambda scenarios, *_: list(scenarios))
+
+    rest = go_on(world, tmp_path / "whole")
+
+    assert rest is not None
+    done_before = [result.name for result in whole.scenarios]
+    assert world.driven == [name for name in reversed(NAMES) if name not in (*done_before, "silent")]
+
+
 def test_what_the_host_kept_from_being_judged_is_run_again(world: World, tmp_path: Path):
     expected = essence(begin(world, tmp_path / "whole"))
     world.lost = {"bad-call"}
@@ -379,7 +400,7 @@ def test_what_was_counted_of_a_patch_outlives_a_killed_run(
 
     found = Places({("mm/rmap.c", 7): (16,)})
     monkeypatch.setattr(reached, "watch", lambda *_: Counts(found, Path("reached.ko")))
-    monkeypatch.setattr(reached, "remember", full)
+    monkeypatch.setattr(order, "remember", full)
     run = killed(world, tmp_path / "run")
     world.driven.clear()
 
