@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.model.causes import Cause, causes
 from harness.model.coverage import PatchCoverage
+from harness.model.rates import Rate, rates
 from harness.model.verdict import Outcome, ScenarioResult, rounded, worst
 
 SCHEMA = 1
@@ -85,6 +86,11 @@ class RunVerdict:
         """What the failures come down to; judging again may find other ones."""
         return causes(self.scenarios)
 
+    @property
+    def rates(self) -> Sequence[Rate]:
+        """What failed in some rounds and passed in others."""
+        return rates(self.scenarios)
+
     def document(self) -> dict[str, Any]:
         """As verdict.json holds it."""
         phases = ("source", "build", "image", "boot", "restore", "scenarios", "total")
@@ -105,6 +111,7 @@ class RunVerdict:
             "accel": {"requested": self.accel.requested, "used": self.accel.used, "reason": self.accel.reason},
             "machines": self.machines.document(),
             "causes": [cause.document() for cause in self.causes],
+            "rates": [rate.document() for rate in self.rates],
             "scenarios": [result.document() for result in self.scenarios],
             "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped.items()],
             "patch_coverage": self.coverage.document() if self.coverage else None,

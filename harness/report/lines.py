@@ -92,6 +92,8 @@ def summary(verdict: RunVerdict, folder: str, colour: Colour, left: int = 0) -> 
     counts = Counter(result.outcome.value for result in verdict.scenarios)
     said = ", ".join(f"{number} {word}" for word, number in counts.items()) or "no scenario judged"
     yield from _causes(verdict)
+    for rate in verdict.rates:
+        yield f"{'now and then':12} {one_line(rate.sentence)}"
     for name, reason in verdict.skipped.items():
         yield f"{'skipped':12} {one_line(f'{name}: {reason}')}"
     for line in verdict.noise:
