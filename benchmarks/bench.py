@@ -79,11 +79,11 @@ class Bench:
         argv = [sys.executable, "-m", "harness.cli", *arguments]
         return meter.metered(argv, timeout_s=_RUN_LIMIT_S, cwd=workspace.ROOT, env=env)
 
-    def run(self, *arguments: str, cache: Path | None = None) -> Run:
-        """`harness run`, which must pass: a run that did not do its work is not measured."""
+    def run(self, *arguments: str, cache: Path | None = None, expected: int = 0) -> Run:
+        """`harness run`, which must end as expected: a run that did not do its work is not measured."""
         folder = self.folder()
         cost = self.harness("run", "--json", "--out", str(folder), "--accel", self.accel, *arguments, cache=cache)
-        if cost.status:
+        if cost.status != expected:
             said = cost.stderr.strip().splitlines() or ["nothing"]
             raise MachineError(f"harness run {' '.join(arguments)}: status {cost.status}: {said[-1]}")
         return Run(cost, json.loads(cost.stdout), meter.disk_mib(folder))

@@ -53,8 +53,13 @@ PROMISED = {
     ("hundred-clones", "file_growth", "", AtMost(0)),
     ("hundred-clones", "memory_growth_mib", "", AtMost(1)),
     ("exploring", "found_mutants", "", AtLeast(6)),
+    ("patch-coverage", "watched_s", "unwatched_s", AtMostTimes(1.1)),
     ("start-up", "help_s", "", AtMost(0.25)),
     ("start-up", "list_s", "", AtMost(0.25)),
+    ("wrong-kernels", "waits_s", "good_s", AtMostTimes(3)),
+    ("wrong-kernels", "dies_s", "good_s", AtMostTimes(3)),
+    ("wrong-kernels", "waits_first_s", "", AtMost(45)),
+    ("wrong-kernels", "line_first_s", "", AtMost(8)),
 }
 PLACE = {"date": "2026-01-01", "commit": "0123456789ab"}
 
