@@ -10,6 +10,7 @@ there, the recording is whole, or it is damaged.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -216,13 +217,25 @@ def _verify(folder: Path, name: str, ended: Ended, written: Mapping[str, str] | 
             raise MachineError(f"{folder.parent / place}: is damaged: {fault}", "copy the run again")
 
 
+def settled(recording: Recording) -> Recording:
+    """A recording whose times are as its document has them, so that it is judged again by the same ones."""
+    return dataclasses.replace(
+        recording,
+        seconds=round(recording.seconds, 3),
+        answers=[dataclasses.replace(answer, seconds=round(answer.seconds, 4)) for answer in recording.answers],
+        postmortem_s=round(recording.postmortem_s, 3),
+        slowdown=round(recording.slowdown, 2),
+    )
+
+
 def document(recording: Recording, digests: Mapping[str, str] | None = None) -> str:
     """The text of record.json. digests: of the files beside it, once nobody writes to them any more."""
+    recording = settled(recording)
     return json.dumps(
         {
             "ended": recording.ended.value,
             "detail": recording.detail,
-            "seconds": round(recording.seconds, 3),
+            "seconds": recording.seconds,
             "answers": [
                 {
                     "step": answer.step,
@@ -232,7 +245,7 @@ def document(recording: Recording, digests: Mapping[str, str] | None = None) -> 
                     "command": answer.command,
                     "reply": dict(answer.reply),
                     "expect": dict(answer.expect),
-                    "seconds": round(answer.seconds, 4),
+                    "seconds": answer.seconds,
                 }
                 for answer in recording.answers
             ],
@@ -244,8 +257,8 @@ def document(recording: Recording, digests: Mapping[str, str] | None = None) -> 
             "waits": [
                 {"pid": wait.pid, "task": wait.task, "where": list(wait.where)} for wait in recording.postmortem.waits
             ],
-            "postmortem_s": round(recording.postmortem_s, 3),
-            "slowdown": round(recording.slowdown, 2),
+            "postmortem_s": recording.postmortem_s,
+            "slowdown": recording.slowdown,
             **({} if digests is None else {"digests": dict(digests)}),
         },
         indent=1,

@@ -62,18 +62,19 @@ _DIE = re.compile(r": [0-9a-f]{4} \[#\d+\]")
 _HUNG_TASK = re.compile(r"INFO: task .*:(\d+) blocked")
 # How long a step may take after an oops, how long a guest that does nothing may stay away before it is looked at from
 # outside, and how long any guest where one hang is proved: seconds on a host with a slow-down of 10, as TCG's is. No
-# step of ours takes longer than 4, but selftests. A look takes 1 s.
+# step of ours takes longer than 4, but selftests. A look takes 1 s. The second is at most doubled: an idle guest is as
+# quick as its host.
 _AFTER_OOPS_S, _CALM_S, _KNOWN_S = 1.0, 2.0, 1.0
 # A task that has slept uninterruptibly for so many seconds, in a guest that did nothing meanwhile, never wakes. Only a
-# timer could still wake it, and none that a scenario uses is that long: a subscriber's wait is bounded by 10. No
-# slow-down counts here, because an idle guest is as quick as its host.
+# timer could still wake it, and none that a scenario uses is that long: a subscriber's wait is bounded by 10.
 _STILL_S = 12.0
 # How long a guest of which the worst is known may take for what the harness still asks of it, the event log above all.
 _PROVED_S = 2.0
 # The driver's tasks, as the kernel calls them.
 _COMM = "drive"
-# A guest whose QEMU wants less of a CPU than this does nothing. An idle one wants 0.05.
-_CALM = 0.3
+# A guest does nothing when its QEMU wants less of a CPU than this; or, on a host where QEMU has to wait for each CPU,
+# less than the third number while it gets less than the second. An idle one wants and gets 0.05; a busy vCPU wants 1.
+_CALM, _CALM_GOT, _CALM_WANTED = 0.3, 0.1, 0.7
 
 
 def files(scenario: Scenario, kernel: KernelBuild, cache: Path, progress: Progress = QUIET) -> dict[str, Path]:
@@ -463,8 +464,8 @@ class _Suspicion:
         self._began_s = self._calm_s = self._asked_s = time.monotonic()
         self._share = share(machine.pid)
         self._pace = pace
-        # Each look that finds nothing makes the next one rarer.
-        self._looks = 0
+        # Each look that finds nothing makes the next one rarer. known: for hangs that are proved.
+        self._looks = self._looks_known = 0
         # The first look since the guest last did something, and when that was.
         self._first: PostMortem | None = None
         self._first_s = 0.0
@@ -473,21 +474,30 @@ class _Suspicion:
     def due(self, *, known: bool) -> bool:
         """Whether to look now. known: a hang is proved on this kernel, so no matter what else the guest does."""
         now_s, now = time.monotonic(), share(self._machine.pid)
-        wanted_s = now.ran_s + now.waited_s - self._share.ran_s - self._share.waited_s
         # QEMU works for a look, and the guest stands still meanwhile.
-        if not self._looked and (wanted_s > _CALM * (now_s - self._asked_s) or now.blocked):
+        if not self._looked and self._works(now, now_s - self._asked_s):
             self._calm_s = now_s
             self._first = None
         self._asked_s, self._share, self._looked = now_s, now, False
-        patience_s = (_KNOWN_S if known else _CALM_S) * self._pace * 2**self._looks
-        if self._first and not known:
+        patience_s = _CALM_S * min(self._pace, 2) * 2**self._looks
+        if self._first:
             patience_s = _STILL_S * 2 ** max(0, self._looks - 2)
-        if now_s - (self._began_s if known else self._calm_s) < patience_s:
+        if now_s - self._calm_s >= patience_s:
+            self._looks += 1
+        elif known and now_s - self._began_s >= _KNOWN_S * self._pace * 2**self._looks_known:
+            self._looks_known += 1
+        else:
             return False
-        self._looks += 1
         self._looked = True
         self._calm_s = self._began_s = now_s
         return True
+
+    def _works(self, now: Share, seconds: float) -> bool:
+        """Whether the guest did something for the last few seconds, or waited for the host's disk."""
+        got_s = now.ran_s - self._share.ran_s
+        wanted_s = got_s + now.waited_s - self._share.waited_s
+        calm = wanted_s < _CALM * seconds or (got_s < _CALM_GOT * seconds and wanted_s < _CALM_WANTED * seconds)
+        return now.blocked or not calm
 
     def still(self, found: PostMortem) -> list[Wait]:
         """Those of the waits that a look has found in which a task has been for too long, in a guest that did nothing.

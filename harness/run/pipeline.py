@@ -613,6 +613,7 @@ def _record(
         console = (place / "console.log").read_bytes()
         recording = recordings.no_boot(scenario, str(failed), console, ready["boot"])
         recording = dataclasses.replace(recording, postmortem=PostMortem(examine.cause(place)))
+    recording = recordings.settled(recording)
     with workspace.space(place):
         workspace.write_atomic(place / "scenario.yaml", scenario.text)
         if watch and (counts := watch.document(scenario.name)):

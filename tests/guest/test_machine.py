@@ -272,12 +272,14 @@ def test_a_kernel_that_gave_its_timer_up_is_booted_again(start, rates):
     assert told[2:] == told[2:3] * len(told[2:])
 
 
-def test_a_host_on_which_no_kernel_keeps_its_timer_gives_no_machine(start, rates):
+def test_a_host_on_which_no_kernel_keeps_its_timer_gives_no_machine(start, rates, monkeypatch):
+    """Each boot more is one more chance that a busy host's lost ticks make the wrong rate look right."""
+    monkeypatch.setattr("harness.guest.boot._BOOTS", 2)
     told = rates(99)
 
-    with pytest.raises(GuestLost, match="gave up its local APIC timer in each of 8 boots") as caught, start():
+    with pytest.raises(GuestLost, match="gave up its local APIC timer in each of 2 boots") as caught, start():
         pass
-    assert len(told) == 8
+    assert len(told) == 2
     assert "--jobs 1" in caught.value.hint
 
 
