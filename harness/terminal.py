@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -26,7 +27,9 @@ class Terminal:
     """A harness.host.progress.Progress on standard error; a context manager."""
 
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
+        # https://no-color.org; a dumb terminal can move no cursor either.
+        self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._coloured = self._live and not os.environ.get("NO_COLOR")
         self._guard = threading.RLock()
         self._bars: dict[str, rich.progress.TaskID] = {}
         self._rich: rich.progress.Progress | None = None
@@ -51,6 +54,7 @@ class Terminal:
         """A line that is already safe to print."""
         with self._guard:
             if self._rich is not None:
+                self._end_bars()
                 self._rich.console.print(text, markup=False, highlight=False, soft_wrap=True)
             else:
                 sys.stderr.write(text + "\n")
@@ -94,15 +98,24 @@ class Terminal:
             )
             self._rich.start()
         if stage not in self._bars:
+            self._end_bars()
             self._bars[stage] = self._rich.add_task(plain(stage), total=total or None)
         self._rich.update(self._bars[stage], completed=done, total=total or None)
         if total and done >= total:
             self._rich.remove_task(self._bars.pop(stage))
 
+    def _end_bars(self) -> None:
+        """Remove the bars of which nobody says when they are done: something else has begun."""
+        assert self._rich is not None
+        for task in self._rich.tasks:
+            if task.total is None:
+                self._rich.remove_task(task.id)
+                self._bars.pop(task.description, None)
+
     def colour(self, outcome: Outcome, word: str = "") -> str:
         """The outcome's word, or `word`, padded to a column; in the outcome's colour on a terminal."""
         word = f"{word or outcome.value:12}"
-        return f"\x1b[{_STYLE[outcome]}m{word}\x1b[0m" if self._live and self._rich is None else word
+        return f"\x1b[{_STYLE[outcome]}m{word}\x1b[0m" if self._coloured and self._rich is None else word
 
     def table(self, header: list[str], rows: list[list[str]]) -> None:
         """A table on a terminal, aligned columns elsewhere."""

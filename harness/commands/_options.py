@@ -75,6 +75,14 @@ def machines(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the verdict document on standard output")
 
 
+def run(word: str) -> Path:
+    """A run as the user names it; see harness/run/runs.py. For argparse, whose own errors it does not raise."""
+    from harness.host.workspace import cache_dir
+    from harness.run import runs
+
+    return runs.find(word, cache_dir())
+
+
 def run_request(
     arguments: argparse.Namespace,
     scenarios: Sequence[Scenario],

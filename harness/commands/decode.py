@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from harness import console
+from harness.commands import _options
 from harness.host import workspace
 from harness.host.progress import Progress
 from harness.kernel import lines
@@ -39,7 +40,9 @@ _INSTRUCTION = re.compile(r"\s*(?:RIP: |CPU |WARNING: )")
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run directory")
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", type=_options.run, help="a run directory, its name in the cache, or last"
+    )
     parser.add_argument("--compiler", choices=("gcc", "clang"), default="gcc", help="what its kernel was built with")
 
 

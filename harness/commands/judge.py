@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from harness.commands import _options
 from harness.model.run import RunVerdict
 from harness.model.verdict import ScenarioResult, worst
 from harness.report import document, manifest
@@ -17,7 +18,9 @@ from harness.run.resuming import Unfinished
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run directory")
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", type=_options.run, help="a run directory, its name in the cache, or last"
+    )
     parser.add_argument("--json", action="store_true", help="the verdict documents on standard output")
 
 

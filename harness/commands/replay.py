@@ -54,7 +54,7 @@ class Repetition:
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("run", metavar="RUN", type=Path, help="the directory of a run with --record")
+    parser.add_argument("run", metavar="RUN", type=_options.run, help="a run with --record, or last")
     parser.add_argument(
         "scenarios", nargs="*", metavar="SCENARIO", help="which of them (default: what did not pass, or else all)"
     )

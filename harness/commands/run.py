@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.commands import _options
@@ -71,7 +70,9 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="set no probes on the lines that your patches change",
     )
     parser.add_argument("--record", action="store_true", help="record each machine, for harness replay (TCG, one CPU)")
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run that was interrupted or killed")
+    parser.add_argument(
+        "--resume", type=_options.run, metavar="RUN", help="go on with a run that was interrupted or killed"
+    )
     # So that what is given can be told from what is not.
     parser.set_defaults(defaults={name: parser.get_default(name) for name in _DECIDED.values()})
     parser.set_defaults(**dict.fromkeys(_DECIDED.values()))

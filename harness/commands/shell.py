@@ -64,7 +64,10 @@ def main(arguments: argparse.Namespace) -> int:
     from harness.terminal import Terminal
 
     words = arguments.words
-    named, words = (words[0], words[1:]) if words and earlier.named(words[0]) else ("", words)
+    place = str(_options.run(words[0])) if words else ""
+    named, words = (place, words[1:]) if words and earlier.named(place) else ("", words)
+    if words and not named and Path(words[0]).is_dir():
+        raise UsageError(f"{words[0]}: a folder of this machine, and no run", "harness list runs")
     if words:
         with Terminal() as terminal:
             executed = execute(_visit(arguments, named, terminal), words)

@@ -12,6 +12,7 @@ from harness.model.run import RunVerdict
 from harness.report import manifest
 
 NAME = "verdict.json"
+_HINT = "name a folder that harness run wrote, or last"
 
 
 def render(verdict: RunVerdict) -> str:
@@ -22,6 +23,19 @@ def render(verdict: RunVerdict) -> str:
 def parse(content: str | bytes) -> RunVerdict:
     """The verdict in a text that render() made. Raises ValueError for another text."""
     return RunVerdict.restore(documents.parse(content, "verdict"))
+
+
+def glance(folder: Path) -> RunVerdict:
+    """The verdict of a run directory, for a list: what it rests on is not compared with its digests.
+
+    Raises UsageError for a folder that is no run directory.
+    """
+    try:
+        if not files.is_below(folder, NAME):
+            raise FileNotFoundError(f"no {NAME}")
+        return parse(files.read(folder / NAME, documents.LIMIT_BYTES))
+    except (OSError, ValueError) as fault:
+        raise unreadable(fault, f"{folder}: not a run directory: {fault}", _HINT) from None
 
 
 def read(folder: Path) -> RunVerdict:
@@ -42,8 +56,7 @@ def read(folder: Path) -> RunVerdict:
             raise FileNotFoundError(f"no {NAME}")
         verdict = parse(content)
     except (OSError, ValueError) as fault:
-        hint = "name a folder that harness run wrote"
-        raise unreadable(fault, f"{folder}: not a run directory: {fault}", hint) from None
+        raise unreadable(fault, f"{folder}: not a run directory: {fault}", _HINT) from None
     names = [result.name for result in verdict.scenarios]
     if listed is None:
         # They must still be files of the run.

@@ -70,7 +70,12 @@ def listing(what: str) -> list[dict[str, str]]:
     """Name and one line for everything of a kind, as `harness list` shows it."""
     if what == "scenarios":
         return [
-            {"name": name, "summary": entry.summary, "set": "default" if entry.default else "all"}
+            {
+                "name": name,
+                "summary": entry.summary,
+                "set": "default" if entry.default else "all",
+                "file": f"scenarios/{entry.path.name}",
+            }
             for name, entry in scenarios().items()
         ]
     if what == "configs":
