@@ -45,8 +45,14 @@ work_is_static_object write_comp_data write_once_*nocheck
 _LOCKS = """
 *bh_disable* *bh_enable* down *down_read* *down_trylock* *down_write* folio_unlock *imbalance_bug* *lock_acquire*
 *lock_class* lock_page* *lock_release* *lockdep* mark_held_locks *mark_lock* mutex_* *osq_lock* *osq_unlock*
-*owner_on_cpu* *raw_spin_rq* reacquire_held_locks *read_lock* *read_trylock* *read_unlock* rt_mutex_* *spin_lock*
+*owner_on_cpu* *raw_spin_rq* *read_lock* *read_trylock* *read_unlock* rt_mutex_* *spin_lock*
 *spin_trylock* *spin_unlock* unlock_page* *up_read* *up_write* *write_lock* *write_trylock* *write_unlock*
+"""
+
+# Lockdep's own, on the stack of what it reports.
+_LOCKDEP = """
+add_chain_* check_chain_key check_deadlock* check_irq_usage check_noncircular check_prev* check_usage*
+check_wait_context mark_irqflags mark_usage reacquire_held_locks valid_state validate_chain
 """
 
 # Called from everywhere: what matters is who called.
@@ -76,7 +82,9 @@ queue_delayed_work* *queue_work* sk_stop_timer_sync *timer_delete_sync* try_to_g
 _ALLOCATION = """
 *alloc_frozen_pages* *alloc_page* *allocate_slab* *calloc* *do_read_cache_folio* *filemap_get_folio*
 *find_or_create_page* *folio_alloc* *grab_cache_page_write_begin* kfree *kfree_skb* *kmem_cache* *krealloc* kvfree
-*malloc* *pagecache_get_page* *read_cache_page* *slab_* *zalloc*
+*_kmalloc kmalloc kmalloc_array* kmalloc_cache* kmalloc_large kmalloc_large_node* kmalloc_node* kmalloc_order*
+kmalloc_reserve kmalloc_slab kmalloc_trace kmalloc_track_caller* kmalloc_type kvmalloc* vmalloc vmalloc_32*
+vmalloc_huge* vmalloc_node* vmalloc_user* *pagecache_get_page* *read_cache_page* *slab_* *zalloc*
 """
 
 # The device model and the USB core: they query and notify every driver.
@@ -160,7 +168,7 @@ ARRIVAL = Table(_ARRIVAL)
 IDLE = Table(_IDLE)
 WITNESS = Table(_WITNESS)
 WAITING = Table(_WAITING)
-_SKIPPED = Table(_REPORTING, _CHECKERS, _LOCKS, _PRIMITIVES, _DEFERRAL, _ALLOCATION, _BUSES)
+_SKIPPED = Table(_REPORTING, _CHECKERS, _LOCKS, _LOCKDEP, _PRIMITIVES, _DEFERRAL, _ALLOCATION, _BUSES)
 
 
 @lru_cache(maxsize=64)

@@ -46,6 +46,9 @@ class Pattern:
     first: it counts only at the start of a record, and only when no other pattern matches. The other patterns are so
         unmistakable that they count after other text, too, as when a program's output lacked its line end or a line was
         torn.
+    within: names of patterns that it is part of, while their stack is still to come.
+    traced: a stack follows, though the title names no function of it.
+    program: a program says so, on the same console; in a line that is the kernel's, the words mean nothing.
     sample: a line that it matches, in the kernel's words. near_miss: one that it must not match.
     """
 
@@ -59,6 +62,9 @@ class Pattern:
     frame: Frame = Frame.STACK
     role: Role = Role.OPENS
     first: bool = False
+    within: frozenset[str] = frozenset()
+    traced: bool = False
+    program: bool = False
     detail: str = ""
     skip: str = ""
     missing: dict[str, str] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,9 @@ class Report:
     frame: the first function that tells this bug from others; empty where the report names none.
     function, site: what a WARN or BUG says of itself: its function, and file:line in the source.
     torn: a part that a whole report has is missing.
-    text: the report's lines, without time and caller.
+    text: the report's lines, without what stands before each of them.
+    count: how often it was found: a log may be dumped again. boot: in which boot of the machine, from 1.
+    wrapping: what stands before its first line, as in "clock+kernel+stamp"; "none" where nothing does.
     """
 
     type: str
@@ -30,3 +32,6 @@ class Report:
     pid: int | None = None
     cpu: int | None = None
     text: str = ""
+    count: int = field(default=1, compare=False)
+    boot: int = 1
+    wrapping: str = "none"

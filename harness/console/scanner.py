@@ -8,20 +8,25 @@ open, lines are read one by one.
 
 from __future__ import annotations
 
-import heapq
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import BinaryIO
 
-from harness.console import patterns, stack
-from harness.console.lines import LINE_LIMIT, Record, decode, records, rows
-from harness.console.pattern import LIMIT, Frame, Pattern, Role
+import re2
+
+from harness.console import patterns
+from harness.console.boots import Boots
+from harness.console.lines import LINE_LIMIT, RAW_NAMES, Reader, Record, decode, records, rows
+from harness.console.pattern import Frame, Pattern, Role
 from harness.console.report import Report
-from harness.console.sight import REBOOT, Sight, sight
-from harness.console.title import Who, Whole, judge, who
+from harness.console.sight import MARKS, NOTHING, REBOOT, Sight, belongs, sight, trace
+from harness.console.stack import calls
+from harness.console.title import judge
 
 BLOCK_BYTES = 256 << 10
 # While a report is open, so much is read line by line before the search for needles may begin again.
@@ -30,112 +35,152 @@ _PIECE_BYTES = 8 << 10
 BODY_LINES = 800
 # After this many lines without anything that belongs to a report, the report is over.
 _QUIET_LINES = 40
+# Where the lines do not say who wrote them, a report without its stack is waited for longer.
+_PATIENT_LINES = 200
 # A stack confirms a doubtful report within this many lines.
 _WEAK_LINES = 12
-# Whom a report is about is told within this many lines.
-_WHO_LINES = 60
 # How many reports are open at once, one for each caller; the oldest is closed for a new one.
 _OPEN_REPORTS = 8
 # Reports are yielded in the order of their first lines; so many wait for the end of an earlier one.
 _WAITING_REPORTS = 64
 # A line that follows (an Oops after its BUG, a panic after its WARN) comes within this many lines.
 _NEAR_LINES = 30
+# So many reports are remembered, to know them when a log is dumped again; so many lines with the same time and
+# content are no coincidence, and a clock that went back so far did go back.
+_KNOWN_REPORTS = 1024
+_SURE_LINES = 8
+_SAME_MOMENT_S = 5e-6
 
 _LAST_TIME = re.compile(rb"\[ {0,8}(\d{1,9}\.\d{3,9})\]")
-_BYTE_NEEDLES = tuple(needle.encode() for needle in (*patterns.NEEDLES, *REBOOT.needles))
+
+
+def _lines_with(needles: Sequence[str]) -> re2._Regexp[bytes]:
+    return re2.compile(rf"(?m)[^\n]*(?:{'|'.join(needles)})[^\n]*\n?".encode())
+
+
+_NEEDLES = [re2.escape(needle) for needle in (*patterns.NEEDLES, *REBOOT.needles, "---[ end ", *MARKS)]
+_ANY = _lines_with(_NEEDLES)
+_WORDS = _lines_with([r"(?:^|[^A-Z\n])BUG" if needle == "BUG" else needle for needle in _NEEDLES])
 
 
 @dataclass(eq=False)
 class _Open:
-    """A report whose lines are still coming in. told: it was yielded before its end was known."""
+    """A report whose lines are still coming in. told: it was yielded before its end was known. void: it is none."""
 
     pattern: Pattern
-    line: int
-    caller: str
+    record: Record
     body: list[str]
-    last: int
-    entries: list[stack.Entry] = field(default_factory=list)
-    who: Who | None = None
+    boot: int = 1
+    caller: str = ""
+    last: int = 0
     useful: int = 1
     quiet: int = 0
     stack_seen: bool = False
+    died: bool = False
     done: bool = False
     told: bool = False
+    void: bool = False
 
     def __post_init__(self) -> None:
-        self.who = who(self.body[0])
+        self.caller, self.last = self.record.caller, self.record.line
         self.weak = self.pattern.role is Role.WEAK
         self.anyone = self.pattern.frame is Frame.STALL
+        self.patience = _QUIET_LINES
 
     @property
     def counts(self) -> bool:
         """It is a report, as far as its lines have come."""
-        return not self.weak or self.stack_seen
+        return not self.void and (not self.weak or self.died or (self.stack_seen and any(map(calls, self.body[1:]))))
+
+    @property
+    def unfinished(self) -> bool:
+        """Its stack is still to come."""
+        return self.pattern.frame is not Frame.NONE and not any("+0x" in text for text in self.body[1 : self.useful])
 
     def report(self) -> Report:
         """What its lines say."""
-        return judge(Whole(self.pattern, self.body, tuple(self.entries), self.who), self.line, self.useful)
+        wrapping = "+".join(self.record.names) or "none"
+        return judge(self.pattern, self.body, self.useful, self.record.line, self.boot, wrapping)
 
-    def add(self, line: int, text: str, seen: Sight) -> bool:
-        """Take another line; returns whether the report ends with it."""
+    def key(self) -> int:
+        """The same for the same lines at the same time."""
+        return hash((self.record.time_s, self.record.caller, *self.body[: self.useful]))
+
+    def extend(self, line: int, texts: Sequence[str]) -> bool:
+        """Take more lines; returns whether the report ends with them."""
         self.last = line
-        if len(self.body) < BODY_LINES:
-            if seen.who is not None and self.who is None and len(self.body) < _WHO_LINES:
-                self.who = seen.who
-            self.body.append(seen.text if len(text) <= LIMIT else text)
-            if seen.entry is not None:
-                self.entries.append(seen.entry)
-        if seen.body:
-            self.useful, self.quiet = len(self.body), 0
-            self.stack_seen = self.stack_seen or seen.trace
-        else:
-            self.quiet += 1
-            if self.quiet > _QUIET_LINES:
-                return True
-        return seen.end or (self.weak and not self.stack_seen and len(self.body) > _WEAK_LINES)
+        if self.weak and not self.stack_seen:
+            near, texts = texts[: _WEAK_LINES + 1 - len(self.body)], texts[_WEAK_LINES + 1 - len(self.body) :]
+            if not any(map(trace, near)):
+                self._append(near)
+                return bool(texts) or len(self.body) > _WEAK_LINES
+            self.stack_seen = True
+            texts = [*near, *texts]
+        return self._follow(texts)
+
+    def _follow(self, texts: Sequence[str]) -> bool:
+        """Take lines up to where too many in a row have nothing of a report."""
+        start = 0
+        while start < len(texts):
+            window = texts[start : start + self.patience + 1 - self.quiet]
+            # Most lines are of the report, so the last one that is comes soon.
+            index = next((index for index in range(len(window) - 1, -1, -1) if belongs(window[index])), -1)
+            self._append(window[: index + 1] if index >= 0 else window)
+            if index >= 0:
+                self.useful, self.quiet = len(self.body), 0
+                start += index + 1
+                continue
+            start += len(window)
+            self.quiet += len(window)
+            if self.quiet > self.patience:
+                if self.caller or self.patience > _QUIET_LINES or not self.unfinished:
+                    return True
+                # Drivers whose lines come in between do not say that they are others.
+                self.patience = _PATIENT_LINES
+        return False
+
+    def _append(self, texts: Sequence[str]) -> None:
+        self.body += texts[: max(0, BODY_LINES - len(self.body))]
 
 
 class _Hits:
-    """Where the needles are in a block, asked for with growing positions: each needle passes over the block once."""
+    """The lines of a block that hold a needle, asked for with growing positions: the block is passed over once."""
 
     def __init__(self, block: bytes) -> None:
-        self._block = block
-        self._next = [(-1, needle) for needle in _BYTE_NEEDLES]
-        # An escape sequence may end with a letter.
-        self._plain = b"\x1b" not in block
+        # An escape sequence may end with a letter, and programs write "DEBUG" into each of their lines.
+        self._matches = (_ANY if b"\x1b" in block else _WORDS).finditer(block)
+        self._none = (len(block), len(block))
+        self._next = (-1, -1)
 
-    def after(self, position: int) -> int:
-        """The first place from `position` on; −1 when there is none."""
-        while self._next and self._next[0][0] < position:
-            needle = self._next[0][1]
-            again = self._block.find(needle, position)
-            while self._plain and needle == b"BUG" and again > 0 and self._block[again - 1 : again].isupper():
-                # Programs write "DEBUG" into each of their lines.
-                again = self._block.find(needle, again + 1)
-            if again < 0:
-                heapq.heappop(self._next)
-            else:
-                heapq.heapreplace(self._next, (again, needle))
-        return self._next[0][0] if self._next else -1
+    def after(self, position: int) -> tuple[int, int]:
+        """Where the first such line from `position` on begins and ends; the block's end when there is none."""
+        while self._next[0] < position:
+            match = next(self._matches, None)
+            self._next = match.span() if match is not None else self._none
+        return self._next
 
 
 @dataclass
 class Scanner:
     """Takes a console in pieces of any size, and yields each report when it is complete.
 
-    Feed it bytes, then close it; both yield what is complete by then.
+    Feed it bytes, then close it; both yield what is complete by then. A report that
+    comes a second time, because a log was dumped again, is yielded once; `times` counts it.
     """
 
     line: int = 0
     _rest: bytes = b""
+    _reader: Reader = field(default_factory=Reader)
     _open: list[_Open] = field(default_factory=list)
     _queue: deque[_Open] = field(default_factory=deque)
-    _ready: deque[Report] = field(default_factory=deque)
     _latest: int = -10_000
     _seen_any: bool = False
-    _booted: bool = False
-    _heard: bool = False
     _time_s: float = 0.0
+    _boots: Boots = field(default_factory=Boots)
+    _reset: _Open | None = None
+    _rewound: bool = False
+    _known: dict[int, int] = field(default_factory=dict)
+    _again: dict[int, int] = field(default_factory=dict)
 
     def feed(self, data: bytes) -> Iterator[Report]:
         """More of the console; yields the reports that are complete with it."""
@@ -151,118 +196,180 @@ class Scanner:
         for entry in self._queue:
             if entry.counts and not entry.told:
                 entry.told = True
-                yield entry.report()
+                if not self._is_known(entry):
+                    yield entry.report()
 
     def close(self) -> Iterator[Report]:
         """The console has ended; yields what was still open."""
         self._block(self._rest)
         self._rest = b""
-        for entry in self._open:
+        self._reset = None
+        for entry in self._queue:
             entry.done = True
         self._open.clear()
         return self._drain()
 
+    def times(self, line: int) -> int:
+        """How often the report that begins at `line` was found so far."""
+        return 1 + self._again.get(line, 0)
+
     def _drain(self) -> Iterator[Report]:
         while self._queue and self._queue[0].done:
             entry = self._queue.popleft()
-            if entry.counts and not entry.told:
+            if entry.counts and not entry.told and not self._is_known(entry):
                 yield entry.report()
+
+    def _is_known(self, entry: _Open) -> bool:
+        """The report was there before, with the same lines at the same time: the log was dumped again."""
+        if entry.pattern is REBOOT:
+            return False
+        key = entry.key()
+        first = self._known.setdefault(key, entry.record.line)
+        if len(self._known) > _KNOWN_REPORTS:
+            self._again.pop(self._known.pop(next(iter(self._known))), None)
+        if first == entry.record.line or not (self._rewound or entry.useful >= _SURE_LINES):
+            return False
+        self._again[first] = self._again.get(first, 0) + 1
+        return True
 
     def _block(self, block: bytes) -> None:
         position, hits = 0, _Hits(block)
         while position < len(block):
-            position = self._read(block, position) if self._open else self._skip(block, position, hits)
+            if self._open or self._boots.undecided:
+                size = block[position : position + _PIECE_BYTES].rfind(b"\n") + 1
+                end = position + size if size else block.find(b"\n", position) + 1 or len(block)
+                position = self._read(block, position, end, hits)
+                continue
+            start, end = hits.after(position)
+            if start > position:
+                self.line += block.count(b"\n", position, start)
+                self._clock(block, position, start)
+            position = self._read(block, start, end, hits) if start < end else end
 
-    def _read(self, block: bytes, position: int) -> int:
-        """Look at every line of a piece of the block that begins at `position`; returns where the piece ends."""
-        end = block.rfind(b"\n", position, position + _PIECE_BYTES) + 1 or block.find(b"\n", position) + 1 or len(block)
+    def _read(self, block: bytes, position: int, end: int, hits: _Hits) -> int:
+        """Look at every line of a piece of the block; returns how far it got."""
         piece = block[position:end]
-        if plain := rows(piece):
-            self._rows(plain)
-        else:
-            for raw in piece.removesuffix(b"\n").split(b"\n"):
-                self._line(decode(raw))
+        plain = rows(piece) if self._reader.plain else ()
+        if plain:
+            return self._rows(block, position, end, plain, hits)
+        for raw in piece.removesuffix(b"\n").split(b"\n"):
+            self.line += 1
+            needles = hits.after(position)[0] == position
+            position += len(raw) + 1
+            for record in self._reader.records(decode(raw), self.line):
+                if not record.program:
+                    self._record(record, sight(record.text) if needles else NOTHING)
         return end
 
-    def _rows(self, plain: Sequence[tuple[str, str, str]]) -> None:
-        before = ""
-        for time, caller, text in plain:
-            self.line += 1
-            seen = sight(text)
-            if seen.found is not None or seen.reboot or not self._open:
-                self._time_s = float(before) if before else self._time_s
-                self._record(Record(self.line, text, caller, float(time)), seen)
-            else:
-                self._extend(self.line, caller, text, seen)
-            before = time
-        self._time_s = float(before)
+    def _rows(self, block: bytes, position: int, end: int, plain: Sequence[tuple[str, str, str]], hits: _Hits) -> int:
+        """Look at lines that are one record each; returns where they end."""
+        index = done = 0
+        while (hit := hits.after(position))[0] < end:
+            index += block.count(b"\n", position, hit[0])
+            position = hit[1]
+            seen = sight(plain[index][2])
+            if seen is not NOTHING:
+                self._lines(plain[done:index])
+                time, caller, text = plain[index]
+                self.line += 1
+                self._record(Record(self.line, text, caller, float(time), RAW_NAMES[caller != ""]), seen)
+                done = index + 1
+                if not self._reader.plain:
+                    return position
+            index += 1
+        self._lines(plain[done:])
+        return end
 
-    def _skip(self, block: bytes, position: int, hits: _Hits) -> int:
-        """Look at the lines from `position` on that hold a needle, until one opens a report; returns how far it got."""
-        while (hit := hits.after(position)) >= 0:
-            start = max(block.rfind(b"\n", position, hit) + 1, position)
-            end = block.find(b"\n", hit) + 1 or len(block)
-            self.line += block.count(b"\n", position, start)
-            self._clock(block, position, start)
-            self._line(decode(block[start:end]))
-            position = end
-            if self._open:
-                return position
-        self.line += block.count(b"\n", position)
-        self._clock(block, position, len(block))
-        return len(block)
+    def _lines(self, plain: Sequence[tuple[str, str, str]]) -> None:
+        """Take lines that open nothing."""
+        if not plain:
+            return
+        self.line += len(plain)
+        if self._boots.undecided:
+            for time, _, text in plain:
+                self._step(float(time), text)
+        if self._open:
+            _, callers, texts = zip(*plain, strict=True)
+            if callers.count(callers[0]) == len(callers):
+                self._extend(self.line, callers[0], texts)
+            else:
+                for caller, group in groupby(plain, itemgetter(1)):
+                    self._extend(self.line, caller, [text for _, _, text in group])
+        self._time_s = float(plain[-1][0])
 
     def _clock(self, block: bytes, start: int, end: int) -> None:
         """Remember the time of the last record that was skipped, and whether there was anything at all."""
-        self._heard = self._heard or bool(block[start:end].strip())
-        tail = block[max(start, end - 512) : end]
-        for match in _LAST_TIME.finditer(tail):
+        if not self._boots.heard:
+            self._boots.heard = bool(block[start:end].strip())
+        for match in _LAST_TIME.finditer(block[max(start, end - 512) : end]):
             self._time_s = float(match[1])
 
-    def _line(self, text: str) -> None:
-        self.line += 1
-        for record in records(text, self.line):
-            self._record(record, sight(record.text))
-
     def _record(self, record: Record, seen: Sight) -> None:
+        found = seen.found
+        if found is not None and found[0].program and record.kernel:
+            found = None
+        if record.time_s is not None:
+            self._rewound = self._rewound or record.time_s < self._time_s - _SAME_MOMENT_S
+            self._step(record.time_s, record.text)
         if seen.reboot:
             self._boot(record)
-        elif seen.found is not None and not self._belongs(seen.found[0], record):
-            self._begin(seen.found[0], record, seen.found[1])
+        elif record.text.startswith(MARKS):
+            self._boots.marked()
+        elif found is not None and not self._belongs(found[0], record):
+            self._begin(found[0], record, found[1])
         elif self._open:
-            self._extend(record.line, record.caller, record.text, seen)
-        elif record.text:
-            self._heard = True
+            self._boots.heard = True
+            self._extend(record.line, record.caller, [record.text])
+            if seen.end:
+                for entry in [e for e in self._open if e.caller == record.caller or not record.caller or e.anyone]:
+                    self._finish(entry)
         if record.time_s is not None:
             self._time_s = record.time_s
 
     def _boot(self, record: Record) -> None:
-        """A second boot is a report of its own: something reset the machine."""
-        kernel = record.text.startswith("Linux version")
-        firmware = record.text.startswith(("SeaBIOS", "U-Boot"))
-        # Firmware comes first of all, and a kernel's clock begins at 0.
-        again = self._time_s > 1.0 or (kernel and self._booted) or (firmware and self._heard)
-        self._booted = kernel
-        self._time_s = 0.0
-        if again:
+        """A second boot is a report of its own, if something reset the machine."""
+        if self._boots.begins(record, self._time_s):
             self._begin(REBOOT, record)
+            self._reset = self._open[-1] if self._boots.undecided else None
+        self._time_s = 0.0
+
+    def _step(self, time_s: float, text: str) -> None:
+        """Whether a machine was reset, or its log dumped again, shows when the clock moves."""
+        if not self._boots.undecided or time_s <= 0.0:
+            return
+        same = self._boots.moves(time_s, text)
+        if same is not None and self._reset is not None:
+            self._reset.void = same
+            self._reset.done = self._reset not in self._open
+            self._reset = None
 
     def _belongs(self, pattern: Pattern, record: Record) -> bool:
         """The line is part of a report that is open, or of the one before."""
+        if any(entry.pattern.name in pattern.within and entry.unfinished for entry in self._open):
+            return True
         if pattern.role is Role.OPENS:
             return False
         if pattern.role is Role.WEAK:
             return bool(self._open)
         if pattern.name == "panic-consequence":
             return self._seen_any
-        return record.line - self._latest <= _NEAR_LINES
+        mine = [entry for entry in self._open if entry.caller == record.caller]
+        if record.line - self._latest <= _NEAR_LINES or any(entry.unfinished for entry in mine):
+            for entry in mine:
+                # What the kernel dies of was no mere warning.
+                entry.died = entry.stack_seen = True
+            return True
+        return False
 
     def _begin(self, pattern: Pattern, record: Record, start: int = 0) -> None:
+        text = record.text.lstrip(" \t")
+        start += len(record.text) - len(text)
         for entry in [e for e in self._open if e.caller == record.caller or e.weak]:
             self._finish(entry)
         while len(self._open) >= _OPEN_REPORTS:
             self._finish(self._open[0])
-        entry = _Open(pattern, record.line, record.caller, [record.text[start:]], record.line)
+        self._reader.learn(record.text[:start])
+        entry = _Open(pattern, record, [record.text[start:]], self._boots.number)
         self._open.append(entry)
         self._queue.append(entry)
         if len(self._queue) > _WAITING_REPORTS:
@@ -271,21 +378,21 @@ class Scanner:
             self._seen_any = True
             self._latest = record.line
 
-    def _extend(self, line: int, caller: str, text: str, seen: Sight) -> None:
+    def _extend(self, line: int, caller: str, texts: Sequence[str]) -> None:
         for entry in tuple(self._open):
             if not entry.caller and len(entry.body) == 1:
                 # The line that opened it lost its caller; the next one has it.
                 entry.caller = caller
             if caller == entry.caller or not caller or entry.anyone:
-                if entry.add(line, text, seen):
+                if entry.extend(line, texts):
                     self._finish(entry)
             elif line - entry.last > 20 * _QUIET_LINES:
                 self._finish(entry)
 
     def _finish(self, entry: _Open) -> None:
-        if not entry.done:
-            entry.done = True
+        if entry in self._open:
             self._open.remove(entry)
+        entry.done = entry is not self._reset
 
 
 def scan(stream: BinaryIO) -> Iterator[Report]:
@@ -300,13 +407,14 @@ def scan(stream: BinaryIO) -> Iterator[Report]:
 def find(console: bytes) -> tuple[Report, ...]:
     """Every report in a console that is in memory. The last answer is kept: several oracles ask the same."""
     scanner = Scanner()
-    return (*scanner.feed(console), *scanner.close())
+    found = [*scanner.feed(console), *scanner.close()]
+    return tuple(replace(report, count=scanner.times(report.line)) for report in found)
 
 
 def opener(line: str) -> Pattern | None:
     """What a line of a console announces by itself, for callers that listen live and need no more than that."""
     for record in records(line, 0):
-        found = patterns.match(record.text)
-        if found is not None and found[0].role is not Role.WEAK:
+        found = patterns.match(record.text) if not record.program else None
+        if found is not None and found[0].role is not Role.WEAK and not (found[0].program and record.kernel):
             return found[0]
     return None

@@ -6,16 +6,19 @@ A stack looks different on each architecture, and has changed over the years::
     x86, arm64, riscv, s390     foo+0x1a/0x40         [<ffffffff8100>] foo+0x1a/0x40       ? foo+0x1a/0x40 (a guess)
     arm                          [<8028bd5c>] (foo) from [<80132060>] (bar+0x58c/0x1844)    foo from bar+0x58c/0x1844
     powerpc                      [c00000003ae5b800] [c00000000135c19c] foo+0x128/0x1cc (unreliable)
-    decoded                      foo+0x1a/0x40 mm/foo.c:12          foo mm/foo.c:12 [inline]
+    decoded                      foo+0x1a/0x40 mm/foo.c:12          foo mm/foo.c:12 [inline]      foo (mm/foo.c:12)
     the CPU's own               RIP: 0010:foo+0x1a/0x40     pc : foo+0x1a/0x40      NIP [c000000000] foo+0x1a/0x40
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 
 from harness.console.infrastructure import ARRIVAL, DISPATCH, IDLE, INTERRUPT, WAITING, WITNESS, relevant
 from harness.console.pattern import LIMIT
@@ -34,7 +37,11 @@ _ARM = re.compile(
 _CPU = re.compile(
     r"(?:RIP: (?!0033|0023|002b)(?:[0-9a-f]{4}:)?|EIP: |IP: |pc : |PC is at |epc : |NIP:? {1,2}|ERA: |Krnl PSW : "
     r".{30,60}\()"
-    rf"(?:{_ADDRESS} {{0,4}}){{0,2}}(?:[0-9a-f]{{16}} )?{_NAME}{_OFFSET}"
+    rf"(?:{_ADDRESS} {{0,4}}){{0,2}}(?:[0-9a-f]{{16}} )?{_NAME}(?:{_OFFSET}| (?=\([\w./+-]{{1,160}}:\d|\(\?\?:))"
+)
+# By decode_stacktrace.sh, which takes away white space and offset.
+_DECODED = re.compile(
+    rf"[ \t]{{0,24}}(?:{_ADDRESS} {{0,4}}){{0,2}}(?P<guess>\? )?{_NAME} \((?:[\w./+-]{{1,160}}:(?:\d|\?)|\?\?:)"
 )
 _PPC_INTERRUPT = re.compile(rf"--- interrupt: [0-9a-f]{{3,4}} at {_NAME}{_OFFSET}")
 # A frame at the start of a line has nothing else on it.
@@ -43,6 +50,13 @@ _USER = re.compile(r"RIP: (?:0033|0023|002b):|--- interrupt: c00 ")
 _BEGIN = re.compile(
     r"(?:Call [Tt]race:|Backtrace:|backtrace:|stack backtrace:|NMI backtrace for cpu|task:\S|Task dump for CPU|"
     r"CPU: \d+ )"
+)
+# What every line that names a function holds.
+_FRAMES = re.compile(r"\+0x| from | \((?=[\w./?+-]{1,160}:)")
+# How all of these begin.
+_HEADING = re.compile(
+    r"[ \t]{0,40}(?:RIP: 0|--- int|Call |[Bb]ackt|stack b|NMI b|[tT]ask|CPU: |[AaFf](?:llocated|reed)|Last p|Second|"
+    r"Uninit|Local v|Showing|Preempt|page last|-> #|the |\{|Origin|Chain)"
 )
 _TRACE = re.compile(r"(?:Call [Tt]race:|Backtrace:|backtrace:)")
 _OTHER = re.compile(
@@ -100,13 +114,16 @@ def calls(line: str) -> Sequence[Call]:
             # A return address at a function's first byte belongs to the function before, whose last call never returns.
             names = [match["fn"], "" if "+0x0/" in line[match.end("fn") :] else match["caller"]]
             return tuple(Call(plain_name(name)) for name in names if name)
-    if "0x" in line:
+    decoded = ":" in line and " (" in line
+    if "0x" in line or decoded:
         for pattern in (_CPU, _PPC_INTERRUPT):
-            match = pattern.match(line)
+            match = pattern.match(line.lstrip(" \t"))
             if match is not None:
                 return (Call(plain_name(match["fn"]), registers=True),)
         match = _FRAME.match(line)
-        if match is not None and (line[:1] in " \t[<(" or _BARE.match(line) is not None):
+        if match is None or not (line[:1] in " \t[<(?" or _BARE.match(line) is not None):
+            match = _DECODED.match(line) if decoded else None
+        if match is not None:
             return (Call(plain_name(match["fn"]), reliable=match["guess"] is None and "(unreliable)" not in line),)
     return ()
 
@@ -135,7 +152,13 @@ class Entry:
 
 def entry(line: str) -> Entry | None:
     """What a line is to the stacks of its report; None when it is nothing to them."""
-    text = line[:LIMIT].lstrip(" \t")
+    return _entry(line[:LIMIT])
+
+
+# The frames of a report are often those of another, and its registers never.
+@lru_cache(maxsize=8192)
+def _entry(line: str) -> Entry | None:
+    text = line.lstrip(" \t")
     if _USER.match(text):
         return Entry(Heading.USER, trace=False, calls=())
     if _BEGIN.match(text):
@@ -147,36 +170,65 @@ def entry(line: str) -> Entry | None:
     return Entry(Heading.NONE, trace=False, calls=named) if named else None
 
 
-def stacks(entries: Sequence[Entry]) -> Iterator[list[Call]]:
-    """The stacks in a report, in order; what the report quotes of the past (who allocated, …) is left out."""
-    current: list[Call] = []
+class Stacks:
+    """The stacks in the lines of a report, in order, read no further than they are asked for.
+
+    What the report quotes of the past (who allocated, …) is left out. guesses: those of the unwinder count, too.
+    """
+
+    def __init__(self, lines: Sequence[str], *, guesses: bool = False) -> None:
+        self._known: list[tuple[int, Call]] = []
+        self._rest = _numbered(lines)
+        if guesses:
+            self._rest = ((number, replace(call, reliable=True)) for number, call in self._rest)
+
+    def calls(self) -> Iterator[Call]:
+        """Of all stacks."""
+        return (call for _, call in self._numbered())
+
+    def __iter__(self) -> Iterator[list[Call]]:
+        for _, group in groupby(self._numbered(), itemgetter(0)):
+            yield [call for _, call in group]
+
+    def _numbered(self) -> Iterator[tuple[int, Call]]:
+        yield from self._known
+        for item in self._rest:
+            self._known.append(item)
+            yield item
+
+
+def _numbered(lines: Sequence[str]) -> Iterator[tuple[int, Call]]:
+    """Each call with the number of its stack."""
+    number = 0
     quoted = ended = False
-    traced = not any(entry.trace for entry in entries)
-    for entry in entries:
+    registers = True
+    # Before the first trace, only registers count: the rest is a trace of somebody else.
+    traced = not any("race:" in line and _TRACE.match(line[:LIMIT].lstrip(" \t")) for line in lines)
+    for line in lines:
+        # Nearly all other lines are registers, which are never twice the same.
+        entry = _entry(line[:LIMIT]) if _FRAMES.search(line) or _HEADING.match(line) else None
+        if entry is None:
+            continue
         if entry.heading is Heading.NONE:
-            if not (quoted or ended):
-                # Before the first trace, only registers: the rest is a trace of somebody else.
-                current += [call for call in entry.calls if traced or call.registers]
+            for call in () if quoted or ended else entry.calls:
+                if traced or call.registers:
+                    registers = call.registers and registers
+                    yield number, call
         elif entry.heading is Heading.USER:
             ended = True
         elif entry.heading is Heading.QUOTED:
-            if current:
-                yield current
-                current = []
-            quoted = True
+            number += 1
+            quoted = registers = True
         else:
             # Registers stand before the trace that they belong to.
-            if any(not call.registers for call in current):
-                yield current
-                current = []
+            number += not registers
+            registers = True
             quoted = quoted and entry.heading is not Heading.WHO
             ended = False
             traced = traced or entry.trace
-    if current:
-        yield current
 
 
-def first_relevant(calls: Sequence[Call], besides: str = "") -> str:
+def first_relevant(calls: Iterable[Call], besides: str = "") -> str:
     """The innermost function that is not infrastructure; empty when there is none."""
     for entry in calls:
         if entry.reliable and relevant(entry.function, besides):

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The bytes of a console log, from wherever a shell can name it: a file, a pipe, a fifo, a terminal."""
+"""The bytes of a console log, from wherever a shell can name it: a file, packed or not, a pipe, a fifo, a terminal."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import re
 import select
-import shlex
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from harness.model.errors import HarnessError, MachineError, UsageError
@@ -24,27 +24,50 @@ FIFO_LIMIT_S = 30.0
 # A kernel writes the lines of a report within milliseconds of each other.
 _SILENCE_S = 2.0
 
+# How each is unpacked, in memory that no header can ask for.
 _PACKED = {
-    b"\x1f\x8b": ("gzip", "zcat"),
-    b"\xfd7zXZ\x00": ("xz", "xzcat"),
-    b"BZh": ("bzip2", "bzcat"),
-    b"\x28\xb5\x2f\xfd": ("zstd", "zstdcat"),
+    b"\x1f\x8b": ("gzip", "-dcq"),
+    b"\xfd7zXZ\x00": ("xz", "-dcq", "--memlimit-decompress=256MiB"),
+    b"BZh": ("bzip2", "-dcq"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "-dcq", "--memory=256MB"),
 }
+_LOG_NAME = re.compile(
+    r"(?i)(?!\.).{0,200}(?:log|txt|dmesg|kmsg|console|messages|journal|serial|boot|crash|panic|oops|eml|mbox)"
+)
+# Takes a command and what it reads, and yields what it writes.
+Unpack = Callable[[Sequence[str], int], Iterator[bytes]]
 _HINT = "name a console log, or - for standard input"
 
 
-def check(name: str) -> None:
-    """Raises UsageError for a name that cannot be read."""
+def files(name: str) -> Sequence[str]:
+    """What a name stands for: itself, or the logs of a directory, without links and hidden files.
+
+    Raises UsageError for a name that cannot be read.
+    """
     if name == STANDARD_INPUT:
-        return
+        return (name,)
     with _told(name):
         if stat.S_ISDIR(Path(name).stat().st_mode):
-            raise IsADirectoryError
+            with os.scandir(name) as entries:
+                found = sorted(
+                    entry.path
+                    for entry in entries
+                    if _LOG_NAME.match(entry.name) and entry.is_file(follow_symlinks=False)
+                )
+            if not found:
+                raise UsageError(f"{name}: a directory without a file that is called as a log is", _HINT)
+            return found
         if not os.access(name, os.R_OK):
             raise PermissionError
+        return (name,)
 
 
-def blocks(name: str, note: Callable[[str], object]) -> Iterator[bytes]:
+def live(name: str) -> bool:
+    """Whoever writes it may go on, so that what is known is told as soon as it is known."""
+    return not stat.S_ISREG((os.fstat(0) if name == STANDARD_INPUT else Path(name).stat()).st_mode)
+
+
+def blocks(name: str, note: Callable[[str], object], unpack: Unpack | None = None) -> Iterator[bytes]:
     """What is there, as it comes; an empty block when nothing has come for a while. note: takes a line for the user.
 
     A file ends where it ended when it was opened, even if it grows on. Raises
@@ -57,13 +80,20 @@ def blocks(name: str, note: Callable[[str], object]) -> Iterator[bytes]:
         if stat.S_ISCHR(status.st_mode) and status.st_rdev in _ENDLESS:
             raise UsageError(f"{name}: a device without an end", _HINT)
         if stat.S_ISREG(status.st_mode) and status.st_size:
-            pieces = _whole(source, max(0, status.st_size - os.lseek(source, 0, os.SEEK_CUR)))
+            start = os.lseek(source, 0, os.SEEK_CUR)
+            command = _packed(os.pread(source, 8, start))
+            pieces = unpack(command, source) if command and unpack else _whole(source, max(0, status.st_size - start))
         else:
             pieces = _live(source, name, _is_named_fifo(name, status), note)
         with _told(name):
             yield from _text(pieces, name, note)
     finally:
         os.close(source)
+
+
+def _packed(beginning: bytes) -> Sequence[str]:
+    """The command that unpacks what begins so; empty for text."""
+    return next((command for magic, command in _PACKED.items() if beginning.startswith(magic)), ())
 
 
 def _open(name: str) -> int:
@@ -84,10 +114,8 @@ def _text(pieces: Iterator[bytes], name: str, note: Callable[[str], object]) -> 
     for piece in pieces:
         if first and piece:
             first = False
-            for magic, (what, command) in _PACKED.items():
-                if piece.startswith(magic):
-                    shown = "" if name == STANDARD_INPUT else f" {shlex.quote(name)}"
-                    raise UsageError(f"{name}: packed with {what}", f"{command}{shown} | harness console -")
+            if command := _packed(piece):
+                raise UsageError(f"{name}: packed with {command[0]}", f"{command[0]} -dc | harness console -")
         yield piece
     if first:
         note(f"{name}: empty")

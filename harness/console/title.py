@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from harness.console import stack
+from harness.console import patterns, stack
 from harness.console.infrastructure import relevant
 from harness.console.pattern import LIMIT, Frame, Pattern
 from harness.console.report import Report
+from harness.console.sight import REBOOT
 
 # Where a title needs a function and the report lost it.
 UNKNOWN = "corrupted"
@@ -24,7 +25,7 @@ _BY_TASK = re.compile(r"(?:Read|Write) of size .{1,48} by task (?P<task>.{1,32})
 _LOCK = re.compile(r"(?:\[<[0-9a-f]{8,16}>\]|[0-9a-f]{8,16}|\(null\))?\s{0,8}(?P<fn>[A-Za-z_][\w.]{0,120})\+0x")
 _UNSTABLE = (
     (re.compile(r"\b0x[0-9a-f]+\b|\b(?=[0-9a-f]*\d)[0-9a-f]{8,16}\b"), "ADDR"),
-    (re.compile(r"(?<![A-Za-z_])\d+|\d{5,}"), "NUM"),
+    (re.compile(r"(?<![A-Za-z0-9_])\d+|\d{5,}"), "NUM"),
 )
 # The folders of a kernel tree.
 _TOP = frozenset((
@@ -34,6 +35,8 @@ _TOP = frozenset((
 _CHOICE = {Frame.STALL: stack.stalled, Frame.HANG: stack.hung}
 # A kernel that reports in a loop says the same each time; longer reports are not kept to see that.
 _REPEATED_LINES = 100
+_TITLE_LIMIT = 200
+_BY_NAME = {pattern.name: pattern for pattern in (*patterns.PATTERNS, REBOOT)}
 _SPACES = re.compile(r" {2,}")
 # Behind an address, ": ", or a call's "at"; what is in a message's tail changes from run to run.
 _TAIL = re.compile(r"[\s.,:;-]+$")
@@ -71,44 +74,19 @@ def who(line: str) -> Who | None:
     return Who(match["task"], match["pid"], match["cpu"] if match.re is _WHO else "")
 
 
-class Whole:
-    """A report with all its lines; two are equal if they differ only in lines that nothing but its text is made of.
-
-    entries: what the lines after the first are to its stacks. about: whom it names.
-    """
-
-    def __init__(
-        self, pattern: Pattern, body: Sequence[str], entries: tuple[stack.Entry, ...], about: Who | None
-    ) -> None:
-        self.pattern = pattern
-        self.body = body
-        self.entries = entries
-        self.about = about
-        # What a detail, or a stack of the past, may be taken from.
-        quoted = tuple(body[1:]) if pattern.detail or pattern.frame in _QUOTED else ()
-        self._key = (pattern.name, body[0], entries, about, quoted)
-        self._hash = hash(self._key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Whole) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return self._hash
-
-
-def judge(whole: Whole, line: int, useful: int) -> Report:
-    """The report that begins at `line` of the console; `useful` of its lines are shown."""
-    found = _judged_again(whole) if len(whole.body) <= _REPEATED_LINES else _judged(whole)
-    return Report(line=line, text="\n".join(whole.body[:useful]), **found)
+def judge(pattern: Pattern, body: Sequence[str], useful: int, line: int, boot: int, wrapping: str) -> Report:
+    """The report that begins at `line` of the console with body[0]; `useful` of its lines are shown."""
+    lines = tuple(body)
+    found = _judged_again(pattern.name, lines) if len(lines) <= _REPEATED_LINES else _judged(pattern, lines)
+    return Report(line=line, boot=boot, wrapping=wrapping, text="\n".join(lines[:useful]), **found)
 
 
 @lru_cache(maxsize=16)
-def _judged_again(whole: Whole) -> Mapping[str, Any]:
-    return _judged(whole)
+def _judged_again(name: str, body: Sequence[str]) -> Mapping[str, Any]:
+    return _judged(_BY_NAME[name], body)
 
 
-def _judged(whole: Whole) -> Mapping[str, Any]:
-    pattern, body = whole.pattern, whole.body
+def _judged(pattern: Pattern, body: Sequence[str]) -> Mapping[str, Any]:
     match = pattern.compiled.match(body[0][:LIMIT])
     assert match is not None, "body[0] begins with what the pattern matched"
     fields = {name: value for name, value in match.groupdict().items() if value}
@@ -116,7 +94,10 @@ def _judged(whole: Whole) -> Mapping[str, Any]:
         # "0x0", where the kernel could not tell.
         del fields["fn"]
     fields = _details(pattern, body) | fields
-    calls = list(stack.stacks(whole.entries))
+    calls = stack.Stacks(body[1:])
+    if not any(call.reliable for call in calls.calls()):
+        # An unwinder without frame pointers is sure of nothing.
+        calls = stack.Stacks(body[1:], guesses=True)
     frame = _frame(pattern, fields.get("fn", ""), body, calls)
     words = {name: value if name == "fn" else stable(value) for name, value in fields.items()}
     words["frame"] = stack.title_name(frame) or UNKNOWN
@@ -125,10 +106,10 @@ def _judged(whole: Whole) -> Mapping[str, Any]:
         words.setdefault(name.upper(), value.upper())
     for name in pattern.wanted:
         words.setdefault(name, pattern.missing.get(name, UNKNOWN))
-    about = whole.about or Who("", "", "")
+    about = next(filter(None, map(who, body)), Who("", "", ""))
     return {
         "type": pattern.type.format_map(words),
-        "title": _TAIL.sub("", _SPACES.sub(" ", pattern.title.format_map(words))),
+        "title": _TAIL.sub("", _SPACES.sub(" ", pattern.title.format_map(words)))[:_TITLE_LIMIT],
         "torn": _torn(pattern, frame, calls),
         "frame": frame,
         "function": stack.plain_name(fields.get("fn", "")),
@@ -153,7 +134,7 @@ def _details(pattern: Pattern, body: Sequence[str]) -> dict[str, str]:
     return {}
 
 
-def _frame(pattern: Pattern, function: str, body: Sequence[str], calls: Sequence[Sequence[stack.Call]]) -> str:
+def _frame(pattern: Pattern, function: str, body: Sequence[str], calls: stack.Stacks) -> str:
     function = stack.plain_name(function)
     if pattern.frame is Frame.NONE:
         return ""
@@ -161,13 +142,15 @@ def _frame(pattern: Pattern, function: str, body: Sequence[str], calls: Sequence
         return function
     if pattern.frame in _QUOTED and (found := _QUOTED[pattern.frame](body, pattern.skip)):
         return found
-    choose = _CHOICE.get(pattern.frame, stack.first_relevant)
-    for entries in calls:
-        found = choose(entries, pattern.skip)
-        if found:
-            return found
+    choose = _CHOICE.get(pattern.frame)
+    if choose is None:
+        found = stack.first_relevant(calls.calls(), pattern.skip)
+    else:
+        found = next(filter(None, (choose(entries, pattern.skip) for entries in calls)), "")
+    if found:
+        return found
     # An infrastructure function is better than none.
-    stood = next((entry.function for entries in calls for entry in entries if entry.registers), "")
+    stood = next((call.function for call in calls.calls() if call.registers), "")
     return function or stood or next(_takers(body), "")
 
 
@@ -216,8 +199,9 @@ def _after(body: Sequence[str], heading: str, skip: str) -> str:
 _QUOTED = {Frame.LOCK: _wanted, Frame.HOLDER: _held, Frame.BECAME: _became, Frame.PAGE: _asked}
 
 
-def _torn(pattern: Pattern, frame: str, calls: Sequence[Sequence[stack.Call]]) -> bool:
-    """A report of this kind has a stack, and this one has none."""
-    return pattern.frame is not Frame.NONE and (
-        not frame or not any(entry.reliable for entries in calls for entry in entries)
-    )
+def _torn(pattern: Pattern, frame: str, calls: stack.Stacks) -> bool:
+    """A report of this kind has a stack, and this one has none; registers are no stack."""
+    if pattern.frame is Frame.NONE and not pattern.traced:
+        return False
+    whole = any(call.reliable and not call.registers for call in calls.calls())
+    return not whole or (pattern.frame is not Frame.NONE and not frame)

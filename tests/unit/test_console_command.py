@@ -225,25 +225,81 @@ def test_a_file_that_grows_is_read_as_far_as_it_was(log: Path, monkeypatch: pyte
     assert len(got) == size
 
 
-@pytest.mark.parametrize(
-    ("packed", "what"),
-    [
-        (gzip.compress(b"x", mtime=0), "gzip"),
-        (lzma.compress(b"x"), "xz"),
-        (bz2.compress(b"x"), "bzip2"),
-        (b"\x28\xb5\x2f\xfd", "zstd"),
-    ],
-    ids=["gzip", "xz", "bzip2", "zstd"],
-)
-def test_a_packed_log_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], packed: bytes, what: str) -> None:
-    path = tmp_path / "a log"
-    path.write_bytes(packed)
+PACKED = {
+    "gzip": lambda raw: gzip.compress(raw, mtime=0),
+    "xz": lzma.compress,
+    "bzip2": bz2.compress,
+    "zstd": lambda raw: subprocess.run(["zstd", "-qc"], input=raw, stdout=subprocess.PIPE, check=True).stdout,
+}
 
-    assert cli.main(["console", "--json", str(path)]) == 129
+
+@pytest.mark.parametrize("what", PACKED)
+def test_a_packed_log_is_unpacked(log: Path, capsys: pytest.CaptureFixture[str], what: str) -> None:
+    """By what it holds, whatever it is called."""
+    log.write_bytes(PACKED[what](log.read_bytes()))
+
+    assert cli.main(["console", str(log)]) == 1
+    assert capsys.readouterr().out == f"{log}:2: WARNING: WARNING in try_to_unmap_one (torn)\n"
+
+
+@pytest.mark.parametrize("what", PACKED)
+def test_a_damaged_archive_is_exit_code_129(log: Path, capsys: pytest.CaptureFixture[str], what: str) -> None:
+    """What could be read is told, and an object of JSON is whole."""
+    log.write_bytes(PACKED[what](log.read_bytes() * 50)[:-9])
+
+    assert cli.main(["console", "--json", str(log)]) == 129
     out, err = capsys.readouterr()
-    assert out == ""
-    assert f"packed with {what}" in err
-    assert f"'{path}' | harness console -" in err
+    assert all(json.loads(line) for line in out.splitlines())
+    assert f"{log}: cannot be unpacked: " in err
+
+
+def test_a_packed_stream_is_named(log: Path, pipe: tuple[str, int], capsys: pytest.CaptureFixture[str]) -> None:
+    name, writing = pipe
+    os.write(writing, gzip.compress(log.read_bytes(), mtime=0))
+    os.close(writing)
+
+    assert cli.main(["console", name]) == 129
+    assert "gzip -dc | harness console -" in capsys.readouterr().err
+
+
+def test_a_directory_is_its_files(log: Path, clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Links lead elsewhere, and what is hidden was not meant."""
+    (log.parent / "link.log").symlink_to(log)
+    (log.parent / ".hidden.log").write_text(WARN)
+
+    assert cli.main(["console", "--json", str(log.parent)]) == 1
+    assert [json.loads(line)["file"] for line in capsys.readouterr().out.splitlines()] == [str(clean), str(log)]
+
+
+def test_an_empty_directory_is_exit_code_129(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["console", str(tmp_path)]) == 129
+    assert "a directory without a file that is called as a log is" in capsys.readouterr().err
+
+
+def test_reports_of_one_title_are_told_once_with_their_count(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    again = "".join(WARN.replace("1.000001", f"{time}.000001") for time in (2, 3))
+    log.write_text(log.read_text() + again)
+    line = f"{log}:2: WARNING: WARNING in try_to_unmap_one (torn)"
+
+    assert cli.main(["console", str(log)]) == 1
+    assert capsys.readouterr().out == f"{line} (3 times)\n"
+    assert cli.main(["console", "--all", str(log)]) == 1
+    assert capsys.readouterr().out.splitlines() == [line, line.replace(":2:", ":3:"), line.replace(":2:", ":4:")]
+
+
+def test_json_says_how_often_in_which_boot_and_in_which_wrapping(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    boot = "Sep  3 05:57:48 host kernel: [    0.000000] Linux version 6.12.117\n"
+    log.write_text(boot + boot + f"Sep  3 05:57:49 host kernel: {WARN}")
+
+    assert cli.main(["console", "--json", "--text", str(log)]) == 1
+    (report,) = json.loads(capsys.readouterr().out)["reports"]
+    assert (report["count"], report["boot"], report["wrapping"]) == (1, 2, "clock+kernel+stamp+caller")
+    assert report["text"] == WARN.partition("] ")[2].strip()
+
+
+def test_the_help_says_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["console", "--help"]) == 0
+    assert "Exit code: 0 no report, 1 a report" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ def test_names_are_unique() -> None:
 
 def test_a_sample_is_recognised_live_behind_time_and_caller() -> None:
     for entry in patterns.PATTERNS:
-        live = opener(f"[    1.234567][  T123] {entry.sample}")
+        # A program's words are no program's behind what the kernel writes.
+        live = opener(entry.sample if entry.program else f"[    1.234567][  T123] {entry.sample}")
         assert live is (None if entry.role.name == "WEAK" else entry)
 
 

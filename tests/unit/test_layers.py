@@ -48,7 +48,7 @@ HOMES = {
     "platformdirs": ("harness.host",),
     "pytest": ("harness.pytest_plugin",),
     "qemu": ("harness.guest.monitor",),
-    "re2": ("harness.model.scenario",),
+    "re2": ("harness.model.scenario", "harness.console.scanner"),
     "rich": ("harness.terminal", "harness.cli"),
     "yaml": ("harness.model",),
 }

@@ -20,13 +20,15 @@ _PAGE = (
     "*free_page* *put_page* *get_page* *update_page* *release_page* *free_unref* folio* *page_frag_free* "
     "*alloc* *vmap* *page_owner* bad_page"
 )
+# The task that asked for memory, as warn_alloc() names it.
+_TASK = r"(?:[^\s:]{1,16}(?::\d[^\s:]{0,12})?: )?"
 
 PATTERNS = (
     Pattern(
         name="kasan-use-after-free",
         type="KASAN-USE-AFTER-FREE-{ACCESS}",
         needles=("BUG",),
-        regex=r"BUG: KASAN: (?P<what>(?:slab-|vmalloc-)?use-after-free) (?:in|on) (?P<fn>[^\s+]{1,200})",
+        regex=r"BUG: KASAN: (?P<what>(?:slab-|vmalloc-)?use-after-free) (?:in (?P<fn>[^\s+]{1,200})|on )",
         title="KASAN: {what} {access} in {frame}",
         frame=Frame.LINE,
         detail=_ACCESS,
@@ -61,7 +63,7 @@ PATTERNS = (
         name="kasan",
         type="KASAN-{ACCESS}",
         needles=("BUG",),
-        regex=r"BUG: KASAN: (?P<what>[\w-]{1,40}) (?:in|on) (?P<fn>[^\s+]{1,200})",
+        regex=r"BUG: KASAN: (?P<what>[\w-]{1,40})(?: in (?P<fn>[^\s+]{1,200})| on address|$)",
         title="KASAN: {what} {access} in {frame}",
         frame=Frame.LINE,
         detail=_ACCESS,
@@ -130,6 +132,7 @@ PATTERNS = (
         regex=r"BUG: KCSAN: data-race in (?P<what>[^\s+]{1,128} / [^\s+]{1,128}|[^\s+]{1,128})",
         title="KCSAN: data-race in {what}",
         frame=Frame.NONE,
+        traced=True,
         sample="BUG: KCSAN: data-race in mmu_interval_read_begin / mn_itree_inv_start_range",
         near_miss="kcsan: enabled early",
     ),
@@ -140,6 +143,7 @@ PATTERNS = (
         regex=r"BUG: KCSAN: (?P<assert>assert): race in (?P<what>[^\s+]{1,128} / [^\s+]{1,128}|[^\s+]{1,128})",
         title="KCSAN: assert: race in {what}",
         frame=Frame.NONE,
+        traced=True,
         sample="BUG: KCSAN: assert: race in dequeue_entities+0x6df/0x760",
         near_miss="BUG: KCSAN: data-race in dequeue_entities",
     ),
@@ -230,6 +234,7 @@ PATTERNS = (
         regex=r"BUG (?P<cache>\S.{0,60}?) \((?:Not tainted|Tainted|[GP] )[^)]{0,200}\): (?P<what>[A-Z][^0-9]{0,80})",
         title="BUG: {what}",
         frame=Frame.NONE,
+        traced=True,
         first=True,
         sample="BUG kmalloc-64 (Tainted: G    B             ): Poison overwritten",
         near_miss="BUG in the program (Tainted goods)",
@@ -319,5 +324,86 @@ PATTERNS = (
         first=True,
         sample="drive: page allocation failure: order:4, mode:0x40cc0(GFP_KERNEL|__GFP_COMP), nodemask=(null)",
         near_miss="drive: page allocation failures so far: none",
+    ),
+    Pattern(
+        name="vmalloc-error",
+        type="DoS",
+        needles=("vmalloc error: ",),
+        regex=(
+            _TASK + r"vmalloc error: size \d+, (?:failed to allocated? |failed to map pages|"
+            r"exceeds total pages|"
+            r"(?:page order \d+, )?failed to|align 0x|vm_struct allocation failed|page array size)"
+        ),
+        title="vmalloc error in {frame}",
+        # What the kernel says next is often that it died of it.
+        role=Role.WEAK,
+        skip="*vmalloc* *vmap* *get_vm_area*",
+        sample="drive: vmalloc error: size 4096, failed to allocate pages, mode:0xcc0(GFP_KERNEL), nodemask=(null)",
+        near_miss="drive: vmalloc error: none",
+    ),
+    Pattern(
+        name="vmalloc-failure",
+        type="DoS",
+        needles=("allocation failure: ",),
+        regex=_TASK + r"vmalloc: allocation failure(?:: \d+ bytes|, allocated \d+ of)",
+        title="vmalloc error in {frame}",
+        # What the kernel says next is often that it died of it.
+        role=Role.WEAK,
+        skip="*vmalloc* *vmap* *get_vm_area*",
+        sample="drive: vmalloc: allocation failure: 1073741824 bytes, mode:0xcc0(GFP_KERNEL), nodemask=(null)",
+        near_miss="drive: allocation failure: none",
+    ),
+    Pattern(
+        name="vmemmap-failure",
+        type="DoS",
+        needles=("vmemmap alloc failure",),
+        regex=_TASK + r"vmemmap alloc failure: order:\d",
+        title="vmemmap alloc failure in {frame}",
+        role=Role.WEAK,
+        skip="*vmemmap*",
+        sample="drive: vmemmap alloc failure: order:9, mode:0xcc0(GFP_KERNEL), nodemask=(null)",
+        near_miss="vmemmap alloc failure counters are off",
+    ),
+    Pattern(
+        name="percpu-failure",
+        type="DoS",
+        needles=("allocation failed, size=",),
+        regex=r"(?:percpu: )?allocation failed, size=\d+ align=\d+ atomic=\d",
+        title="percpu allocation failed in {frame}",
+        role=Role.WEAK,
+        skip="*percpu* pcpu_*",
+        sample="percpu: allocation failed, size=72 align=8 atomic=0, alloc from reserved chunk failed",
+        near_miss="drive: allocation failed, size=none",
+    ),
+    Pattern(
+        name="slab-failure",
+        type="DoS",
+        needles=("SLUB: Unable to allocate",),
+        regex=r"SLUB: Unable to allocate memory on (?:CPU|node)",
+        title="SLUB: Unable to allocate memory",
+        frame=Frame.NONE,
+        role=Role.FOLLOWS,
+        sample="SLUB: Unable to allocate memory on CPU 1 (of node 0) on node -1, gfp=0x920(GFP_ATOMIC|__GFP_ZERO)",
+        near_miss="SLUB: Unable to allocate: no",
+    ),
+    Pattern(
+        name="page-poison",
+        type="MEMORY_SAFETY_BUG",
+        needles=("pagealloc: ",),
+        regex=r"pagealloc: (?P<what>single bit error|memory corruption)$",
+        title="pagealloc: {what} in {frame}",
+        skip="*kernel_unpoison_pages* *alloc* *page*",
+        sample="pagealloc: memory corruption",
+        near_miss="pagealloc: memory corruption is searched for",
+    ),
+    Pattern(
+        name="gfp-flags",
+        type="WARNING",
+        needles=("Fix your code!",),
+        regex=r"Unexpected gfp: 0x[0-9a-f]+ \(",
+        title="Unexpected gfp in {frame}",
+        skip="*slab* *kmalloc* *kmem* *alloc*",
+        sample="Unexpected gfp: 0x2 (__GFP_HIGHMEM). Fixing up to gfp: 0x1192000 (GFP_NOFS). Fix your code!",
+        near_miss="Fix your code! Unexpected gfp in the manual",
     ),
 )

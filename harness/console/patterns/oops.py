@@ -159,7 +159,7 @@ PATTERNS = (
         needles=("Unhandled ",),
         regex=r"Unhandled (?:fault|prefetch abort): .{1,80}\(0x[0-9a-f]{1,8}\) at ",
         title="Unhandled fault in {frame}",
-        role=Role.FOLLOWS,
+        role=Role.WEAK,
         sample="Unhandled fault: imprecise external abort (0x1406) at 0x00000000",
         near_miss="Unhandled fault in the power supply",
     ),
@@ -169,6 +169,8 @@ PATTERNS = (
         needles=("Alignment trap: ",),
         regex=r"Alignment trap: not handling instruction ",
         title="Alignment trap in {frame}",
+        # A user program's is told in the same words, and nothing follows.
+        role=Role.WEAK,
         sample="Alignment trap: not handling instruction e1932f9f at [<8028bd58>]",
         near_miss="Alignment trap: drive (123) PC=0x0001 Instr=0xe1932f9f",
     ),

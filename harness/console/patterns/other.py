@@ -2,7 +2,8 @@
 """WARN(), what subsystems say for themselves, and what no other table knows.
 
 Formats: kernel/panic.c (__warn), lib/bug.c, arch/x86/kernel/unwind_*.c, fs/super.c, fs/open.c,
-fs/dcache.c, net/core/dev.c.
+fs/dcache.c, net/core/dev.c, kernel/irq/spurious.c, kernel/irq/manage.c, lib/kobject.c, fs/sysfs/dir.c,
+kernel/cfi.c, kernel/time/sleep_timeout.c, kernel/sched/{idle,debug}.c.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from harness.console.pattern import Frame, Pattern, Role
 
 # "WARNING: CPU: 1 PID: 42 at FILE:LINE FUNCTION+0x1/0x2", in later kernels
 # "WARNING: FILE:LINE at FUNCTION+0x1/0x2, CPU#1: task/42".
-_AT = r"(?:CPU: (?P<cpu>\d+) PID: (?P<pid>\d+) at |(?:\[[^\]]{1,80}\] )?(?=[^\s:]{1,160}:\d+ at [^\s,]{1,200}, CPU#\d))"
+_AT = (
+    r"(?:CPU: (?P<cpu>\d+) PID: (?P<pid>\d+) at |(?:\[[^\]]{1,80}\] )?"
+    r"(?=[^\s:]{1,160}:\d+ at [^\s,]{1,200}(?:,|$| [\[(])))"
+)
 # A kernel that was built outside of its tree says so: ../linux-6.12/lib/refcount.c.
 _TREE = r"(?:\.\.?/){0,8}(?:[\w.+-]{1,64}/)?"
 
@@ -121,15 +125,41 @@ PATTERNS = (
         regex=_warn(r"[\w./+-]{1,160}"),
         title="WARNING in {frame}",
         frame=Frame.LINE,
+        within=frozenset(("cfi",)),
         sample="WARNING: CPU: 0 PID: 34 at mm/mmu_notifier.c:489 __mmu_notifier_invalidate_range_start+0x1e0/0x260",
         near_miss="WARNING: Spectre v2 mitigation leaves CPU vulnerable to RETBleed attacks, data leaks possible!",
+    ),
+    Pattern(
+        # Without CONFIG_DEBUG_BUGVERBOSE, and for the traps of CFI, nothing says in which file.
+        name="warn-bare",
+        type="WARNING",
+        needles=("WARNING: ",),
+        regex=(
+            r"WARNING: (?:CPU: (?P<cpu>\d+) PID: (?P<pid>\d+) )?at (?P<fn>[A-Za-z_][\w.$]{0,200})"
+            r"(?:\+0x|, CPU#| \([\w./+-]{1,160}:\d)"
+        ),
+        title="WARNING in {frame}",
+        frame=Frame.LINE,
+        within=frozenset(("cfi",)),
+        sample="WARNING: CPU: 6 PID: 1 at pick_next+0xa2/0x210 [sched_ext]",
+        near_miss="WARNING: at least one of the disks is old",
+    ),
+    Pattern(
+        name="cfi",
+        type="BUG",
+        needles=("CFI failure ",),
+        regex=r"CFI failure (?:\(target: .{1,200}|at (?P<fn>[A-Za-z_][\w.$]{0,200})\S{0,40}(?: \[\w{1,64}\])? \()",
+        title="CFI failure in {frame}",
+        frame=Frame.LINE,
+        sample="CFI failure at do_basic_setup+0x10/0x28 (target: nh_init+0x0/0x88 [nh]; expected type: 0x8c5b2c7a)",
+        near_miss="CFI failure rate of the device: 0",
     ),
     Pattern(
         name="unwinder-value",
         type="WARNING",
         needles=("WARNING: ",),
         regex=(
-            r"WARNING: (?P<what>kernel stack regs|kernel stack frame pointer) at \S{1,40} in .{1,32}:\d+ has bad "
+            r"WARNING: (?P<what>kernel stack regs|kernel stack frame pointer) at {1,24}\S{1,40} in .{1,32}:\d+ has bad "
             r"(?P<value>'bp' )?value"
         ),
         title="WARNING: {what} has bad {value}value",
@@ -152,6 +182,94 @@ PATTERNS = (
         role=Role.FOLLOWS,
         sample="WARNING: stack recursion on stack type 4",
         near_miss="WARNING: stack recursion is fun",
+    ),
+    Pattern(
+        name="irq-nobody-cared",
+        type="WARNING",
+        needles=("nobody cared",),
+        regex=r"irq (?:\d+|event \d+): nobody cared",
+        title="irq NUM: nobody cared",
+        frame=Frame.NONE,
+        traced=True,
+        sample='irq 26: nobody cared (try booting with the "irqpoll" option)',
+        near_miss="the task said that nobody cared",
+    ),
+    Pattern(
+        name="irq-return-value",
+        type="WARNING",
+        needles=("bogus return value",),
+        regex=r"irq event \d+: bogus return value ",
+        title="irq event NUM: bogus return value",
+        frame=Frame.NONE,
+        traced=True,
+        sample="irq event 19: bogus return value ffffff92",
+        near_miss="mydev: bogus return value from the firmware",
+    ),
+    Pattern(
+        # Where two drivers may not share a line; many ask for that on purpose, and only debugging shows a stack.
+        name="irq-flags",
+        type="WARNING",
+        needles=("Flags mismatch irq",),
+        regex=r"genirq: Flags mismatch irq \d+\. [0-9a-f]{8} \(",
+        title="genirq: Flags mismatch irq",
+        frame=Frame.NONE,
+        role=Role.WEAK,
+        sample="genirq: Flags mismatch irq 4. 00000000 (ttyS0) vs. 00000080 (nh)",
+        near_miss="Flags mismatch irq of the day",
+    ),
+    Pattern(
+        name="sysfs-duplicate",
+        type="WARNING",
+        needles=("cannot create duplicate filename",),
+        regex=r"sysfs: cannot create duplicate filename '",
+        title="sysfs: cannot create duplicate filename in {frame}",
+        skip="*sysfs* *kobject* *device_add* device_create* device_register driver_register bus_add_driver",
+        sample="sysfs: cannot create duplicate filename '/devices/virtual/misc/nh'",
+        near_miss="tar: cannot create duplicate filename 'nh'",
+    ),
+    Pattern(
+        name="kobject",
+        type="WARNING",
+        needles=("something is seriously wrong", "kobject_add_internal failed for", "initialized properly!"),
+        regex=(
+            r"(?:kobject: )?(?:kobject (?:'[^']{1,80}' )?\([^)]{1,24}\): (?:tried to (?:init an initialized|add an "
+            r"uninitialized) object|must have a ktype|invalid)|kobject_add_internal failed for .{1,80} with -EEXIST)"
+        ),
+        title="kobject bug in {frame}",
+        role=Role.WEAK,
+        skip="*kobject* *sysfs*",
+        sample="kobject (00000000a1b2c3d4): tried to init an initialized object, something is seriously wrong.",
+        near_miss="mydev: something is seriously wrong.",
+    ),
+    Pattern(
+        name="schedule-timeout",
+        type="WARNING",
+        needles=("wrong timeout value",),
+        regex=r"schedule_timeout: wrong timeout value [0-9a-f-]{1,20}",
+        title="schedule_timeout: wrong timeout value in {frame}",
+        skip="*schedule*",
+        sample="schedule_timeout: wrong timeout value fffffffffffffff6",
+        near_miss="mydev: wrong timeout value 12",
+    ),
+    Pattern(
+        name="idle-scheduling",
+        type="ATOMIC_SLEEP",
+        needles=("bad: scheduling from",),
+        regex=r"bad: scheduling from the idle thread!",
+        title="bad: scheduling from the idle thread in {frame}",
+        skip="*schedule* *dequeue_task_idle*",
+        sample="bad: scheduling from the idle thread!",
+        near_miss="not bad: scheduling from the idle thread",
+    ),
+    Pattern(
+        name="no-schedule",
+        type="HANG",
+        needles=("without schedule",),
+        regex=r"sched: CPU (?P<cpu>\d+) need_resched set for > \d+ ns \(\d+ ticks\) without schedule",
+        title="sched: need_resched set without schedule in {frame}",
+        frame=Frame.STALL,
+        sample="sched: CPU 1 need_resched set for > 100000000 ns (25 ticks) without schedule",
+        near_miss="a day without schedule",
     ),
     Pattern(
         name="dead-loop",
@@ -219,7 +337,11 @@ PATTERNS = (
         name="program-panic",
         type="DoS",
         needles=("panic: ", "fatal error: "),
-        regex=r"(?P<what>panic: |fatal error: )(?P<how>[a-z][^\n]{2,120})",
+        program=True,
+        regex=(
+            r"(?P<what>panic: |fatal error: (?=all goroutines|runtime|unexpected signal|stack overflow|concurrent map|"
+            r"sync: |out of memory|checkptr|found |schedule: |bad ))(?P<how>[a-z][^\n]{2,120})"
+        ),
         title="{what}{how}",
         frame=Frame.NONE,
         role=Role.FOLLOWS,
@@ -241,7 +363,7 @@ PATTERNS = (
         name="any-bug",
         type="BUG",
         needles=("BUG",),
-        regex=r"(?:\[ )?BUG: (?P<what>(?!no syscalls can)\S[^\n]{2,100}?)(?: \])?$",
+        regex=r"(?:\[ )?BUG: (?P<what>(?!no syscalls can)\S[^\n]{2,120})",
         title="BUG: {what}",
         frame=Frame.NONE,
         first=True,
@@ -252,7 +374,7 @@ PATTERNS = (
         name="any-warning",
         type="WARNING",
         needles=("WARNING: ",),
-        regex=r"(?:\[ )?WARNING: (?P<what>\S[^\n]{2,100}?)(?: \])?$",
+        regex=r"(?:\[ )?WARNING: (?P<what>\S[^\n]{2,120})",
         title="WARNING: {what}",
         frame=Frame.NONE,
         role=Role.WEAK,
