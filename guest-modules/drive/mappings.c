@@ -73,8 +73,9 @@ static void survive(int signal)
 
 /*
  * Advise on the range, or, with a stride, on `each` bytes of each stride, which are a page
- * unless it is given.  mm/memory-failure.c informs the owner of a poisoned page by a SIGBUS that cannot be ignored.  A page
- * that could not be taken out of use, because it is pinned, is counted as busy.
+ * unless it is given.  mm/memory-failure.c informs the owner of a poisoned page by a SIGBUS
+ * that cannot be ignored.  A page that could not be taken out of use, because it is pinned,
+ * is counted as busy.
  */
 static void run_advise(void)
 {

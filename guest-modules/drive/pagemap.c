@@ -7,7 +7,7 @@
 
 #include "drive.h"
 
-/* Replies how many pages are present, swapped, or neither; and how many are soft-dirty, whichever they are. */
+/* Replies how many pages are present, swapped, or neither; and how many are soft-dirty. */
 void reply_pagemap(const char *addr, size_t size)
 {
 	size_t pages = size / PAGE_BYTES;
