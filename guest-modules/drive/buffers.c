@@ -15,6 +15,7 @@ enum {
 	KIND_SHMEM,
 	KIND_FILE,
 	KIND_CODE,
+	KIND_PRIVATE,
 };
 
 static const struct name_value kinds[] = {
@@ -22,6 +23,7 @@ static const struct name_value kinds[] = {
 	{ "shmem", KIND_SHMEM },
 	{ "file", KIND_FILE },
 	{ "code", KIND_CODE },
+	{ "private", KIND_PRIVATE },
 	{ NULL, 0 }
 };
 
@@ -155,7 +157,10 @@ struct buffer *new_buffer(const char *name, void *addr, size_t size)
 	return &buffers[i];
 }
 
-/* kind=code can take a uprobe: private, executable, never writable. */
+/*
+ * kind=code can take a uprobe: private, executable, never writable.  kind=private shows
+ * the pages of a file until they are written to, and then copies of them.
+ */
 static void run_map(void)
 {
 	const char *name = new_name();
@@ -166,12 +171,14 @@ static void run_map(void)
 	struct buffer *buffer;
 	void *addr;
 
-	if (!!path != (kind == KIND_FILE || kind == KIND_CODE))
-		fail(EINVAL, "path= goes with kind=file and kind=code");
+	if (!!path != (kind != KIND_ANON && kind != KIND_SHMEM))
+		fail(EINVAL, "path= goes with kind=file, kind=code and kind=private");
 	if (kind == KIND_FILE)
 		addr = map_file(path, size, PROT_READ | PROT_WRITE, MAP_SHARED);
 	else if (kind == KIND_CODE)
 		addr = map_file(path, size, PROT_READ | PROT_EXEC, MAP_PRIVATE);
+	else if (kind == KIND_PRIVATE)
+		addr = map_file(path, size, PROT_READ | PROT_WRITE, MAP_PRIVATE);
 	else
 		addr = map_apart(size, PROT_READ | PROT_WRITE,
 				 MAP_ANONYMOUS |

@@ -131,6 +131,7 @@ void reply_faults(struct faults before);
 /* pagemap.c: Documentation/admin-guide/mm/pagemap.rst */
 #define PAGEMAP_PRESENT 0x8000000000000000ULL
 #define PAGEMAP_SWAPPED 0x4000000000000000ULL
+#define PAGEMAP_SOFT_DIRTY 0x0080000000000000ULL
 
 void reply_pagemap(const char *addr, size_t size);
 

@@ -29,6 +29,10 @@
 #ifndef MADV_SOFT_OFFLINE
 #define MADV_SOFT_OFFLINE 101
 #endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE 103
+#endif
 
 static const struct name_value protections[] = {
 	{ "none", PROT_NONE },
@@ -53,6 +57,8 @@ static const struct name_value advices[] = {
 	{ "unmergeable", MADV_UNMERGEABLE },
 	{ "hwpoison", MADV_HWPOISON },
 	{ "soft-offline", MADV_SOFT_OFFLINE },
+	{ "guard-install", MADV_GUARD_INSTALL },
+	{ "guard-remove", MADV_GUARD_REMOVE },
 	{ "random", MADV_RANDOM },
 	{ "sequential", MADV_SEQUENTIAL },
 	{ "dontfork", MADV_DONTFORK },
@@ -66,16 +72,18 @@ static void survive(int signal)
 }
 
 /*
- * Advise on the range, or, with a stride, on single pages of it.  mm/memory-failure.c
- * informs the owner of a poisoned page by a SIGBUS that cannot be ignored.  A page
- * that could not be taken out of use, because it is pinned, is counted as busy.
+ * Advise on the range, or, with a stride, on `each` bytes of each stride, which are a page
+ * unless it is given.  mm/memory-failure.c informs the owner of a poisoned page by a SIGBUS
+ * that cannot be ignored.  A page that could not be taken out of use, because it is pinned,
+ * is counted as busy.
  */
 static void run_advise(void)
 {
 	struct buffer range = range_argument();
 	long advice = choice_argument("advice", advices, "");
 	size_t stride = stride_argument() * PAGE_BYTES;
-	size_t size = stride > PAGE_BYTES ? PAGE_BYTES : range.size;
+	size_t each = number_argument("each", PAGE_BYTES, PAGE_BYTES, stride);
+	size_t size = stride > PAGE_BYTES ? each : range.size;
 	uint64_t busy = 0;
 	size_t offset;
 	int result = 0, error;
@@ -193,7 +201,7 @@ static void run_migrate(void)
 }
 
 const struct verb mapping_verbs[] = {
-	{ "advise", run_advise, "name! advice! offset size stride" },
+	{ "advise", run_advise, "name! advice! offset size stride each" },
 	{ "protect", run_protect, "name! prot! offset size" },
 	{ "move", run_move, "name! shift apart" },
 	{ "replace", run_replace, "name! offset size" },

@@ -7,11 +7,11 @@
 
 #include "drive.h"
 
-/* Replies how many pages are present, swapped, or neither. */
+/* Replies how many pages are present, swapped, or neither; and how many are soft-dirty. */
 void reply_pagemap(const char *addr, size_t size)
 {
 	size_t pages = size / PAGE_BYTES;
-	size_t present = 0, swapped = 0;
+	size_t present = 0, swapped = 0, soft_dirty = 0;
 	uint64_t entries[512];
 	size_t page, i;
 	int fd;
@@ -33,6 +33,7 @@ void reply_pagemap(const char *addr, size_t size)
 		for (i = 0; i < count; i++) {
 			present += !!(entries[i] & PAGEMAP_PRESENT);
 			swapped += !!(entries[i] & PAGEMAP_SWAPPED);
+			soft_dirty += !!(entries[i] & PAGEMAP_SOFT_DIRTY);
 		}
 	}
 	close(fd);
@@ -40,4 +41,5 @@ void reply_pagemap(const char *addr, size_t size)
 	reply("present", present);
 	reply("swapped", swapped);
 	reply("empty", pages - present - swapped);
+	reply("soft_dirty", soft_dirty);
 }

@@ -52,7 +52,7 @@ SENTENCES: Mapping[str, str] = {
     "limit": "set memory.{target} to {value}",
     "cgroup-stat": "read the counters of the cgroup {target}",
     "write": "write {value} to {target}",
-    "await": "wait until {target} tells at least {min}",
+    "await": "wait until {target} tells enough",
     "fork": "fork the child process {target}",
     "end": "the child process {target} exits",
     "kill": "the child process {target} is killed",

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-KINDS = ("anon", "shmem", "file", "code")
+KINDS = ("anon", "shmem", "file", "code", "private")
 POLICIES = (
     "accept",
     "eagain-mayfail",
@@ -40,6 +40,8 @@ ADVICES = (
     "unmergeable",
     "hwpoison",
     "soft-offline",
+    "guard-install",
+    "guard-remove",
     "random",
     "sequential",
     "dontfork",
@@ -100,7 +102,7 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "touch": ("buffer", _RANGE | {"seed", "stride"}),
     "user-write": ("buffer", _RANGE | {"seed", "stride"}),
     "user-check": ("buffer", _RANGE | {"seed", "stride"}),
-    "advise": ("buffer", _RANGE | {"advice", "stride"}),
+    "advise": ("buffer", _RANGE | {"advice", "stride", "each"}),
     "protect": ("buffer", _RANGE | {"prot"}),
     "replace": ("buffer", _RANGE),
     "move": ("buffer", frozenset({"shift", "apart"})),
@@ -181,7 +183,7 @@ ORACLES = (
 
 _FAULTS = frozenset({"minflt", "majflt"})
 # What the page table tells of a buffer; of a subscriber's pages, struct page tells more.
-PAGEMAP = frozenset({"pages", "present", "swapped", "empty"})
+PAGEMAP = frozenset({"pages", "present", "swapped", "empty", "soft_dirty"})
 _STRUCT_PAGE = frozenset(
     {"held", "mapped", "swapcache", "dirty", "writeback", "pinned", "lru", "active", "buddy", "refs_min", "refs_max"}
 )

@@ -84,7 +84,7 @@ def _own(verb: str, target: str = "", *words: str) -> Command:
 
 
 # Where the files of buffers are: on the driver's file system, and on a tmpfs.
-_FILES = {"file": "/mnt", "code": "/tmp"}  # noqa: S108 - of the guest
+_FILES = {"file": "/mnt", "code": "/tmp", "private": "/tmp"}  # noqa: S108 - of the guest
 
 
 def _map(scenario: Scenario, name: str) -> str:

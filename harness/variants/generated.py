@@ -20,6 +20,8 @@ Document = dict[str, Any]
 # The cgroup is filled by any two of these, and by the pressure alone.
 _LIMIT = "16M"
 _SIZES = ("64K", "1M", "4M", "8K")
+# Two huge pages.
+_SIZE_OF_HUGE = "4M"
 _PRESSURES = {"memcg-charge": "24M", "memory-reclaim": "8M"}
 # What a driver that trusts the patch may answer.
 _POLICIES = ("accept", "eagain-mayfail", "eagain-reclaim")
@@ -37,11 +39,12 @@ _MOVES_MIN, _MOVES_MAX = 5, 16
 class _Buffer:
     """What is known of a buffer. seed: its content, None where nothing is promised. coherent: the device sees it.
 
-    moved: it is no longer where its subscribers look.
+    moved: it is no longer where its subscribers look. thp: in huge pages, as long as nothing splits them.
     """
 
     kind: str
     size: str
+    thp: bool = False
     seed: int | None = None
     coherent: bool = True
     writable: bool = True
@@ -93,7 +96,13 @@ class _World:
 def scenarios(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Document:
     """A scenario document, ready to be written as YAML."""
     kinds = draw(st.lists(st.sampled_from(("anon", "shmem")), min_size=1, max_size=2))
-    buffers = {f"buffer{number}": _Buffer(kind, draw(st.sampled_from(_SIZES))) for number, kind in enumerate(kinds)}
+    sizes = [draw(st.sampled_from(_SIZES)) for _ in kinds]
+    # Shared memory is never in huge pages here: /sys/kernel/mm/transparent_hugepage/shmem_enabled.
+    huge = [
+        kind == "anon" and size == _SIZE_OF_HUGE and draw(st.booleans())
+        for kind, size in zip(kinds, sizes, strict=True)
+    ]
+    buffers = {f"buffer{number}": _Buffer(*drawn) for number, drawn in enumerate(zip(kinds, sizes, huge, strict=True))}
     names = draw(st.lists(st.sampled_from(sorted(buffers)), min_size=1, max_size=3))
     watches = {f"device{number}": name for number, name in enumerate(names)}
     subscribers = {name: {"buffer": buffer} | draw(_subscriber(buffers[buffer])) for name, buffer in watches.items()}
@@ -113,7 +122,10 @@ def scenarios(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Document:
         "summary": "Found by harness explore.",
         "default": False,
         "cgroup": {"max": _LIMIT},
-        "buffers": {name: {"kind": buffer.kind, "size": buffer.size} for name, buffer in buffers.items()},
+        "buffers": {
+            name: {"kind": buffer.kind, "size": buffer.size} | ({"thp": True} if buffer.thp else {})
+            for name, buffer in buffers.items()
+        },
         "subscribers": subscribers,
         "steps": world.steps,
         "exercised": {"invalidates": 1} if len(intervals) == len(names) else {"callbacks": 1},

@@ -12,8 +12,13 @@ LATER = {
     "discard-tells-too-early": "mirror-beside-discard",
     "ksm-merges-in-silence": "mirror-beside-ksm",
     "marks-all-but-kswapd": "kswapd",
+    "migration-tells-of-one-page": "mirror-compaction-large",
+    "migration-tells-too-early": "mirror-beside-migrate",
+    "protection-tells-too-early": "mirror-beside-write-protect",
     "refusal-leaks-a-reference": "reference-counts",
     "refusal-loses-dirty": "released-after-refusal-shmem",
+    "scan-tells-too-early": "mirror-beside-scan",
+    "userfault-move-tells-too-early": "mirror-beside-move",
 }
 
 # What they show is the patch's own story.

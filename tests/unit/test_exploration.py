@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import find, given, settings
 
 from harness import pressures
 from harness.cli import main
@@ -56,6 +56,17 @@ def test_whatever_is_drawn_is_a_scenario_with_a_plan(tmp_path_factory, document)
     (item,) = scenario.load(path, KEYS)
 
     assert len(plan(item)) > len(item.steps)
+
+
+def test_private_memory_may_be_in_huge_pages():
+    def is_huge(document: generated.Document) -> bool:
+        return any(buffer.get("thp") for buffer in document["buffers"].values())
+
+    drawn = find(generated.scenarios(), is_huge, settings=settings(deadline=None, derandomize=True, database=None))
+
+    assert [buffer for buffer in drawn["buffers"].values() if "thp" in buffer] == [
+        {"kind": "anon", "size": "4M", "thp": True}
+    ]
 
 
 def test_a_failure_is_shrunk_and_kept_ready_to_commit(tmp_path):
