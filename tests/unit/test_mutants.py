@@ -356,6 +356,6 @@ def test_a_scenario_in_which_nothing_happens_anyway_is_left_out(
 
     rare, switch = done.trials
     assert rare.verdict == "error"
-    assert rare.note == "too little happens in each of its scenarios, even on the unbroken patch"
+    assert rare.note == "too little happens in each of its scenarios, even on the unbroken kernel"
     assert switch.good
     assert not any("memcg-eagain" in words for words in ran[1:])
