@@ -113,7 +113,8 @@ def choose(
             raise UsageError(f"unknown mutant {name!r}", offer(name, known))
     chosen: list[Mutant] = []
     missing = []
-    for name in dict.fromkeys(names or known):
+    every = [name for name, ports in known.items() if any(set(contracts) & set(file.contracts) for file in ports)]
+    for name in dict.fromkeys(names or every):
         files = ((contract, port(known[name], version, contract)) for contract in contracts)
         mutant = next((replace(file, contracts=(contract,)) for contract, file in files if file is not None), None)
         if mutant is None:
@@ -171,7 +172,10 @@ def load(path: Path) -> Mutant:
 
 
 def _contracts(path: Path, text: str) -> tuple[Contract, ...]:
-    for name in (names := _words(text)):
+    names = _words(text)
+    if not names:
+        raise UsageError(f"{path}: Contract names no contract", f"one of {', '.join(Contract)}, or both")
+    for name in names:
         if name not in list(Contract):
             raise UsageError(f"{path}: unknown contract {name!r}", offer(name, list(Contract)))
     return tuple(Contract(name) for name in names)
