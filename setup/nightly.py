@@ -2,8 +2,9 @@
 """Runs what takes too long for `make check`; ends with one line: `nightly: 5 of 5 passed`.
 
 The tests that are marked nightly; every scenario and every mutant on each
-supported kernel, and an hour of generated scenarios. The arguments `suite`, `run`,
-`mutants` and `explore` choose a part, and --source chooses one kernel.
+supported kernel, with the patch and as stock kernel; and an hour of generated
+scenarios. The arguments `suite`, `run`, `mutants`, `explore` and `stock` choose a
+part, and --source chooses one kernel.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from harness.kernel import versions
 
 ROOT = Path(__file__).resolve().parents[1]
-KINDS = ("suite", "run", "mutants", "explore")
+KINDS = ("suite", "run", "mutants", "explore", "stock")
 EXPLORE_S = 3600
 
 
@@ -37,6 +38,10 @@ def commands(kinds: Sequence[str], sources: Sequence[str], accel: str, out: Path
             yield [*harness, "mutants", *where, "--out", str(out / f"mutants{place}")]
         if "explore" in kinds:
             yield [*harness, "explore", *where, "--seconds", str(EXPLORE_S), "--out", str(out / f"explore{place}")]
+        if "stock" in kinds:
+            stock = ["--contract", "stock", "--out"]
+            yield [*harness, "run", "all", *where, *stock, str(out / f"stock-run{place}")]
+            yield [*harness, "mutants", *where, *stock, str(out / f"stock-mutants{place}")]
 
 
 def main(words: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.bisect.ask import Made, Ran, Target
 from harness.host import workspace
 from harness.host.progress import Progress
-from harness.kernel import content, patches, source
+from harness.kernel import content, contracts, patches, source
 from harness.kernel.source import KernelSource, series
 from harness.model.causes import causes, key, rank, telling
 from harness.model.errors import CannotTest, MachineError, PatchError
@@ -176,6 +176,16 @@ def alike(one: str, other: str) -> bool:
     first, second = (set(_FUNCTION.findall(text)) for text in (one, other))
     common = len(first & second)
     return min(len(first), len(second)) < _FEW or common * 3 >= min(len(first), len(second))
+
+
+def contract(kernel: KernelRequest, cache: Path, progress: Progress) -> str:
+    """The contract by which each state of a search is judged: that of its bad end, whatever patches a state has."""
+
+    def defines() -> bool:
+        tree = source.fetch(kernel.source, cache, progress)
+        return contracts.defines(tree, patches.apply(patches.load(kernel.patches, tree.version), tree, cache))
+
+    return contracts.choose(kernel.contract, kernel.patches, defines).used
 
 
 def fitting(names: Sequence[str], fixes: Sequence[str], tree: KernelSource, cache: Path) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.kernel import versions
+from harness.model.contract import AUTO, Contract
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from harness.run.pipeline import KernelRequest, RunRequest
 
 ACCELERATORS = ("auto", "kvm", "tcg")
+CONTRACTS = (AUTO, *(contract.value for contract in Contract))
 
 
 def kernel(parser: argparse.ArgumentParser) -> None:
@@ -31,10 +33,18 @@ def kernel(parser: argparse.ArgumentParser) -> None:
         "--patch",
         action="append",
         metavar="PATCH",
-        help=f"{versions.PATCH} (default), none, a .patch/.diff/.mbox file, a directory with a series",
+        help=f"{versions.PATCH} (default, but not under --contract stock), none, a .patch/.diff/.mbox file, "
+        "a directory with a series",
     )
     parser.add_argument(
         "--config", action="append", metavar="FRAGMENT", help="a fragment of kernel-configs/ by name, or a file"
+    )
+    parser.add_argument(
+        "--contract",
+        choices=CONTRACTS,
+        default=AUTO,
+        help="the rules that the kernel is judged by: mayfail, those of the patch; stock, those of Linux as it is; "
+        "auto (default), by the patches: stock where only patches of yours are named, and none has the flag",
     )
     parser.add_argument("--compiler", choices=("gcc", "clang"), default="gcc")
 
@@ -44,7 +54,11 @@ def kernel_request(arguments: argparse.Namespace) -> KernelRequest:
     from harness.run.pipeline import KernelRequest
 
     return KernelRequest(
-        arguments.source, tuple(arguments.patch or (versions.PATCH,)), tuple(arguments.config or ()), arguments.compiler
+        arguments.source,
+        tuple(arguments.patch or versions.patch(arguments.contract)),
+        tuple(arguments.config or ()),
+        arguments.compiler,
+        arguments.contract,
     )
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import re
 import shlex
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.commands import _options
-from harness.kernel import versions
+from harness.kernel import contracts, versions
+from harness.model.contract import Contract
 from harness.model.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from harness.bisect.ask import Test
     from harness.bisect.engine import Answer
     from harness.bisect.history import History
-    from harness.bisect.subjects import Subject
+    from harness.bisect.subjects import Commits, Options, Patches, Subject
     from harness.model.scenario import Scenario
     from harness.terminal import Terminal
 
@@ -82,6 +84,8 @@ def main(arguments: argparse.Namespace) -> int:
     folder = _folder(arguments.out, cache, key, question)
     with Terminal() as terminal, workspace.lock(state / "lock", terminal, "the same search"):
         subject = _subject(arguments, history, state)
+        if not arguments.test:
+            subject = _agreed(subject, cache, terminal)
         test = _test(arguments, scenarios, state, terminal)
         journal = Journal(state / "journal")
         if journal.entries:
@@ -175,6 +179,7 @@ def _question(arguments: argparse.Namespace, history: History | None, scenarios:
         "patches": texts(kernel.patches),
         "fixes": texts(arguments.fix),
         "compiler": kernel.compiler,
+        "contract": kernel.contract,
         "scenarios": [workspace.digest(entry.name, entry.path.read_bytes()) for entry in scenarios],
         "test": arguments.test or "",
         "match": arguments.match,
@@ -200,7 +205,18 @@ def _folder(out: Path | None, cache: Path, key: str, question: dict[str, Any]) -
     return folder
 
 
-def _subject(arguments: argparse.Namespace, history: History | None, state: Path) -> Subject:
+def _agreed(subject: Commits | Patches | Options, cache: Path, terminal: Terminal) -> Commits | Patches | Options:
+    """A subject whose states are all judged by the contract of its bad end."""
+    from harness.bisect import kernels
+
+    if not subject.space.states:
+        return subject
+    end = subject.target(len(subject.space.states) - 1).kernel
+    chosen = kernels.contract(end, cache, terminal)
+    return dataclasses.replace(subject, kernel=dataclasses.replace(subject.kernel, contract=chosen))
+
+
+def _subject(arguments: argparse.Namespace, history: History | None, state: Path) -> Commits | Patches | Options:
     from harness.bisect import subjects
     from harness.host.workspace import cache_dir
     from harness.kernel import source
@@ -247,6 +263,8 @@ def _reproduce(arguments: argparse.Namespace, subject: Subject, answer: Answer) 
         words = ["harness", "run", "--source", kernel.source]
         words += [word for patch in kernel.patches for word in ("--patch", patch)]
         words += [word for fragment in kernel.configs for word in ("--config", fragment)]
+        if kernel.contract == Contract.STOCK or not contracts.is_plain(kernel.patches):
+            words += ["--contract", kernel.contract]
         told.append(shlex.join([*words, answer.sought.get("scenario", "")]) if "scenario" in answer.sought
                     else f"{arguments.test}    # {target.name}")  # fmt: skip
     return told

@@ -29,6 +29,7 @@ from harness.host.workspace import digest, write_atomic
 from harness.kernel import patches
 from harness.kernel.places import Line
 from harness.model import scenario, strict_yaml
+from harness.model.contract import Contract
 from harness.model.errors import UsageError
 from harness.model.verdict import Finding, Outcome, ScenarioResult
 from harness.report.text import one_line, plain
@@ -63,6 +64,7 @@ class Hunt:
     again: str = ""
     # What guests count of the user's patches, and how many examples reached each changed line.
     watch: reached.Watch | None = None
+    contract: Contract = Contract.MAYFAIL
     hits: Counter[Line] = field(default_factory=Counter, repr=False)
     _reached: dict[str, frozenset[Line]] = field(default_factory=dict, repr=False)
     _seen: dict[str, ScenarioResult] = field(default_factory=dict, repr=False)
@@ -127,7 +129,16 @@ def main(arguments: argparse.Namespace) -> int:
         )
         jobs = arguments.jobs or pipeline.auto_jobs(MachineShape().memory_mib)
         folder = session.folder  # Before anything is built: it may be refused.
-        hunt = explore(session.lab, folder, arguments.seconds, arguments.seed, terminal, jobs=jobs, watch=session.watch)
+        hunt = explore(
+            session.lab,
+            folder,
+            arguments.seconds,
+            arguments.seed,
+            terminal,
+            jobs=jobs,
+            watch=session.watch,
+            contract=session.contract,
+        )
     print("\n".join(lines(hunt)), file=sys.stderr)
     if arguments.json:
         print(json.dumps(document(hunt)))
@@ -151,17 +162,18 @@ def explore(
     judge: Callable[[scenario.Scenario], ScenarioResult] | None = None,
     jobs: int = 1,
     watch: reached.Watch | None = None,
+    contract: Contract = Contract.MAYFAIL,
 ) -> Hunt:
     """Search for `seconds`, or until a scenario failed and was shrunk; that scenario is in folder/found.
 
     judge: runs a scenario (default: on a fresh machine of the lab's).
     jobs: how many searchers run at once, with seeds from `seed` on; the first that finds something ends the others.
-    watch: the lines that the search goes towards.
+    watch: the lines that the search goes towards. contract: the one that the kernel is judged by.
     """
-    hunt = Hunt(folder, secrets.randbits(32) if seed is None else seed, watch=watch)
-    progress.say(f"exploring for {seconds:g} s, seed {hunt.seed}, {jobs} at once")
+    hunt = Hunt(folder, secrets.randbits(32) if seed is None else seed, watch=watch, contract=contract)
+    progress.say(f"exploring for {seconds:g} s by the contract {contract}, seed {hunt.seed}, {jobs} at once")
     clock = pipeline.Clock()
-    run = judge or (lambda item: pipeline.judge_on(lab, item, folder, clock, watch=watch)[0])
+    run = judge or (lambda item: pipeline.judge_on(lab, item, folder, clock, contract=contract, watch=watch)[0])
     began = time.monotonic()
     seeds = [range(its, 1 << 62, jobs) for its in range(hunt.seed, hunt.seed + jobs)]
     with concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="searcher") as pool:
@@ -227,7 +239,7 @@ def _round(
         report_multiple_bugs=False,
         print_blob=False,
     )
-    @hypothesis.given(generated.scenarios())
+    @hypothesis.given(generated.scenarios(hunt.contract))
     def example(document: Document) -> None:
         nonlocal found
         # Even when the time is up, one example is judged: without any, it would be no search.
@@ -280,6 +292,7 @@ def document(hunt: Hunt) -> dict[str, Any]:
     """What a search came to, for programs."""
     return {
         "verdict": outcome(hunt).value,
+        "contract": hunt.contract.value,
         "seed": hunt.seed,
         "examples": hunt.examples,
         "inconclusive": hunt.inconclusive,
@@ -334,8 +347,9 @@ def _kept(hunt: Hunt) -> Path:
     """Write the smallest failing scenario, ready to commit."""
     assert hunt.failing is not None
     oracles = sorted({finding.oracle for finding in hunt.findings})
+    stock = "" if hunt.contract.marks else f" --contract {hunt.contract}"
     summary = "; ".join(dict.fromkeys(f"{finding.oracle}: {finding.summary}" for finding in hunt.findings))
-    document = hunt.failing | {"summary": f"Found by harness explore --seed {hunt.seed}. {summary}"}
+    document = hunt.failing | {"summary": f"Found by harness explore{stock} --seed {hunt.seed}. {summary}"}
     hunt.path = hunt.folder / "found" / f"found-{'-'.join(oracles)}-{digest(strict_yaml.dump(hunt.failing))[:6]}.yaml"
     write_atomic(hunt.path, "# SPDX-License-Identifier: GPL-2.0-only\n" + strict_yaml.dump(document))
     return hunt.path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""harness mutants: break the patch in every known way, and show which oracle sees it.
+"""harness mutants: break the patch, or a stock kernel, in every known way, and show which oracle sees it.
 
 A `harness run` of its own builds, runs and judges each mutant, several at once.
 """
@@ -20,7 +20,8 @@ from typing import Any
 from harness.commands import _options
 from harness.host import process, workspace
 from harness.host.progress import Progress
-from harness.kernel import source
+from harness.kernel import source, versions
+from harness.model.contract import AUTO, Contract
 from harness.model.errors import CannotTest, MachineError
 from harness.model.run import RunVerdict
 from harness.model.verdict import Outcome, ScenarioResult
@@ -28,7 +29,7 @@ from harness.report import document
 from harness.report.lines import Colour
 from harness.report.text import one_line
 from harness.run import pipeline
-from harness.run.pipeline import RunRequest
+from harness.run.pipeline import KernelRequest, RunRequest
 from harness.variants import catalogue, mutants
 from harness.variants.mutants import Mutant
 
@@ -143,6 +144,7 @@ class Trial:
         """As `harness mutants --json` tells it."""
         return {
             "name": self.mutant.name,
+            "contract": self.mutant.contract.value,
             "expected": self.mutant.expected,
             "killed_by": self.killed_by,
             "verdict": self.verdict,
@@ -205,7 +207,8 @@ class Campaign:
 def line(trial: Trial, colour: Colour) -> Iterator[str]:
     """One line for a mutant, and one that says what is wrong with it."""
     word = colour(Outcome.PASS if trial.good else Outcome.FAIL, trial.verdict)
-    yield f"{word} {trial.mutant.name:32} {trial.seconds:6.1f} s  {', '.join(trial.killed_by)}"
+    stock = "" if trial.mutant.contract.marks else " (stock)"
+    yield f"{word} {trial.mutant.name + stock:32} {trial.seconds:6.1f} s  {', '.join(trial.killed_by)}"
     if trial.note:
         yield f"             {one_line(trial.note, 400)}"
 
@@ -247,32 +250,41 @@ def run(
     *,
     whole: bool = False,
 ) -> Campaign:
-    """Try mutants. The unbroken patch goes first and must pass their scenarios, or nothing would be proved.
+    """Try mutants. The unbroken kernel goes first and must pass their scenarios, or nothing would be proved.
 
-    A scenario in which too little happens even then is left out, and named.
-    request: its kernel is what is mutated, its scenarios do not count; jobs:
+    There is one for each contract: a mutant is tried by the first that it has a file for, or by the one that is asked
+    for alone. A scenario in which too little happens even then is left out, and named.
+    request: its kernel is what is mutated, for the contract stock without our patch; its scenarios do not count; jobs:
     mutants at once. whole: each on the whole default set as well, to see that no
     oracle speaks that its file does not name, and equivalents on all scenarios.
-    Raises CannotTest when the patch itself fails.
+    Raises CannotTest when the unbroken kernel itself fails.
     """
     folder = pipeline.run_folder(request.out, cache)
     version = source.fetch(request.kernel.source, cache, progress).version
-    chosen, skipped = mutants.choose(names, version)
+    asked = request.kernel.contract
+    contracts = tuple(Contract) if asked == AUTO else (Contract(asked),)
+    chosen, skipped = mutants.choose(names, version, contracts)
     plans = {mutant.name: _plan(mutant, version, whole=whole) for mutant in chosen if not mutant.in_module}
     # One more than there are CPUs: a guest that hangs asleep and a linker leave their CPUs to others.
     jobs = request.jobs or len(os.sched_getaffinity(0)) + 1
-    progress.say("the patch as it is")
-    wanted = dict.fromkeys(name for plan in plans.values() for name in plan)
-    useless = _prove(*_run(request, (), list(wanted), folder / "unbroken", jobs)) if wanted else set()
-    if useless:
-        progress.say(f"left out, because too little happens there: {', '.join(sorted(useless))}")
+    requests = {contract: replace(request, kernel=_kernel(request.kernel, contract)) for contract in contracts}
+    useless: dict[Contract, set[str]] = {}
+    for contract in contracts:
+        wanted = dict.fromkeys(name for one in chosen if one.contract is contract for name in plans.get(one.name, ()))
+        useless[contract] = set()
+        if wanted:
+            what, place = ("patch", "unbroken") if contract.marks else ("stock kernel", "unbroken-stock")
+            progress.say(f"the {what} as it is")
+            useless[contract] = _prove(what, *_run(requests[contract], (), list(wanted), folder / place, jobs))
+        if useless[contract]:
+            progress.say(f"left out, because too little happens there: {', '.join(sorted(useless[contract]))}")
 
-    def one(mutant: Mutant) -> Trial:
+    def tried(mutant: Mutant) -> Trial:
         patches = () if mutant.in_module else (str(mutant.path),)
-        names = [name for name in plans.get(mutant.name, mutant.scenarios) if name not in useless]
+        names = [name for name in plans.get(mutant.name, mutant.scenarios) if name not in useless[mutant.contract]]
         if not names:
-            return Trial(mutant, None, "too little happens in each of its scenarios, even on the unbroken patch")
-        asked = replace(request, timeout_s=request.timeout_s or mutant.timeout_s)
+            return Trial(mutant, None, "too little happens in each of its scenarios, even on the unbroken kernel")
+        asked = replace(requests[mutant.contract], timeout_s=request.timeout_s or mutant.timeout_s)
         return Trial(mutant, *_run(asked, patches, names, folder / mutant.name, 1))
 
     def kept(trials: Sequence[Trial]) -> Campaign:
@@ -284,7 +296,7 @@ def run(
     trials: list[Trial] = []
     campaign = kept(trials)
     with concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="mutant") as pool:
-        futures = [pool.submit(one, mutant) for mutant in chosen]
+        futures = [pool.submit(tried, mutant) for mutant in chosen]
         try:
             for future in futures:
                 trials.append(future.result())
@@ -298,6 +310,12 @@ def run(
     return campaign
 
 
+def _kernel(kernel: KernelRequest, contract: Contract) -> KernelRequest:
+    """The kernel that the mutants of a contract break."""
+    patches = [name for name in kernel.patches if name != "none" and (contract.marks or name != versions.PATCH)]
+    return replace(kernel, patches=tuple(patches) or ("none",), contract=contract.value)
+
+
 def _plan(mutant: Mutant, version: str, *, whole: bool) -> list[str]:
     """The scenarios for a mutant, by name, each once.
 
@@ -308,7 +326,7 @@ def _plan(mutant: Mutant, version: str, *, whole: bool) -> list[str]:
     everywhere = mutant.equivalent and not mutant.scenarios
     names = mutant.scenarios
     if everywhere:
-        names = ("all",) if whole else mutants.scenarios(version)
+        names = ("all",) if whole else mutants.scenarios(version, mutant.contract)
     default = catalogue.choose(()) if whole or everywhere else []
     return list(dict.fromkeys(scenario.name for scenario in [*catalogue.choose(names), *default]))
 
@@ -322,9 +340,11 @@ def _run(
     because whatever a mutant does to a run stays in its process.
     """
     kernel = request.kernel
+    own = [name for name in kernel.patches if name != "none"]
     options = [
         ("--source", kernel.source),
-        *(("--patch", patch) for patch in (*kernel.patches, *patches)),
+        *(("--patch", patch) for patch in (*own, *patches) or ("none",)),
+        ("--contract", kernel.contract),
         *(("--config", fragment) for fragment in kernel.configs),
         ("--compiler", kernel.compiler),
         ("--accel", request.accel),
@@ -343,15 +363,15 @@ def _run(
         return None, said[-1] if said else f"harness run ended with {done.status}: {done.stderr[-300:]}"
 
 
-def _prove(ran: RunVerdict | None, error: str) -> set[str]:
-    """Demand that the unbroken patch does not fail; returns the scenarios in which too little happens for a proof."""
+def _prove(what: str, ran: RunVerdict | None, error: str) -> set[str]:
+    """Demand that the unbroken kernel does not fail; returns the scenarios in which too little happens for a proof."""
     outcome = ran.outcome if ran else Outcome.ERROR
     results = ran.scenarios if ran else ()
     if outcome in (Outcome.FAIL, Outcome.ERROR) or not results:
         bad = [result.name for result in results if result.outcome in (Outcome.FAIL, Outcome.ERROR)]
         kind = MachineError if outcome is Outcome.ERROR else CannotTest
         raise kind(
-            f"the patch as it is does not pass, so its mutants prove nothing: "
+            f"the {what} as it is does not pass, so its mutants prove nothing: "
             f"{error or (ran.error if ran else '') or ', '.join(bad)}",
             "harness run says more",
         )

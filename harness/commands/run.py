@@ -24,6 +24,7 @@ _DECIDED = {
     "--source": "source",
     "--patch": "patch",
     "--config": "config",
+    "--contract": "contract",
     "--compiler": "compiler",
     "--accel": "accel",
     "--repeat": "repeat",

@@ -5,10 +5,16 @@ from __future__ import annotations
 
 from harness.kernel import patches
 from harness.kernel.source import series
+from harness.model.contract import Contract
 
 # The patch that is tried when none is named, and the kernel that it is tried on.
 PATCH = "mayfail"
 DEFAULT = "debian:6.12"
+
+
+def patch(contract: str) -> tuple[str, ...]:
+    """What --patch is when it is not given: a stock kernel has no patch."""
+    return ("none",) if contract == Contract.STOCK else (PATCH,)
 
 
 def served() -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.model.contract import EARLIER, ContractFacts
 from harness.model.run import AccelFacts, KernelFacts, RunVerdict
 from harness.model.verdict import Outcome
 
@@ -45,6 +46,7 @@ class Begun:
     folder: str
     files: Mapping[str, str]
     scenarios: Sequence[str]
+    contract: ContractFacts = EARLIER
     kernel: KernelFacts = field(default_factory=lambda: KernelFacts("", "", cached=False))
     used: AccelFacts = field(default_factory=lambda: AccelFacts("", "", ""))
     inputs: str = ""
@@ -67,14 +69,15 @@ class Begun:
     @classmethod
     def restore(cls, document: Mapping[str, Any]) -> Begun:
         """What document() wrote, once it fits the schema. Raises ValueError."""
-        told = {name: document[name] for name in cls.__dataclass_fields__}
+        told = {name: document[name] for name in cls.__dataclass_fields__ if name != "contract"}
         for name, count in Counter(told["scenarios"]).items():
             if count > 1:
                 raise ValueError(f"two scenarios are called {name!r}")
         if told["repeat"] * len(told["scenarios"]) > _LIMIT:
             raise ValueError(f"{told['repeat']} × {len(told['scenarios'])} scenarios (limit {_LIMIT})")
         kernel, used = KernelFacts(**told["kernel"]), AccelFacts(**told["used"])
-        return cls(**told | {"kernel": kernel, "used": used})
+        contract = ContractFacts.restore(document.get("contract"))
+        return cls(**told | {"kernel": kernel, "used": used, "contract": contract})
 
     def unjudged(self) -> RunVerdict:
         """The verdict of the run before anything is judged."""
@@ -84,6 +87,7 @@ class Begun:
             configs=tuple(dict.fromkeys(("base", *self.configs))),
             kernel=self.kernel,
             accel=AccelFacts(self.accel, self.used.used, self.used.reason),
+            contract=self.contract,
             scenarios=(),
             skipped=self.skipped,
             interrupted=True,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a kernel must have, or must not have, for a scenario to apply to it: options, and versions."""
+"""What a kernel must have, or must not have, for a scenario to apply to it: options, versions, and a contract."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.model import strict_yaml
+from harness.model.contract import Contract
 from harness.model.errors import UsageError
+from harness.model.strict_yaml import offer
 
 _OPTION = re.compile(r"[A-Z0-9_]+")
 _VERSION = re.compile(r"(\d+)\.(\d+)")
@@ -19,18 +21,23 @@ class Needs:
     """Options without their CONFIG_, and the first version of Linux that has what options cannot tell ("": any).
 
     without: options that must be off, since they change what happens. until: the first version that does otherwise.
+    contract: the one that it is about; None for a scenario that applies under each.
     """
 
     options: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     version: str = ""
     until: str = ""
+    contract: Contract | None = None
 
-    def missing(self, options: Mapping[str, str], release: str) -> str:
+    def missing(self, options: Mapping[str, str], release: str, contract: Contract = Contract.MAYFAIL) -> str:
         """Why a kernel does not qualify, in words; empty for a kernel that does.
 
         options: name → value of those that are set. release: as uname -r tells it.
+        contract: the one that the kernel is judged by.
         """
+        if self.contract not in (None, contract):
+            return f"is for the contract {self.contract}, and this kernel is judged by {contract}"
         lacking = [f"CONFIG_{name}" for name in self.options if options.get(name, "n") == "n"]
         if lacking:
             return f"needs {', '.join(lacking)}, which this kernel is built without"
@@ -57,10 +64,23 @@ def read(top: strict_yaml.Mapping) -> Needs:
         if not entry:
             return Needs()
         raise UsageError(f"{top.at('needs')}: needs must be a mapping", "needs: {options: [KSM]}")
-    entry.only(("options", "without", "version", "until"), "needs")
+    entry.only(("options", "without", "version", "until", "contract"), "needs")
     return Needs(
-        _options(entry, "options"), _options(entry, "without"), _release(entry, "version"), _release(entry, "until")
+        _options(entry, "options"),
+        _options(entry, "without"),
+        _release(entry, "version"),
+        _release(entry, "until"),
+        _contract(entry),
     )
+
+
+def _contract(entry: strict_yaml.Mapping) -> Contract | None:
+    if "contract" not in entry:
+        return None
+    name = entry["contract"]
+    if not isinstance(name, str) or name not in list(Contract):
+        raise UsageError(f"{entry.at('contract')}: unknown contract {name!r}", offer(str(name), list(Contract)))
+    return Contract(name)
 
 
 def _release(entry: strict_yaml.Mapping, key: str) -> str:

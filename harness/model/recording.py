@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.model import documents, event, files, ktap
+from harness.model.contract import Contract
 from harness.model.errors import MachineError, unreadable
 from harness.model.postmortem import PostMortem, Wait
 from harness.model.scenario import Scenario
@@ -110,6 +111,8 @@ class Recording:
     postmortem_s: float = 0.0
     # The slow-down of the host against the one that limits were written on: measured seconds are judged by it.
     slowdown: float = 1.0
+    # The one that the kernel is judged by.
+    contract: Contract = Contract.MAYFAIL
 
     @cached_property
     def console_head(self) -> bytes:
@@ -186,6 +189,7 @@ def read(folder: Path, scenario: Scenario) -> Recording:
             ),
             postmortem_s=content.get("postmortem_s", 0.0),
             slowdown=content.get("slowdown", 1.0),
+            contract=Contract(content.get("contract", Contract.MAYFAIL)),
         )
     except (OSError, ValueError) as error:
         hint = "name a folder that harness run wrote"
@@ -259,6 +263,7 @@ def document(recording: Recording, digests: Mapping[str, str] | None = None) -> 
             ],
             "postmortem_s": recording.postmortem_s,
             "slowdown": recording.slowdown,
+            "contract": recording.contract.value,
             **({} if digests is None else {"digests": dict(digests)}),
         },
         indent=1,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.model.causes import Cause, causes
+from harness.model.contract import EARLIER, ContractFacts
 from harness.model.coverage import PatchCoverage
 from harness.model.rates import Rate, rates
 from harness.model.verdict import Outcome, ScenarioResult, rounded, worst
@@ -57,6 +58,7 @@ class RunVerdict:
     accel: AccelFacts
     scenarios: Sequence[ScenarioResult]
     machines: MachineFacts = field(default_factory=MachineFacts)
+    contract: ContractFacts = EARLIER
     skipped: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     # What the list of known noise excused, and what is wrong with the list.
@@ -108,6 +110,7 @@ class RunVerdict:
                 "build_id": self.kernel.build_id,
                 "cached": self.kernel.cached,
             },
+            "contract": self.contract.document(),
             "accel": {"requested": self.accel.requested, "used": self.accel.used, "reason": self.accel.reason},
             "machines": self.machines.document(),
             "causes": [cause.document() for cause in self.causes],
@@ -138,6 +141,7 @@ class RunVerdict:
             kernel=KernelFacts(str(kernel["release"]), str(kernel["build_id"]), cached=bool(kernel["cached"])),
             accel=AccelFacts(str(accel["requested"]), str(accel["used"]), str(accel["reason"])),
             scenarios=tuple(ScenarioResult.restore(entry) for entry in document["scenarios"]),
+            contract=ContractFacts.restore(document.get("contract")),
             machines=MachineFacts(str(machines.get("reason", "")), str(machines.get("from", "none"))),
             skipped={str(entry["name"]): str(entry["reason"]) for entry in document.get("skipped", ())},
             seconds={str(name): float(seconds) for name, seconds in document["seconds"].items()},

@@ -143,6 +143,14 @@ class Scenario:
     text: str = field(default="", repr=False, compare=False)
 
     @property
+    def policies(self) -> frozenset[str]:
+        """The policies that its subscribers have at any time."""
+        later = (step.arguments.get("policy" if step.verb == "selftest" else "to", "") for step in self.steps)
+        return frozenset(
+            {one.policy for one in self.subscribers.values()} | {word for word in later if word in POLICIES}
+        )
+
+    @property
     def selftests(self) -> Sequence[str]:
         """Programs of the kernel's selftests that its steps run."""
         return tuple(dict.fromkeys(step.target for step in self.steps if step.verb == "selftest"))

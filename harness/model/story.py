@@ -135,6 +135,8 @@ def chapters(scenario: Scenario) -> Iterator[tuple[str, list[str]]]:
             guest.append(f"{text} {', '.join(f'CONFIG_{name}' for name in names)}")
     if needs.version or needs.until:
         guest.append(f"Linux {needs.version or 'any'} {f'until {needs.until}' if needs.until else 'or later'}")
+    if needs.contract:
+        guest.append(f"for the contract {needs.contract} alone")
     yield "guest", guest
     if scenario.buffers:
         yield (

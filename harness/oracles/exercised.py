@@ -7,6 +7,7 @@ import errno
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from harness.model.contract import Contract
 from harness.model.event import HAS_END, OWNER_IS_CURRENT, PF_KSWAPD, Chunk, Kind, RangeEvent, Young
 from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding
@@ -32,7 +33,7 @@ def _counted(recording: Recording) -> Mapping[str, int]:
             **_within(recording),
         }
     )
-    nesting = _Nesting()
+    nesting = _Nesting(recording.contract)
     for chunk in recording.events.chunks():
         own = chunk.of(Kind.START) & chunk.own
         waits = chunk.of(Kind.WAIT)
@@ -99,12 +100,13 @@ def _within(recording: Recording) -> Mapping[str, int]:
 
 
 class _Nesting:
-    """MAYFAIL starts within another range of the same task: reclaim in a fork or mremap that allocates page tables.
+    """Starts of reclaim within another range of the same task: in a fork or mremap that allocates page tables.
 
-    A task is within a range while its last event without MAYFAIL is a start.
+    A task is within a range while its last event outside reclaim is a start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
         self._within: dict[int, bool] = {}
 
     def count(self, chunk: Chunk) -> int:
@@ -115,16 +117,17 @@ class _Nesting:
         if not len(pairing):
             return 0
         pairing = pairing[np.argsort(chunk["task"][pairing], kind="stable")]
-        task, mayfail, start = (column[pairing] for column in (chunk["task"], chunk.mayfail, chunk.of(Kind.START)))
+        columns = chunk["task"], self._contract.reclaims(chunk), chunk.of(Kind.START)
+        task, reclaims, start = (column[pairing] for column in columns)
         first = np.flatnonzero(np.concatenate([[True], task[1:] != task[:-1]]))
         tasks = task[first].tolist()
         size = np.diff(first, append=len(task))
-        # For each event the last event of its task without MAYFAIL; before the first of these, the state carried over.
-        outer = np.maximum.accumulate(np.where(mayfail, -1, np.arange(len(task))))
+        # For each event the last event of its task outside reclaim; before the first of these, the state carried over.
+        outer = np.maximum.accumulate(np.where(reclaims, -1, np.arange(len(task))))
         carried = np.repeat([self._within.get(key, False) for key in tasks], size)
         within = np.where(outer >= np.repeat(first, size), start[outer], carried)
         self._within.update(zip(tasks, within[first + size - 1].tolist(), strict=True))
-        return int((within & start & mayfail & chunk.own[pairing]).sum())
+        return int((within & start & reclaims & chunk.own[pairing]).sum())
 
 
 def enough(recording: Recording) -> bool:
@@ -136,13 +139,17 @@ def enough(recording: Recording) -> bool:
         return False
     counted = count(recording)
     whole = recording.ended in (Ended.COMPLETE, Ended.NO_PROGRESS, Ended.SILENT, Ended.SPINNING)
-    return whole and all(counted[counter] >= least for counter, least in recording.scenario.exercised.items())
+    return whole and all(counted[counter] >= least for counter, least in _demanded(recording).items())
+
+
+def _demanded(recording: Recording) -> Mapping[str, int]:
+    return recording.contract.demanded(recording.scenario.exercised, recording.scenario.policies)
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
     """One finding for each counter that fell short, and one for each other gap in the evidence."""
     counted = count(recording)
-    for counter, least in recording.scenario.exercised.items():
+    for counter, least in _demanded(recording).items():
         if counted[counter] < least:
             yield Finding(
                 NAME, f"not enough {counter} to judge", f"{counter}: {counted[counter]}, at least {least} needed"

@@ -13,6 +13,10 @@ Three rules, each from mm/mmu_notifier.c and mm/rmap.c as the patch leaves them:
    WARN) exactly when the failure is not tolerated: any errno without MAYFAIL, any
    errno but −EAGAIN with it.
 
+Under the contract `stock` the first two rules are one: no range is MAYFAIL. And
+the third is the same, with no failure to tolerate: where a range may block, the
+kernel complains about every one.
+
 The kernel leaves one more rule to its drivers: −EAGAIN is for MAYFAIL ranges
 only. A subscriber whose policy is to keep this rule must keep it.
 
@@ -40,6 +44,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.console import Report, find, records
+from harness.model.contract import Contract
 from harness.model.event import PF_MEMALLOC, Chunk, Event, Kind, Policy, RangeEvent, Tally
 from harness.model.recording import Ended, Recording
 from harness.model.verdict import Finding
@@ -108,13 +113,16 @@ def owned(recording: Recording) -> list[Report]:
 
 def judge(recording: Recording) -> Iterator[Finding]:
     """Ranges that carry the wrong flags, and answers that the kernel handled in the wrong way."""
-    seen = _Seen()
+    seen = _Seen(recording.contract)
     for chunk in recording.events.chunks():
         seen.add(chunk)
     warns = owned(recording)
-    yield from _unmarked(recording, seen, warns)
-    yield from _half_marked(recording, seen)
-    yield from _marked_wrongly(recording, seen)
+    if recording.contract.marks:
+        yield from _unmarked(recording, seen, warns)
+        yield from _half_marked(recording, seen)
+        yield from _marked_wrongly(recording, seen)
+    else:
+        yield from _marked(recording, seen)
     yield from _denied(recording, seen)
     yield from _rude(recording, seen)
     yield from _complaints(recording, seen, warns)
@@ -130,6 +138,7 @@ def name_errno(result: int) -> str:
 class _Seen:
     """What the starts of a log add up to."""
 
+    contract: Contract
     must_be_marked: int = 0
     bare: Tally = field(default_factory=Tally)
     bare_direct: Tally = field(default_factory=Tally)
@@ -139,6 +148,7 @@ class _Seen:
     followed: int = 0
     splits: dict[tuple[int, int, int], Event] = field(default_factory=dict)
     half: Tally = field(default_factory=Tally)
+    marked_at_all: Tally = field(default_factory=Tally)
     wrong: defaultdict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
     denied: Tally = field(default_factory=Tally)
     rude: Tally = field(default_factory=Tally)
@@ -167,6 +177,7 @@ class _Seen:
         self.bare.add(chunk, bare)
         self.bare_direct.add(chunk, bare & direct)
         self.bare_failed.add(chunk, bare & (result != 0))
+        self.marked_at_all.add(chunk, told & mayfail)
         self.half.add(chunk, told & mayfail & ~chunk.blockable)
         self.denied.add(chunk, starts & observed & chunk.below_direct & ~direct)
         polite = np.isin(chunk["policy"], _RUDE, invert=True)
@@ -190,7 +201,7 @@ class _Seen:
 
     def _answer(self, chunk: Chunk, answers: Mask, number: int) -> None:
         again = number == -errno.EAGAIN
-        tolerated = answers & chunk.mayfail & again
+        tolerated = answers & self.contract.tolerated(chunk) & again
         self.tolerated[number] += int(tolerated.sum())
         # A range that may not block may be refused with −EAGAIN, whatever its other flags.
         must = answers & ~tolerated & (chunk.blockable | (not again))
@@ -235,6 +246,16 @@ def _marked_wrongly(recording: Recording, seen: _Seen) -> Iterator[Finding]:
             f"MMU_NOTIFIER_RANGE_MAYFAIL outside reclaim: MMU_NOTIFY_{_event(number)}",
             f"scenario {recording.scenario.name}: {tally.count} callbacks of tasks that are not below "
             f"try_to_unmap_one(); {_point(tally.first)}",
+        )
+
+
+def _marked(recording: Recording, seen: _Seen) -> Iterator[Finding]:
+    marked = seen.marked_at_all
+    if marked.first:
+        yield Finding(
+            NAME,
+            "MMU_NOTIFIER_RANGE_MAYFAIL is set, and the contract stock has no such range",
+            f"scenario {recording.scenario.name}: {marked.count} callbacks; {_point(marked.first)}",
         )
 
 

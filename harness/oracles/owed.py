@@ -18,7 +18,7 @@ def judge(recording: Recording) -> Iterator[Finding]:
     if not scenario.owed or recording.ended is not Ended.COMPLETE or not exercised.enough(recording):
         return
     counted = exercised.count(recording)
-    for counter, least in scenario.owed.items():
+    for counter, least in recording.contract.demanded(scenario.owed, scenario.policies).items():
         if counted[counter] < least:
             yield Finding(
                 NAME,

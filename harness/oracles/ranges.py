@@ -23,17 +23,21 @@ _PAGE_BYTES = 4096
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
-    """Ranges of no length, MAYFAIL ranges that do not cover whole pages, and unmapping under another event."""
-    empty, partial, other = Tally(), Tally(), Tally()
+    """Ranges of no length, ranges of reclaim that do not cover whole pages, and unmapping under another event."""
+    empty, partial, torn, other = Tally(), Tally(), Tally(), Tally()
     for chunk in recording.events.chunks():
         starts = chunk.of(Kind.START, Kind.INVALIDATE)
         without = starts & (chunk["end"] <= chunk["start"])
         empty.add(chunk, without)
-        partial.add(chunk, starts & ~without & chunk.mayfail & ((chunk["start"] | chunk["end"]) % _PAGE_BYTES != 0))
-        other.add(chunk, starts & chunk.observed & chunk.unmap_one & (chunk["event"] != RangeEvent.CLEAR))
+        odd = starts & ~without & ((chunk["start"] | chunk["end"]) % _PAGE_BYTES != 0)
+        unmaps = chunk.observed & chunk.unmap_one
+        partial.add(chunk, odd & chunk.mayfail)
+        torn.add(chunk, odd & unmaps & ~chunk.mayfail)
+        other.add(chunk, starts & unmaps & (chunk["event"] != RangeEvent.CLEAR))
     for what, tally in (
         ("a range of no length", empty),
         ("a MAYFAIL range that does not cover whole pages", partial),
+        ("try_to_unmap_one() announces a range that does not cover whole pages", torn),
         ("try_to_unmap_one() announces something other than MMU_NOTIFY_CLEAR", other),
     ):
         if tally.first is not None:

@@ -18,6 +18,10 @@ _OPTIONS: Sequence[tuple[Sequence[str], dict[str, Any]]] = (
     (["--kernel-patch"], {"action": "append", "metavar": "PATCH", "help": "as harness run --patch; repeatable"}),
     (["--kernel-config"], {"action": "append", "metavar": "FRAGMENT", "help": "as harness run --config; repeatable"}),
     (
+        ["--kernel-contract"],
+        {"default": "auto", "choices": ("auto", "mayfail", "stock"), "help": "as harness run --contract"},
+    ),
+    (
         ["--kernel-accel", "--accel"],
         {"default": "auto", "choices": ("auto", "kvm", "tcg"), "help": "as harness run --accel"},
     ),

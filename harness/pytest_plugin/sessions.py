@@ -18,16 +18,19 @@ _SESSION = pytest.StashKey["Session"]()
 def session(config: pytest.Config) -> Session:
     """The session of this run."""
     from harness.kernel import versions
+    from harness.model.contract import AUTO
     from harness.run.pipeline import KernelRequest
     from harness.run.session import Session
     from harness.terminal import Terminal
     from harness.variants import instruments
 
     if _SESSION not in config.stash:
+        contract = options.value(config, "--kernel-contract") or AUTO
         request = KernelRequest(
             options.value(config, "--kernel-source") or versions.DEFAULT,
-            tuple(options.value(config, "--kernel-patch") or (versions.PATCH,)),
+            tuple(options.value(config, "--kernel-patch") or versions.patch(contract)),
             tuple(options.value(config, "--kernel-config") or ()),
+            contract=contract,
         )
         terminal = Terminal()
         for name in config.stash.get(options.TAKEN, ()):

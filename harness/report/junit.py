@@ -21,6 +21,7 @@ def render(verdict: RunVerdict) -> bytes:
     suite = TestSuite("kernel-harness")
     suite.add_property("source", _text(verdict.source))
     suite.add_property("kernel", _text(verdict.kernel.release))
+    suite.add_property("contract", _text(verdict.contract.used))
     suite.add_property("accel", _text(verdict.accel.used))
     suite.add_property("causes", str(len(verdict.causes)))
     if verdict.coverage is not None:

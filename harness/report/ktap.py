@@ -13,6 +13,8 @@ def render(verdict: RunVerdict) -> str:
     short = verdict.coverage.short if verdict.coverage else ""
     count = len(verdict.scenarios) + len(verdict.skipped)
     lines = ["KTAP version 1", f"1..{count + bool(short)}"]
+    if verdict.contract.used:
+        lines.append(f"# contract: {one_line(f'{verdict.contract.used}: {verdict.contract.reason}', 400)}")
     for number, result in enumerate(verdict.scenarios, 1):
         for finding in result.findings:
             lines.append(f"# {finding.oracle}: {one_line(finding.summary)}")

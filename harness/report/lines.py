@@ -102,6 +102,8 @@ def summary(verdict: RunVerdict, folder: str, colour: Colour, left: int = 0) -> 
         yield f"{'made again':12} {one_line(line)}"
     spent = ", ".join(f"{name} {value:.1f}" for name, value in verdict.seconds.items() if value >= 0.05)
     accel = f"{verdict.accel.used or 'none'}: {verdict.accel.reason}"
+    if verdict.contract.used:
+        yield f"{'contract':12} {one_line(f'{verdict.contract.used}: {verdict.contract.reason}', 400)}"
     yield f"accelerator  {one_line(accel)}"
     yield f"seconds      {one_line(spent, 1000)}"
     yield f"report       {flat(folder)}/report.html"

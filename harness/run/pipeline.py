@@ -27,11 +27,12 @@ from harness.guest.machine import Machine
 from harness.host import accelerator, fault, process, workspace
 from harness.host.progress import Progress
 from harness.kernel import build as builds
-from harness.kernel import config, kconfig, modules, patches, source, versions
+from harness.kernel import config, contracts, kconfig, modules, patches, source, versions
 from harness.model import begun
 from harness.model import recording as recordings
 from harness.model.begun import Begun
 from harness.model.causes import causes
+from harness.model.contract import AUTO, Contract, ContractFacts
 from harness.model.errors import BuildError, CannotTest, GuestLost, HarnessError, MachineError, UsageError
 from harness.model.instrument import Instrument
 from harness.model.postmortem import PostMortem
@@ -57,6 +58,8 @@ class KernelRequest:
     patches: Sequence[str] = (versions.PATCH,)
     configs: Sequence[str] = ()
     compiler: str = "gcc"
+    # The name of the one that it is judged by, or auto.
+    contract: str = AUTO
     # What its inputs() must be, so that it is the kernel of an earlier run; empty for any.
     inputs: str = ""
 
@@ -106,10 +109,11 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A kernel that is built, and the module for it, if there is one."""
+    """A kernel that is built, the contract that it is judged by, and the module for it, if there is one."""
 
     kernel: builds.KernelBuild
     module: Path | None
+    contract: ContractFacts
 
     @property
     def modules(self) -> Sequence[Path]:
@@ -166,9 +170,13 @@ def _prepared(
         # Now, while the object tree is this kernel's, and not when a guest hangs: 1 s. No judgement depends on it.
         with contextlib.suppress(BuildError):
             examine.types(kernel, cache, progress)
+    made = kernel.recipe
+    contract = contracts.choose(
+        request.contract, request.patches, lambda: contracts.defines(made.source, builds.patched(made, cache))
+    )
     # harness gc removes what was used longest ago.
     os.utime(kernel.vmlinux.parent)
-    return Prepared(kernel, module)
+    return Prepared(kernel, module, contract)
 
 
 def run(
@@ -232,10 +240,10 @@ def _go(state: _State, cache: Path, progress: Progress, clock: Clock, tell: Call
     with clock.phase("source"):
         since = reached.state(request.changed_since, cache, progress)
     prepared = prepare(request.kernel, request.instrument, cache, progress, clock)
-    state.take(prepared.kernel, cache)
+    state.take(prepared, cache)
     state.sort(prepared.kernel, cache)
     with clock.phase("build"):
-        applicable = state.applicable(prepared.kernel, cache, progress)
+        applicable = state.applicable(prepared, cache, progress)
     with clock.phase("coverage"):
         if request.coverage is not None:
             state.watch = reached.watch(prepared.kernel, cache, progress, since)
@@ -320,8 +328,9 @@ class _State:
             self.accel = AccelFacts(self.request.accel, choice.used, choice.reason)
             self.begun = dataclasses.replace(self.begun, used=self.accel)
 
-    def take(self, kernel: builds.KernelBuild, cache: Path) -> None:
-        """Note the kernel. Raises UsageError for another one than was judged before."""
+    def take(self, prepared: Prepared, cache: Path) -> None:
+        """Note the kernel and its contract. Raises UsageError for another kernel than was judged before."""
+        kernel = prepared.kernel
         facts = KernelFacts(kernel.release, kernel.build_id, kernel.cached)
         if self.begun.kernel.build_id not in ("", kernel.build_id):
             raise UsageError(
@@ -332,6 +341,8 @@ class _State:
         self.kernel = kernel
         inputs = builds.inputs(kernel.recipe, cache)
         self.begun = dataclasses.replace(self.begun, kernel=facts, inputs=inputs)
+        if not self.begun.contract.used:
+            self.begun = dataclasses.replace(self.begun, contract=prepared.contract)
 
     def carry(self, image: str) -> None:
         """Note what the guests carry, and write it all down. Raises UsageError when it is not what it was before."""
@@ -345,9 +356,17 @@ class _State:
         (self.folder / manifest.NAME).unlink(missing_ok=True)
         self.write()
 
-    def applicable(self, kernel: builds.KernelBuild, cache: Path, progress: Progress) -> RunRequest:
+    @property
+    def contract(self) -> Contract:
+        """The one that the kernel is judged by, once the kernel is there."""
+        return Contract(self.begun.contract.used)
+
+    def applicable(self, prepared: Prepared, cache: Path, progress: Progress) -> RunRequest:
         """The request without the scenarios that do not apply to this kernel; the reasons are kept."""
-        reasons = {scenario.name: missing(scenario, kernel, cache, progress) for scenario in self.request.scenarios}
+        reasons = {
+            scenario.name: missing(scenario, prepared.kernel, self.contract, cache, progress)
+            for scenario in self.request.scenarios
+        }
         self.skipped |= {name: reason for name, reason in reasons.items() if reason}
         left = [scenario for scenario in self.request.scenarios if not reasons[scenario.name]]
         return dataclasses.replace(self.request, scenarios=left)
@@ -390,6 +409,7 @@ class _State:
             before,
             kernel=self.begun.kernel,
             accel=self.accel,
+            contract=self.begun.contract,
             machines=MachineFacts(self.lab.refused, self.lab.came) if self.lab else before.machines,
             scenarios=results,
             skipped=self.skipped,
@@ -421,6 +441,7 @@ def _begun(request: RunRequest) -> Begun:
         folder=str(Path.cwd()),
         files={str(scenario.path): scenario.text for scenario in request.scenarios},
         scenarios=tuple(scenario.name for scenario in request.scenarios),
+        contract=ContractFacts(kernel.contract, "", ""),
     )
 
 
@@ -451,6 +472,7 @@ class _Turns:
             scenario,
             self._folder,
             self._clock,
+            contract=self._state.contract,
             timeout_s=self._timeout_s,
             over=self.over,
             watch=self._state.watch,
@@ -518,11 +540,14 @@ def look(lab: Lab, machine: Machine, folder: Path) -> PostMortem:
     return examine.examine(machine, lab.kernel, lab.cache, folder, lab.instrument.sections)
 
 
-def missing(scenario: Scenario, kernel: builds.KernelBuild, cache: Path, progress: Progress) -> str:
+def missing(scenario: Scenario, kernel: builds.KernelBuild, contract: Contract, cache: Path, progress: Progress) -> str:
     """Why a scenario does not apply to a kernel; empty when it does. Builds what it needs from the kernel's tree."""
-    lacking = scenario.needs.missing(kconfig.values(kernel.config.read_text(encoding="utf-8")), kernel.release)
+    options = kconfig.values(kernel.config.read_text(encoding="utf-8"))
+    lacking = scenario.needs.missing(options, kernel.release, contract)
     if lacking:
         return lacking
+    if not contract.demanded(scenario.exercised, scenario.policies):
+        return f"exercises {', '.join(scenario.exercised)} alone, of which the contract {contract} has none"
     try:
         files(scenario, kernel, cache, progress)
     except CannotTest as error:
@@ -536,6 +561,7 @@ def judge_on(
     folder: Path,
     clock: Clock,
     *,
+    contract: Contract = Contract.MAYFAIL,
     timeout_s: float = 0,
     over: threading.Event | None = None,
     watch: reached.Watch | None = None,
@@ -544,12 +570,13 @@ def judge_on(
 
     A machine that was lost for a reason on the host costs one more try, and never
     causes a verdict on the kernel; nor does one that by chance came to too little, which is
-    tried again, too, and is inconclusive only if it is so twice. timeout_s: replaces the scenario's own, unscaled.
+    tried again, too, and is inconclusive only if it is so twice. contract: the one that the kernel
+    is judged by. timeout_s: replaces the scenario's own, unscaled.
     over: set when the run has ended and nothing more may start. watch: counts what the guest executes.
     """
     for attempt in (1, 2):
         try:
-            recording, ready = _record(lab, scenario, folder, timeout_s or scenario.timeout_s, watch)
+            recording, ready = _record(lab, scenario, folder, contract, timeout_s or scenario.timeout_s, watch)
         except GuestLost as lost:
             if attempt == 1 and not (over and over.is_set()):
                 continue
@@ -572,7 +599,7 @@ def judge_on(
 
 
 def _record(
-    lab: Lab, scenario: Scenario, folder: Path, timeout_s: float, watch: reached.Watch | None
+    lab: Lab, scenario: Scenario, folder: Path, contract: Contract, timeout_s: float, watch: reached.Watch | None
 ) -> tuple[Recording, dict[str, float]]:
     """Drive a fresh machine and write the recording down; returns it with the seconds of "boot" and "restore".
 
@@ -613,7 +640,7 @@ def _record(
         console = (place / "console.log").read_bytes()
         recording = recordings.no_boot(scenario, str(failed), console, ready["boot"])
         recording = dataclasses.replace(recording, postmortem=PostMortem(examine.cause(place)))
-    recording = recordings.settled(recording)
+    recording = recordings.settled(dataclasses.replace(recording, contract=contract))
     with workspace.space(place):
         workspace.write_atomic(place / "scenario.yaml", scenario.text)
         if watch and (counts := watch.document(scenario.name)):

@@ -82,7 +82,14 @@ def request(run: Unfinished, instrument: Instrument, jobs: int = 0) -> RunReques
     # A run that stopped at its limit by itself is resumed to see the rest.
     stopped = run.closed and not run.verdict.interrupted and 0 < plan.maxfail <= len(run.verdict.causes)
     return RunRequest(
-        kernel=KernelRequest(plan.source, tuple(plan.patches), tuple(plan.configs), plan.compiler, plan.inputs),
+        kernel=KernelRequest(
+            plan.source,
+            tuple(plan.patches),
+            tuple(plan.configs),
+            plan.compiler,
+            plan.contract.used or plan.contract.requested,
+            plan.inputs,
+        ),
         instrument=instrument,
         scenarios=[known[name] for name in plan.scenarios],
         accel=plan.accel,

@@ -14,6 +14,7 @@ from harness.guest.lab import Lab
 from harness.guest.machine import Machine
 from harness.host import accelerator, workspace
 from harness.host.progress import QUIET, Progress
+from harness.model.contract import Contract
 from harness.model.instrument import Instrument
 from harness.model.scenario import Scenario, renamed
 from harness.model.shape import MachineShape
@@ -66,6 +67,11 @@ class Session:
         return pipeline.prepare(self._request, self._instrument, self._cache, self._progress, self._clock)
 
     @property
+    def contract(self) -> Contract:
+        """The one that the session's kernel is judged by."""
+        return Contract(self._prepared.contract.used)
+
+    @property
     def module(self) -> Path | None:
         """The module that the session's guests load, if there is one."""
         return self._prepared.module
@@ -77,7 +83,7 @@ class Session:
 
     def missing(self, scenario: Scenario) -> str:
         """Why a scenario does not apply to the session's kernel; empty when it does."""
-        return pipeline.missing(scenario, self.lab.kernel, self._cache, self._progress)
+        return pipeline.missing(scenario, self.lab.kernel, self.contract, self._cache, self._progress)
 
     def judge(self, scenario: Scenario) -> ScenarioResult:
         """Run a scenario on a fresh machine and judge it. Each time it is run has a folder of its own."""
@@ -85,7 +91,8 @@ class Session:
         again = self._runs[scenario.name]
         # As a round of --repeat is called; no scenario's own name holds a dot.
         folder = renamed(scenario, f"{scenario.name}.{again}" if again > 1 else scenario.name)
-        return dataclasses.replace(pipeline.judge_on(self.lab, folder, self.folder, self._clock)[0], name=scenario.name)
+        result, _ = pipeline.judge_on(self.lab, folder, self.folder, self._clock, contract=self.contract)
+        return dataclasses.replace(result, name=scenario.name)
 
     def machine(self, shape: MachineShape | None = None) -> AbstractContextManager[Machine]:
         """A fresh machine for whoever drives and judges it."""

@@ -15,6 +15,8 @@ from typing import Any
 import hypothesis
 from hypothesis import strategies as st
 
+from harness.model.contract import Contract
+
 Document = dict[str, Any]
 
 # The cgroup is filled by any two of these, and by the pressure alone.
@@ -25,6 +27,8 @@ _SIZE_OF_HUGE = "4M"
 _PRESSURES = {"memcg-charge": "24M", "memory-reclaim": "8M"}
 # What a driver that trusts the patch may answer.
 _POLICIES = ("accept", "eagain-mayfail", "eagain-reclaim")
+# And one that trusts no patch: to refuse in reclaim is wrong then, and wrong thousands of times.
+_STOCK_POLICIES = ("accept", "eagain-mayfail")
 # And answers that the kernel complains about, with two stack traces for each: on two pages only.
 _SIZE_OF_THE_WRONG = "8K"
 _WRONG: tuple[Document, ...] = (
@@ -62,6 +66,7 @@ class _World:
 
     buffers: dict[str, _Buffer]
     watches: dict[str, str]
+    policies: Sequence[str] = _POLICIES
     late: dict[str, str] = field(default_factory=dict)
     intervals: frozenset[str] = frozenset()
     mirrors: frozenset[str] = frozenset()
@@ -93,8 +98,9 @@ class _World:
 
 
 @st.composite
-def scenarios(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Document:
-    """A scenario document, ready to be written as YAML."""
+def scenarios(draw: Callable[[st.SearchStrategy[Any]], Any], contract: Contract = Contract.MAYFAIL) -> Document:
+    """A scenario document, ready to be written as YAML. contract: the one that its drivers know."""
+    policies = _POLICIES if contract.marks else _STOCK_POLICIES
     kinds = draw(st.lists(st.sampled_from(("anon", "shmem")), min_size=1, max_size=2))
     sizes = [draw(st.sampled_from(_SIZES)) for _ in kinds]
     # Shared memory is never in huge pages here: /sys/kernel/mm/transparent_hugepage/shmem_enabled.
@@ -105,12 +111,14 @@ def scenarios(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Document:
     buffers = {f"buffer{number}": _Buffer(*drawn) for number, drawn in enumerate(zip(kinds, sizes, huge, strict=True))}
     names = draw(st.lists(st.sampled_from(sorted(buffers)), min_size=1, max_size=3))
     watches = {f"device{number}": name for number, name in enumerate(names)}
-    subscribers = {name: {"buffer": buffer} | draw(_subscriber(buffers[buffer])) for name, buffer in watches.items()}
+    subscribers = {
+        name: {"buffer": buffer} | draw(_subscriber(buffers[buffer], policies)) for name, buffer in watches.items()
+    }
     interfaces = {name: subscriber["interface"] for name, subscriber in subscribers.items()}
     mirrors = frozenset(name for name, interface in interfaces.items() if interface == "mirror")
     intervals = mirrors | {name for name, interface in interfaces.items() if interface == "interval"}
     late = {name: watches.pop(name) for name in sorted(watches)[1:] if draw(st.booleans())}
-    world = _World(buffers, watches, late, intervals, mirrors)
+    world = _World(buffers, watches, policies, late, intervals, mirrors)
     for name in buffers:
         _touch(world, name)
     # One list of plain values: whatever Hypothesis leaves out of it, the rest is still a scenario.
@@ -133,13 +141,13 @@ def scenarios(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Document:
 
 
 @st.composite
-def _subscriber(draw: Callable[[st.SearchStrategy[Any]], Any], buffer: _Buffer) -> Document:
+def _subscriber(draw: Callable[[st.SearchStrategy[Any]], Any], buffer: _Buffer, policies: Sequence[str]) -> Document:
     interface = draw(st.sampled_from(("register", "get", "interval", "mirror")))
     if interface in ("interval", "mirror"):
         # The patch gives an interval no right to refuse, and it has no end.
         return {"interface": interface, "policy": "accept"}
     wrong = _WRONG if buffer.size == _SIZE_OF_THE_WRONG else ()
-    answers: Document = draw(st.sampled_from((*({"policy": policy} for policy in _POLICIES), *wrong)))
+    answers: Document = draw(st.sampled_from((*({"policy": policy} for policy in policies), *wrong)))
     return answers | {"interface": interface, "end": draw(st.booleans())}
 
 
@@ -229,7 +237,7 @@ def _device_check(world: _World) -> None:
 def _policy(world: _World) -> None:
     device, _ = world.a_device()
     if device not in world.intervals:
-        world.steps.append({"policy": device, "to": world.pick(_POLICIES)})
+        world.steps.append({"policy": device, "to": world.pick(world.policies)})
 
 
 def _protect(world: _World) -> None:

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One file = one way to get the patch or the module wrong, or to write the patch otherwise.
 
-NAME.patch goes on top of the patch. NAME.yaml is a scenario in which the module
-does something wrong, for faults that no kernel has: its first step plants the fault.
+NAME.patch goes on top of the patch, or on a stock kernel, as its contracts say.
+NAME.yaml is a scenario in which the module does something wrong, for faults
+that no kernel has: its first step plants the fault.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,12 +18,15 @@ from harness import oracles
 from harness.host import given
 from harness.host.workspace import data
 from harness.kernel import patches, versions
+from harness.model.contract import Contract
 from harness.model.errors import UsageError
 from harness.model.strict_yaml import offer
 
 # The lines at the head of a mutant's file. Those without a default must be there.
 _FIELDS = ("SPDX-License-Identifier", "Subject", "Kernels")
-_OPTIONAL = ("Expected-oracle", "Also-oracles", "Scenarios", "Timeout", "Equivalent")
+_HISTORY = ("Introduced-by", "Fixed-by")
+_OPTIONAL = ("Expected-oracle", "Also-oracles", "Scenarios", "Timeout", "Equivalent", "Contract", *_HISTORY)
+_COMMIT = re.compile(r'[0-9a-f]{7,40} \("[^"]+"\) \(in v\d+\.\d+\)')
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Mutant:
     of all others. kernels: the versions that the file is written for; it serves
     each of them, and the kernels between it and the next one that is served. timeout_s: as in
     `harness run --timeout`, for a mutant that hangs; 0 leaves it to the scenarios.
+    contracts: those whose good kernels it can be applied to, and is then judged by. history: the commits of Linux that
+    brought the fault or ended it, where Linux really had it.
     """
 
     name: str
@@ -44,11 +51,18 @@ class Mutant:
     scenarios: Sequence[str]
     kernels: Sequence[str]
     timeout_s: float = 0
+    contracts: Sequence[Contract] = (Contract.MAYFAIL,)
+    history: Sequence[str] = ()
 
     @property
     def equivalent(self) -> bool:
         """It is another right way to write the patch."""
         return not self.expected
+
+    @property
+    def contract(self) -> Contract:
+        """The one that it is tried by: the first."""
+        return self.contracts[0]
 
     @property
     def in_module(self) -> bool:
@@ -69,19 +83,24 @@ def catalogue() -> dict[str, list[Mutant]]:
     return dict(sorted(found.items(), key=lambda item: (item[1][0].equivalent, item[0])))
 
 
-def port(ports: Sequence[Mutant], version: str) -> Mutant | None:
+def port(ports: Sequence[Mutant], version: str, contract: Contract = Contract.MAYFAIL) -> Mutant | None:
     """The file for a kernel, which is taken for the nearest one that is served. None: there is no port to it.
+
+    contract: the one that the kernel keeps without the mutant.
 
     A file that was not tried on a kernel that is served may apply in another
     function there, and be another mutant.
     """
     served = patches.port(versions.PATCH, version)
-    return next((mutant for mutant in ports if served in mutant.kernels), None)
+    return next((file for file in ports if served in file.kernels and contract in file.contracts), None)
 
 
-def choose(names: Sequence[str], version: str) -> tuple[list[Mutant], list[str]]:
+def choose(
+    names: Sequence[str], version: str, contracts: Sequence[Contract] = tuple(Contract)
+) -> tuple[list[Mutant], list[str]]:
     """The mutants that were named, none for all, as they are for a kernel; and the names that have no port to it.
 
+    Each has one contract: the first of these that there is a file for.
     A name with a slash is a file of the user's own.
     Those that change a header come last: each recompiles much of a kernel, and
     so does the mutant after it.
@@ -92,17 +111,24 @@ def choose(names: Sequence[str], version: str) -> tuple[list[Mutant], list[str]]
             known[name] = [load(given.path(name))]
         elif name not in known:
             raise UsageError(f"unknown mutant {name!r}", offer(name, known))
-    ports = {name: port(known[name], version) for name in names or known}
-    chosen = [mutant for mutant in ports.values() if mutant is not None]
-    for number, mutant in enumerate(chosen):
-        if twin := next((other for other in chosen[:number] if other.name == mutant.name), None):
+    chosen: list[Mutant] = []
+    missing = []
+    every = [name for name, ports in known.items() if any(set(contracts) & set(file.contracts) for file in ports)]
+    for name in dict.fromkeys(names or every):
+        files = ((contract, port(known[name], version, contract)) for contract in contracts)
+        mutant = next((replace(file, contracts=(contract,)) for contract, file in files if file is not None), None)
+        if mutant is None:
+            missing.append(name)
+            continue
+        if twin := next((other for other in chosen if other.name == mutant.name), None):
             raise UsageError(f"two mutants are called {mutant.name!r}: {twin.path} and {mutant.path}", "rename one")
-    return sorted(chosen, key=lambda mutant: mutant.costs_headers), [name for name in ports if ports[name] is None]
+        chosen.append(mutant)
+    return sorted(chosen, key=lambda mutant: mutant.costs_headers), missing
 
 
-def scenarios(version: str) -> list[str]:
-    """What the faults of the patch are tried with on a kernel, by name."""
-    ports = [port(files, version) for files in catalogue().values()]
+def scenarios(version: str, contract: Contract = Contract.MAYFAIL) -> list[str]:
+    """What the faults are tried with on a kernel of a contract, by name."""
+    ports = [port(files, version, contract) for files in catalogue().values()]
     faults = [mutant for mutant in ports if mutant is not None and not mutant.equivalent and not mutant.in_module]
     return sorted({name for mutant in faults for name in mutant.scenarios})
 
@@ -140,7 +166,26 @@ def load(path: Path) -> Mutant:
         scenarios=(str(path),) if module else _words(said.get("Scenarios", "")),
         kernels=_words(said["Kernels"]),
         timeout_s=_seconds(path, said.get("Timeout", "0")),
+        contracts=_contracts(path, said.get("Contract", Contract.MAYFAIL.value)),
+        history=_history(path, said),
     )
+
+
+def _contracts(path: Path, text: str) -> tuple[Contract, ...]:
+    names = _words(text)
+    if not names:
+        raise UsageError(f"{path}: Contract names no contract", f"one of {', '.join(Contract)}, or both")
+    for name in names:
+        if name not in list(Contract):
+            raise UsageError(f"{path}: unknown contract {name!r}", offer(name, list(Contract)))
+    return tuple(Contract(name) for name in names)
+
+
+def _history(path: Path, said: Mapping[str, str]) -> tuple[str, ...]:
+    for key in _HISTORY:
+        if key in said and not _COMMIT.fullmatch(said[key]):
+            raise UsageError(f"{path}: {key} is {said[key]!r}, no commit", '12 hex digits, ("subject"), (in vX.Y)')
+    return tuple(f"{key}: {said[key]}" for key in _HISTORY if key in said)
 
 
 def _seconds(path: Path, text: str) -> float:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 import re
 import sys
@@ -15,6 +17,7 @@ from harness.commands.mutants import Trial
 from harness.host import process
 from harness.host.progress import QUIET
 from harness.kernel import patches, source, versions
+from harness.model.contract import Contract
 from harness.model.errors import CannotTest, MachineError, UsageError
 from harness.model.run import RunVerdict
 from harness.model.verdict import Finding, Outcome, ScenarioResult
@@ -91,7 +94,7 @@ def test_the_ports_of_a_mutant_are_the_same_mutant(name: str) -> None:
     ports = MUTANTS[name]
 
     assert len({(entry.summary, entry.expected, entry.also, entry.scenarios) for entry in ports}) == 1
-    kernels = [kernel for entry in ports for kernel in entry.kernels]
+    kernels = [(kernel, contract) for entry in ports for kernel in entry.kernels for contract in entry.contracts]
     assert len(set(kernels)) == len(kernels)
 
 
@@ -106,6 +109,9 @@ def test_the_ports_of_a_mutant_are_the_same_mutant(name: str) -> None:
         (HEAD + "Scenario: all\n", "x.patch:4: 'Scenario' is no field of a mutant"),
         (HEAD + "Equivalent: yes\nTimeout: soon\n", "Timeout is 'soon', no whole number of seconds"),
         (HEAD + "Kernels: 6.6\n", "x.patch:4: 'Kernels' is there twice"),
+        (HEAD + "Equivalent: yes\nContract: stok\n", "unknown contract 'stok'"),
+        (HEAD + "Equivalent: yes\nContract: ,\n", "names no contract"),
+        (HEAD + "Equivalent: yes\nFixed-by: 12345\n", "Fixed-by is '12345', no commit"),
     ],
 )
 def test_a_file_that_does_not_say_what_it_is_is_refused(text: str, complaint: str, tmp_path: Path) -> None:
@@ -126,6 +132,36 @@ def test_a_port_serves_its_version_and_those_up_to_the_next_kernel_that_is_serve
     assert mutants.port([old, new], "6.18.0") is new
     assert mutants.port([old, new], "5.10.200") is old
     assert mutants.port([old, new], "7.3.4") is None
+
+
+def test_a_mutant_is_tried_by_the_first_contract_that_is_asked_for_and_that_it_has_a_file_for() -> None:
+    """A file for stock kernels is another one where the patch changes the same lines."""
+    stock = ("range-is-one-page", "range-starts-at-the-vma", "ksm-merges-in-silence", "unmarked")
+
+    tried = {one.name: one for one in mutants.choose(stock, "6.12.117")[0]}
+    assert {name: one.contract for name, one in tried.items()} == {
+        "range-is-one-page": Contract.MAYFAIL,
+        "range-starts-at-the-vma": Contract.STOCK,
+        "ksm-merges-in-silence": Contract.MAYFAIL,
+        "unmarked": Contract.MAYFAIL,
+    }
+    chosen, missing = mutants.choose(stock, "6.12.117", (Contract.STOCK,))
+    assert {one.name: one.path.parent.name for one in chosen} == {
+        "range-is-one-page": "stock",
+        "range-starts-at-the-vma": "stock",
+        "ksm-merges-in-silence": "mutants",
+    }
+    assert missing == ["unmarked"]
+    assert "unmarked" not in mutants.choose((), "6.1.9", (Contract.STOCK,))[1], "it is none of them"
+
+
+def test_twenty_faults_that_linux_had_are_tried_on_a_stock_kernel() -> None:
+    """Each with a commit that brought or ended it, and a scenario that a stock kernel runs."""
+    chosen, _ = mutants.choose((), "6.12.117", (Contract.STOCK,))
+
+    assert len([one for one in chosen if one.history]) >= 20
+    for one in chosen:
+        assert any(found.needs.contract is None for found in catalogue.choose(one.scenarios)), one.name
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
@@ -230,6 +266,35 @@ def test_the_matrix_shows_who_saw_what(capsys: pytest.CaptureFixture[str]) -> No
 
 
 # --- the campaign
+
+
+@pytest.mark.parametrize(
+    ("contract", "kernels"),
+    [
+        ("auto", [["mayfail"], ["mayfail", "unmarked"], ["none"], ["range-starts-at-the-vma"]]),
+        ("stock", [["none"], ["range-starts-at-the-vma"]]),
+        ("mayfail", [["mayfail"], ["mayfail", "unmarked"]]),
+    ],
+)
+def test_a_stock_mutant_breaks_a_stock_kernel_that_went_first(
+    ran: list[list[str]], tmp_path: Path, contract: str, kernels: list[list[str]]
+) -> None:
+    """Each kernel is judged by the contract of its mutants; what has none that was asked for is named."""
+    request = request_to(tmp_path / "out", 1)
+    request = dataclasses.replace(request, kernel=dataclasses.replace(request.kernel, contract=contract))
+
+    done = campaign.run(request, ["unmarked", "range-starts-at-the-vma"], tmp_path, QUIET, lambda _: None)
+
+    def said(words: list[str], option: str) -> list[str]:
+        return [Path(value).stem for word, value in itertools.pairwise(words) if word == option]
+
+    assert sorted(said(words, "--patch") for words in ran) == sorted(kernels)
+    stock = [said(words, "--contract") == ["stock"] for words in ran]
+    assert stock == ["mayfail" not in said(words, "--patch") for words in ran]
+    assert len(done.skipped) == (0 if contract == "auto" else 1)
+    assert {told["contract"] for told in done.document()["mutants"]} == (
+        {"mayfail", "stock"} if contract == "auto" else {contract}
+    )
 
 
 @pytest.fixture
@@ -356,6 +421,6 @@ def test_a_scenario_in_which_nothing_happens_anyway_is_left_out(
 
     rare, switch = done.trials
     assert rare.verdict == "error"
-    assert rare.note == "too little happens in each of its scenarios, even on the unbroken patch"
+    assert rare.note == "too little happens in each of its scenarios, even on the unbroken kernel"
     assert switch.good
     assert not any("memcg-eagain" in words for words in ran[1:])

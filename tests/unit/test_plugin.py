@@ -251,7 +251,7 @@ def test_the_session_gets_what_the_options_say(pytester: pytest.Pytester, projec
     made = []
 
     def session(request, _instrument, accel, _progress):
-        made.append((request.source, request.patches, request.configs, accel))
+        made.append((request.source, request.patches, request.configs, request.contract, accel))
         return SimpleNamespace(close=lambda: None)
 
     monkeypatch.setattr(run_session, "Session", session)
@@ -262,7 +262,11 @@ def test_the_session_gets_what_the_options_say(pytester: pytest.Pytester, projec
 
     project("--kernel-patch=none", "--kernel-patch", "a.patch", "--accel=tcg", "-s").assert_outcomes(passed=1)
 
-    assert made == [("debian:6.12", ("none", "a.patch"), (), "tcg")]
+    project("--kernel-contract=stock").assert_outcomes(passed=1)
+    assert made == [
+        ("debian:6.12", ("none", "a.patch"), (), "auto", "tcg"),
+        ("debian:6.12", ("none",), (), "stock", "auto"),
+    ]
     assert "--kernel-source is somebody else's option here" in capfd.readouterr().err
 
 

@@ -34,6 +34,7 @@ from harness.host.progress import QUIET
 from harness.kernel import build
 from harness.kernel.places import Places
 from harness.model import begun, documents, scenario
+from harness.model.contract import ContractFacts
 from harness.model.errors import GuestLost, HarnessError, OutOfSpace, UsageError
 from harness.model.postmortem import Hangs
 from harness.model.recording import Recording
@@ -69,6 +70,7 @@ class World:
         self.boots = True
         self.lost: set[str] = set()
         self.build_id, self.image = "ab" * 20, "one"
+        self.contract = "mayfail"
 
     def step(self, *, writes: bool = False) -> None:
         """The world goes on by a step, or ends."""
@@ -141,7 +143,8 @@ def arranged(monkeypatch: pytest.MonkeyPatch) -> World:
     def prepare(*_: object) -> pipeline.Prepared:
         recipe = SimpleNamespace(series=SimpleNamespace(patches=()))
         kernel = SimpleNamespace(release="6.12.1", build_id=world.build_id, cached=True, recipe=recipe)
-        return pipeline.Prepared(kernel, None)  # type: ignore[arg-type]
+        contract = ContractFacts("auto", world.contract, "made up")
+        return pipeline.Prepared(kernel, None, contract)  # type: ignore[arg-type]
 
     def keep_kernel(_: object, folder: Path) -> None:
         (folder / "kernel").mkdir(exist_ok=True)
@@ -602,11 +605,33 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 
 def test_what_is_written_fits_its_schema(world: World, tmp_path: Path):
-    """Each field that is written is named there."""
+    """Each field that is written is named there; an earlier version wrote no contract."""
     begin(world, tmp_path / "run")
     content = documents.read(tmp_path / "run" / begun.NAME, "run")
     schema = json.loads((documents.SCHEMAS / "run.json").read_text())
 
-    assert set(content) == set(schema["properties"]) == set(schema["required"])
+    assert set(content) == set(schema["properties"]) == {*schema["required"], "contract"}
     assert content["skipped"] == {"silent": "no such option"}
     assert content["kernel"]["build_id"] == "ab" * 20
+
+
+@pytest.mark.parametrize("asked", ["auto", "stock", "mayfail"])
+def test_a_run_is_gone_on_with_by_its_own_contract(world: World, tmp_path: Path, asked: str) -> None:
+    """That which it was judged by, or which it asked for before its kernel was known."""
+    folder = tmp_path / "run"
+    begin(world, folder, kernel=KernelRequest(contract=asked))
+    chosen = documents.read(folder / begun.NAME, "run")["contract"]
+    assert chosen == {"requested": "auto", "used": "mayfail", "reason": "made up"}
+
+    (folder / manifest.NAME).unlink()
+    changed = json.loads((folder / begun.NAME).read_text())
+    run = resuming.Unfinished(folder, document.read(folder))
+    for used, wanted in (("stock", "stock"), ("", asked)):
+        changed["contract"] = {"requested": asked, "used": used, "reason": ""}
+        changed["skipped"] = {}
+        (folder / begun.NAME).write_text(json.dumps(changed))
+        assert resuming.request(run, instruments.NOTIFIER_HOLD).kernel.contract == wanted
+
+    del changed["contract"]
+    (folder / begun.NAME).write_text(json.dumps(changed))
+    assert resuming.request(run, instruments.NOTIFIER_HOLD).kernel.contract == "mayfail"

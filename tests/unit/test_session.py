@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from harness.model.contract import Contract, ContractFacts
 from harness.model.scenario import Scenario, unwritten
 from harness.model.shape import MachineShape
 from harness.model.verdict import Outcome, ScenarioResult
@@ -25,7 +26,10 @@ from tests.unit.conftest import Said
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Said) -> Session:
     """A session whose guests only make their folder."""
 
-    def judge_on(_lab: object, scenario: Scenario, folder: Path, _clock: object) -> tuple[ScenarioResult, None]:
+    def judge_on(
+        _lab: object, scenario: Scenario, folder: Path, _clock: object, *, contract: Contract
+    ) -> tuple[ScenarioResult, None]:
+        assert contract is Contract.STOCK
         (folder / scenario.name).mkdir()
         return ScenarioResult(scenario.name, Outcome.PASS), None
 
@@ -36,6 +40,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Said) -> Sess
     monkeypatch.setattr(pipeline, "judge_on", judge_on)
     monkeypatch.setattr(sessions, "watched", watched)
     made = Session(KernelRequest(), instruments.NONE, "auto", said, tmp_path / "run")
+    made.__dict__["_prepared"] = SimpleNamespace(contract=ContractFacts("auto", "stock", "made up"))
     made.__dict__["lab"] = cast("Any", SimpleNamespace(machine=lambda _, folder: watched(None, folder, None)))
     return made
 

@@ -134,7 +134,7 @@ def test_a_step_that_nobody_can_type_is_noticed(command: str) -> None:
 def test_kvm_is_demanded_and_not_only_hoped_for() -> None:
     nights = [command for command in commands() if "make nightly" in command and "--source" in command]
 
-    assert len(nights) == 3 * len(versions.sources())
+    assert len(nights) == 4 * len(versions.sources())
     assert all("--accel kvm" in night for night in nights)
 
 
@@ -166,12 +166,13 @@ def test_a_night_is_every_scenario_every_mutant_and_an_hour_of_explore_on_each_k
     assert ran.pop(0) == ["pytest", "-m", "nightly", "tests/guest"]
     assert {words.pop(0) for words in ran} == {"harness.cli"}
     assert [(words[0], words[words.index("--source") + 1]) for words in ran] == [
-        (kind, source) for source in versions.sources() for kind in ("run", "mutants", "explore")
+        (kind, source) for source in versions.sources() for kind in ("run", "mutants", "explore", "run", "mutants")
     ]
     assert all(words[1] == "all" for words in ran if words[0] == "run")
     assert all("3600" in words for words in ran if words[0] == "explore")
+    assert [words[0] for words in ran if "stock" in words] == ["run", "mutants"] * len(versions.sources())
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith(f"nightly: {2 * len(versions.sources()) + 1} of {3 * len(versions.sources()) + 1} passed")
+    assert last.startswith(f"nightly: {3 * len(versions.sources()) + 1} of {5 * len(versions.sources()) + 1} passed")
 
 
 def test_each_action_is_pinned_to_a_major_version() -> None:
