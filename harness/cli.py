@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, str] = {
     "report": "write the reports of finished runs again",
     "decode": "file and line for every function in a run's reports and post-mortems",
     "console": "the reports in any kernel console log",
+    "init": "a scenario, a test and a workflow to begin with, in a tree of one's own",
     "gc": "limit the size of the cache",
 }
 
