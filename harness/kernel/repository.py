@@ -121,7 +121,19 @@ def files(spec: str, rest: str) -> KernelSource:
             f"--source {spec}: {path} has no revision {rev!r}", f"git -C {path} log --oneline shows those it has"
         )
     lineage = f"git-{workspace.digest(str(git_dir.resolve()))}"
-    return KernelSource(spec, f"git-{tree}", "", lineage, Tree(git_dir, tree))
+    return KernelSource(spec, f"git-{tree}", "", lineage, Tree(git_dir, tree), commit=_commit(path, rev))
+
+
+def _commit(path: Path, rev: str) -> str:
+    """The name of a commit, and the first line of its message; empty for a revision that is a tree."""
+    named = git.run(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}"], cwd=path)
+    name = os.fsdecode(named.output).strip()
+    if named.status or not _OBJECT.fullmatch(name):
+        return ""
+    said = git.run(["cat-file", "commit", name], cwd=path)
+    _, _, message = said.output.partition(b"\n\n")
+    subject = message.partition(b"\n")[0].decode("utf-8", "replace").strip()
+    return f"{name[:12]} {subject}".rstrip()
 
 
 def located(named: str, path: Path) -> Path:

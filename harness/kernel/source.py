@@ -55,6 +55,8 @@ class KernelSource:
     id: str
     version: str
     lineage: str
+    # Of a revision that is a commit: its name, and the first line of its message.
+    commit: str = dataclasses.field(default="", compare=False, kw_only=True)
     origin: Origin = dataclasses.field(compare=False, repr=False)
 
 

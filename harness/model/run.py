@@ -19,11 +19,12 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class KernelFacts:
-    """The kernel that was judged."""
+    """The kernel that was judged. commit: of a revision, its name and the first line of its message."""
 
     release: str
     build_id: str
     cached: bool
+    commit: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,12 @@ class RunVerdict:
         return worst(seen)
 
     @property
+    def title(self) -> str:
+        """What was judged: source, commit, patches and configuration."""
+        commit = f" ({self.kernel.commit})" if self.kernel.commit else ""
+        return f"{self.source}{commit} + {', '.join(self.patches)}, configuration {', '.join(self.configs)}"
+
+    @property
     def causes(self) -> Sequence[Cause]:
         """What the failures come down to; judging again may find other ones."""
         return causes(self.scenarios)
@@ -109,6 +116,7 @@ class RunVerdict:
                 "release": self.kernel.release,
                 "build_id": self.kernel.build_id,
                 "cached": self.kernel.cached,
+                "commit": self.kernel.commit,
             },
             "contract": self.contract.document(),
             "accel": {"requested": self.accel.requested, "used": self.accel.used, "reason": self.accel.reason},
@@ -138,7 +146,12 @@ class RunVerdict:
             source=str(document["source"]),
             patches=tuple(map(str, document["patches"])),
             configs=tuple(map(str, document["configs"])),
-            kernel=KernelFacts(str(kernel["release"]), str(kernel["build_id"]), cached=bool(kernel["cached"])),
+            kernel=KernelFacts(
+                str(kernel["release"]),
+                str(kernel["build_id"]),
+                cached=bool(kernel["cached"]),
+                commit=str(kernel.get("commit", "")),
+            ),
             accel=AccelFacts(str(accel["requested"]), str(accel["used"]), str(accel["reason"])),
             scenarios=tuple(ScenarioResult.restore(entry) for entry in document["scenarios"]),
             contract=ContractFacts.restore(document.get("contract")),

@@ -20,6 +20,7 @@ def render(verdict: RunVerdict) -> bytes:
     """The document. An inconclusive scenario is an error to CI: it must not look green."""
     suite = TestSuite("kernel-harness")
     suite.add_property("source", _text(verdict.source))
+    suite.add_property("title", _text(verdict.title))
     suite.add_property("kernel", _text(verdict.kernel.release))
     suite.add_property("contract", _text(verdict.contract.used))
     suite.add_property("accel", _text(verdict.accel.used))

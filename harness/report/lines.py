@@ -107,9 +107,8 @@ def summary(verdict: RunVerdict, folder: str, colour: Colour, left: int = 0) -> 
     yield f"accelerator  {one_line(accel)}"
     yield f"seconds      {one_line(spent, 1000)}"
     yield f"report       {flat(folder)}/report.html"
-    kernel = f"{verdict.source} + {', '.join(verdict.patches)}, configuration {', '.join(verdict.configs)}"
     yield from _coverage(verdict)
     if verdict.error:
         yield f"{'stopped':12} {one_line(verdict.error, 1000)}"
     more = f"; {left} more scenarios did not run: harness run all" if left > 0 else ""
-    yield f"{colour(verdict.outcome, '')} {one_line(kernel, 1000)}: {said}{more}"
+    yield f"{colour(verdict.outcome, '')} {one_line(verdict.title, 1000)}: {said}{more}"

@@ -331,7 +331,7 @@ class _State:
     def take(self, prepared: Prepared, cache: Path) -> None:
         """Note the kernel and its contract. Raises UsageError for another kernel than was judged before."""
         kernel = prepared.kernel
-        facts = KernelFacts(kernel.release, kernel.build_id, kernel.cached)
+        facts = KernelFacts(kernel.release, kernel.build_id, kernel.cached, kernel.recipe.source.commit)
         if self.begun.kernel.build_id not in ("", kernel.build_id):
             raise UsageError(
                 f"{self.folder}: its kernel had build id {self.begun.kernel.build_id[:12]}, "

@@ -14,7 +14,7 @@ from harness.host import workspace
 from harness.model.coverage import ChangedLine, PatchCoverage
 from harness.model.errors import UsageError
 from harness.model.ktap import Results
-from harness.model.run import MachineFacts, RunVerdict
+from harness.model.run import KernelFacts, MachineFacts, RunVerdict
 from harness.model.verdict import Finding, Outcome, ScenarioResult, worst
 from harness.report import document, html, junit, ktap, lines
 from harness.report.text import one_line, plain
@@ -59,6 +59,20 @@ def test_what_stopped_a_run_is_in_its_verdict() -> None:
     assert stopped.document()["error"] == "no space"
 
 
+def test_a_revision_is_named_by_its_commit_wherever_a_run_is() -> None:
+    """Not by git:.@HEAD alone, which is another one tomorrow; what the commit says is anybody's."""
+    facts = KernelFacts("6.12.1", "abc", cached=True, commit="0123456789ab mm: <b>\x1b[1m")
+    run = verdict(source="git:.@HEAD", kernel=facts)
+
+    title = run.title
+    assert title.startswith("git:.@HEAD (0123456789ab mm: <b>")
+    assert any("git:.@HEAD (0123456789ab mm: <b>" in line for line in lines.summary(run, "/run", lambda _, word: word))
+    assert not any("\x1b" in line for line in lines.summary(run, "/run", lambda _, word: word))
+    assert "(0123456789ab mm: &lt;b&gt;" in html.render(run)
+    assert b"0123456789ab mm: &lt;b&gt;" in junit.render(run)
+    assert document.parse(document.render(run)).kernel.commit == facts.commit
+
+
 def test_the_document_has_all_fields_of_schema_1(tmp_path: Path) -> None:
     """The names are an interface."""
     write(verdict(), tmp_path)
@@ -67,7 +81,7 @@ def test_the_document_has_all_fields_of_schema_1(tmp_path: Path) -> None:
 
     assert document["schema"] == 1
     assert document["verdict"] == "fail"
-    assert document["kernel"] == {"release": "6.12.117", "build_id": "abc", "cached": True}
+    assert document["kernel"] == {"release": "6.12.117", "build_id": "abc", "cached": True, "commit": ""}
     assert document["accel"] == {"requested": "auto", "used": "tcg", "reason": "no /dev/kvm"}
     assert set(document["seconds"]) >= {"source", "build", "image", "boot", "restore", "scenarios", "total"}
     assert set(document["scenarios"][0]) >= {"name", "verdict", "findings", "exercised", "seconds"}

@@ -32,6 +32,7 @@ from harness.host import accelerator, workspace
 from harness.host.accelerator import Choice
 from harness.host.progress import QUIET
 from harness.kernel import build
+from harness.kernel.patches import PatchSeries
 from harness.kernel.places import Places
 from harness.model import begun, documents, scenario
 from harness.model.contract import ContractFacts
@@ -141,7 +142,7 @@ def arranged(monkeypatch: pytest.MonkeyPatch) -> World:
             return 1.0
 
     def prepare(*_: object) -> pipeline.Prepared:
-        recipe = SimpleNamespace(series=SimpleNamespace(patches=()))
+        recipe = SimpleNamespace(series=PatchSeries(), source=SimpleNamespace(commit="01ab mm: x"))
         kernel = SimpleNamespace(release="6.12.1", build_id=world.build_id, cached=True, recipe=recipe)
         contract = ContractFacts("auto", world.contract, "made up")
         return pipeline.Prepared(kernel, None, contract)  # type: ignore[arg-type]

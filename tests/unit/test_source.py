@@ -226,6 +226,17 @@ def test_a_revision_is_named_by_its_tree(repository: Path, cache: Path, monkeypa
     assert ids == {f"git-{git(repository, 'rev-parse', 'HEAD^{tree}')}"}
 
 
+def test_a_revision_tells_its_commit(repository: Path, cache: Path):
+    """Name and subject; a tree by itself is no commit."""
+    head, tree = (git(repository, "rev-parse", rev) for rev in ("HEAD", "HEAD^{tree}"))
+    subject = git(repository, "log", "-1", "--format=%s")
+    git(repository, "tag", "-a", "-m", "a tag", "v6.12.8")
+
+    told = [fetch(f"git:{repository}@{rev}", cache).commit for rev in ("HEAD", "v6.12.8", tree)]
+
+    assert told == [f"{head[:12]} {subject}"] * 2 + [""]
+
+
 def test_a_bare_repository_serves(repository: Path, tmp_path: Path, cache: Path):
     """No checkout is needed."""
     git(tmp_path, "clone", "-q", "--bare", str(repository), "bare.git")
