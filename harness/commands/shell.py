@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import re
 import shlex
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +45,7 @@ _LOOK_S = 1.0
 _PATIENCE_S = 30.0
 # The status of a process that a signal ended, less the signal.
 _SIGNALLED = 256
+_STDIN, _CHUNK_BYTES = 0, 1 << 16
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -268,7 +271,7 @@ def execute(visit: Visit, argv: Sequence[str]) -> Executed:
 def _run(machine: Machine, argv: Sequence[str]) -> GuestResult:
     """Run a command for as long as the guest lives. Raises GuestTimeout for a guest that stands still."""
     process = machine.agent.start(argv)
-    process.close_stdin()
+    threading.Thread(target=_pass_in, args=(process,), name="stdin", daemon=True).start()
     deadline = Deadline(_COMMAND_LIMIT_S)
     while True:
         try:
@@ -276,6 +279,20 @@ def _run(machine: Machine, argv: Sequence[str]) -> GuestResult:
         except GuestTimeout:
             if deadline.expired or machine.stands_still(_PATIENCE_S):
                 raise
+
+
+def _pass_in(process: GuestProcess) -> None:
+    """Our standard input is the command's, to its end; not a terminal's that another program has in the foreground."""
+    with contextlib.suppress(OSError, GuestLost, GuestTimeout, MachineError):
+        while _may_read() and (chunk := os.read(_STDIN, _CHUNK_BYTES)):
+            process.send(chunk, Deadline(_COMMAND_LIMIT_S))
+    with contextlib.suppress(OSError, GuestLost, GuestTimeout, MachineError):
+        process.close_stdin()
+
+
+def _may_read() -> bool:
+    """Whether a read of standard input stops nobody: a program in the background that reads its terminal is stopped."""
+    return not os.isatty(_STDIN) or os.tcgetpgrp(_STDIN) == os.getpgrp()
 
 
 def _complaints(seen: Watched) -> list[str]:

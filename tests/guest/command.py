@@ -66,13 +66,15 @@ def environment(**changes: str) -> dict[str, str]:
     return dict(os.environ) | {"PYTHONPATH": str(ROOT)} | changes
 
 
-def harness(*words: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Ended:
-    """Run `harness WORDS` to its end."""
+def harness(
+    *words: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None, given: str = ""
+) -> Ended:
+    """Run `harness WORDS` to its end; given: on its standard input."""
     done = subprocess.run(
         argv(*words),
         env=environment(**(env or {})),
         cwd=cwd or ROOT,
-        stdin=subprocess.DEVNULL,
+        input=given,
         capture_output=True,
         text=True,
         timeout=LIMIT_S,

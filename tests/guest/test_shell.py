@@ -47,9 +47,10 @@ def test_the_shell_wants_a_terminal() -> None:
 
 @pytest.mark.guest
 def test_a_command_runs_in_a_fresh_guest_and_its_status_is_ours() -> None:
-    ended = harness("shell", "sh", "-c", "cut -d' ' -f1 /proc/modules; echo to stderr >&2; exit 3")
+    command = "cut -d' ' -f1 /proc/modules; wc -c; echo to stderr >&2; exit 3"
+    ended = harness("shell", "sh", "-c", command, given="x" * 200_000)
 
-    assert (ended.status, ended.stdout) == (3, "notifier_hold\n")
+    assert (ended.status, ended.stdout) == (3, "notifier_hold\n200000\n")
     assert "to stderr" in ended.stderr
     assert harness("shell", "sh", "-c", "kill -9 $$").status == 128 + 9
 

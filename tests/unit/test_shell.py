@@ -45,7 +45,7 @@ class Guest:
     def start(self, argv: object) -> SimpleNamespace:
         """Of the agent: the process."""
         assert argv == ["x"]
-        return SimpleNamespace(close_stdin=lambda: None, result=self._next)
+        return SimpleNamespace(send=lambda *_: None, close_stdin=lambda: None, result=self._next)
 
     def _next(self, _: object) -> GuestResult:
         happened = self.command.pop(0)
