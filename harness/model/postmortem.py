@@ -13,14 +13,14 @@ class Wait:
     """A task that sleeps and that no signal wakes, by pid and name, and the functions in which it waits.
 
     where: innermost first, without the functions of the scheduler and of locks. switches: how often the task had given
-    up its CPU until then; killable: a fatal signal does wake it.
+    up its CPU until then; ends: a timer or a fatal signal wakes it.
     """
 
     pid: int
     task: str
     where: tuple[str, ...]
     switches: int = field(default=0, compare=False)
-    killable: bool = field(default=False, compare=False)
+    ends: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class PostMortem:
         return [
             wait
             for wait in self.waits
-            if wait.where and not wait.killable and (wait.pid, wait.where, wait.switches) in before
+            if wait.where and not wait.ends and (wait.pid, wait.where, wait.switches) in before
         ]
 
 

@@ -93,7 +93,7 @@ def _cause(looks: Looks, circles: list[list[str]], blockers: list[dict[str, obje
             "task": title(task),
             "where": waits.where(frames),
             "switches": task.nvcsw.value_() + task.nivcsw.value_(),
-            "killable": killable(task),
+            "ends": killable(task) or waits.timed(frames),
         }
         (blockers if wait.holder is None else behind).append(blocker)
         if wait.holder is not None:

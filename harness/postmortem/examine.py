@@ -159,7 +159,7 @@ def _found(said: bytes) -> PostMortem:
                     clean(one["task"].encode()),
                     tuple(clean(name.encode()) for name in one["where"]),
                     int(one["switches"]),
-                    bool(one["killable"]),
+                    bool(one["ends"]),
                 )
                 for one in told["waits"]
             ],

@@ -28,6 +28,21 @@ _OTHERS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("synchronize_rcu", "__wait_rcu_gp", "synchronize_srcu"), "an RCU grace period"),
     (("schedule_timeout",), "time to pass"),
 )
+# Functions that sleep until a timer, and those that call them without one.
+_TIMERS = frozenset(
+    {
+        "schedule_timeout",
+        "schedule_timeout_uninterruptible",
+        "io_schedule_timeout",
+        "msleep",
+        "usleep_range_state",
+        "schedule_hrtimeout",
+        "schedule_hrtimeout_range",
+        "schedule_hrtimeout_range_clock",
+        "do_nanosleep",
+    }
+)
+_ENDLESS = frozenset({"wait_for_completion", "wait_for_completion_state", "wait_for_completion_io", "__down", "down"})
 _SCHEDULER = ("__schedule", "schedule", "schedule_preempt_disabled", "preempt_schedule", "__switch_to_asm")
 _WORD = 8
 # As many functions tell one wait from another, whoever came to it.
@@ -74,6 +89,12 @@ def where(frames: Sequence[Frame]) -> list[str]:
     """The functions by which two waits are the same: the innermost ones that are not of the scheduler or of a lock."""
     ways = (*_SCHEDULER, *(name for names, *_ in (*_LOCKS, *_OTHERS) for name in names))
     return [frame.function for frame in frames if frame.function and not frame.function.startswith(ways)][:_TELLING]
+
+
+def timed(frames: Sequence[Frame]) -> bool:
+    """Whether a timer ends the wait, or may: a completion is waited for without one by way of the same function."""
+    functions = {frame.function for frame in frames}
+    return not functions.isdisjoint(_TIMERS) and functions.isdisjoint(_ENDLESS)
 
 
 def _lock(core: Core, task: drgn.Object, lock: drgn.Object, kind: str) -> Wait:

@@ -65,8 +65,8 @@ _HUNG_TASK = re.compile(r"INFO: task .*:(\d+) blocked")
 # step of ours takes longer than 4, but selftests. A look takes 1 s. The second is at most doubled: an idle guest is as
 # quick as its host.
 _AFTER_OOPS_S, _CALM_S, _KNOWN_S = 1.0, 2.0, 1.0
-# A task that has slept uninterruptibly for so many seconds, in a guest that did nothing meanwhile, never wakes. Only a
-# timer could still wake it, and none that a scenario uses is that long: a subscriber's wait is bounded by 10.
+# A task that has slept uninterruptibly for so many seconds, without a timer and in a guest that did nothing meanwhile,
+# never wakes: nobody is left who could wake it.
 _STILL_S = 12.0
 # How long a guest of which the worst is known may take for what the harness still asks of it, the event log above all.
 _PROVED_S = 2.0
@@ -505,7 +505,8 @@ class _Suspicion:
         Call it after each look.
         """
         now_s = time.monotonic()
-        if self._first and now_s - self._first_s < _STILL_S:
+        # A host that counts nothing does not tell that a guest did nothing.
+        if not self._share.ran_s or (self._first and now_s - self._first_s < _STILL_S):
             return []
         waits = found.still(self._first) if self._first else []
         self._first, self._first_s = found, now_s

@@ -196,7 +196,7 @@ def test_a_look_that_proves_nothing_leaves_nothing_behind_and_ends_nothing(
 
 
 @pytest.mark.parametrize(
-    ("runs", "killable", "busy", "proved"),
+    ("runs", "ends", "busy", "proved"),
     [
         (False, False, False, True),
         (True, False, False, False),
@@ -209,19 +209,19 @@ def test_a_task_that_never_runs_in_a_guest_that_does_nothing_hangs(
     driven: Callable[..., Recording],
     monkeypatch: pytest.MonkeyPatch,
     runs: bool,
-    killable: bool,
+    ends: bool,
     busy: bool,
     proved: bool,
 ) -> None:
     """Without a circle, without a word of the kernel, and long before the scenario's time is over."""
     monkeypatch.setattr("harness.run.drive._CALM_S", 0.1)
     monkeypatch.setattr("harness.run.drive._STILL_S", 0.5)
-    monkeypatch.setattr("harness.run.drive.share", lambda _: Share(blocked=busy))
+    monkeypatch.setattr("harness.run.drive.share", lambda _: Share(1.0, blocked=busy))
     looks = itertools.count()
 
     def found() -> PostMortem:
         switches = next(looks) if runs else 5
-        return PostMortem("1 blocked task", waits=[dataclasses.replace(WAIT, switches=switches, killable=killable)])
+        return PostMortem("1 blocked task", waits=[dataclasses.replace(WAIT, switches=switches, ends=ends)])
 
     recording = driven(found, limit_s=600 if proved else 3)
 

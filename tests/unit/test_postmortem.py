@@ -146,7 +146,7 @@ def test_a_look_that_fails_is_told_and_fails_nothing(tmp_path: Path):
 def test_a_circle_outlives_the_reader_that_found_it(ends: str, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is proof, whatever becomes of the rest of the dump."""
     monkeypatch.setattr(examine, "_READ_LIMIT_S", 2.0)
-    waits = '[{"pid": 1, "task": "pid 1 a", "where": ["f", "g"], "switches": 5, "killable": false}]'
+    waits = '[{"pid": 1, "task": "pid 1 a", "where": ["f", "g"], "switches": 5, "ends": false}]'
     told = f'{{"circles": [["pid 1 a", "pid 2 b"]], "waits": {waits}}}'
     says = f"import sys, time; sys.stdin.readline(); print({told!r}, flush=True)"
     argv = [sys.executable, "-c", says + ends]

@@ -132,3 +132,21 @@ def test_a_ring_that_does_not_end_is_given_up() -> None:
     memory.words[other] = other  # From now on it leads to itself.
 
     assert memory.found(0) == 0
+
+
+@pytest.mark.parametrize(
+    ("functions", "timed"),
+    [
+        (["__schedule", "schedule", "__mmu_notifier_invalidate_range_start"], False),
+        (["__schedule", "schedule", "schedule_timeout", "msleep", "nh_probe"], True),
+        (["__schedule", "schedule", "schedule_timeout", "reclaim_throttle"], True),
+        (["__schedule", "schedule", "schedule_timeout", "__wait_for_common", "wait_for_completion"], False),
+        (["__schedule", "schedule", "schedule_timeout", "__wait_for_common", "wait_for_completion_timeout"], True),
+        (["__schedule", "schedule", "io_schedule", "folio_wait_bit_common"], False),
+        ([], False),
+    ],
+)
+def test_a_wait_that_a_timer_may_end_is_told_from_one_that_none_does(functions: list[str], timed: bool) -> None:
+    frames = [cast("Any", SimpleNamespace(function=name)) for name in functions]
+
+    assert waits.timed(frames) is timed
