@@ -269,7 +269,8 @@ class _Drive:
     def look(self) -> None:
         """Find out from outside why the guest does not go on, once and before anything is asked of it."""
         with self._looking:
-            if self._postmortem is None:
+            # A QEMU that the host has stopped answers no question, and its guest has done nothing wrong.
+            if self._postmortem is None and not share(self._machine.pid).stopped:
                 began = time.monotonic()
                 self._postmortem = self._examine()
                 self._postmortem_s = time.monotonic() - began
@@ -493,11 +494,11 @@ class _Suspicion:
         return True
 
     def _works(self, now: Share, seconds: float) -> bool:
-        """Whether the guest did something for the last few seconds, or waited for the host's disk."""
+        """Whether the guest did something for the last few seconds, or the host kept it: by its disk, or by SIGSTOP."""
         got_s = now.ran_s - self._share.ran_s
         wanted_s = got_s + now.waited_s - self._share.waited_s
         calm = wanted_s < _CALM * seconds or (got_s < _CALM_GOT * seconds and wanted_s < _CALM_WANTED * seconds)
-        return now.blocked or not calm
+        return now.blocked or now.stopped or not calm
 
     def still(self, found: PostMortem) -> list[Wait]:
         """Those of the waits that a look has found in which a task has been for too long, in a guest that did nothing.
