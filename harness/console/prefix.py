@@ -33,10 +33,11 @@ _CLOCK = (
 _UNIX = r"\d{9,11}\.\d{3,9}(?= )"
 # PRINTK_CALLER.
 _CALLER = r"\[ {0,8}(?P<caller>[TC]\d{1,9})\]"
-# Vendors name CPU and task: "[2:  swapper/0:    1]", "I[7:  swapper/0:    1]", "(2)[123:kworker/2:1]", "c0     1".
+# Vendors name CPU and task: "[2:  swapper/0:    1]", "I[7:  swapper/0:    1]", "(2)[123:kworker/2:1]", "c0     1",
+# "[pid:1,cpu0,swapper/0]".
 _VENDOR = (
-    r"[A-Z]?\[\d{1,3}[:,] {0,20}[^\]\[]{1,24}[:,] {0,8}\d{1,7}\]|\(\d{1,3}\)\[\d{1,7}:[^\]\[]{1,24}\]"
-    r"|c\d{1,2} {1,6}\d{1,6}(?= )"
+    r"[A-Z]?\[\d{1,3}[:,] {0,20}[^\]\[]{1,24}[:,] {0,8}\d{1,7}\]|\.?\(\d{1,3}\)\[\d{1,7}:[^\]\[]{1,24}\]"
+    r"|\[pid:\d{1,7},cpu\d{1,3},[^\]\[]{1,32}\]|c\d{1,2}(?: {1,6}\d{1,6})?(?= )"
 )
 _LEVEL = r"<\d{1,3}>(?:1 (?=\d{4}-))?"
 _NAMED_LEVEL = rf"{_FACILITY} {{0,6}}:{_SEVERITY} {{0,6}}:(?= |$)|{_FACILITY}\.{_SEVERITY}(?= )"
@@ -77,7 +78,7 @@ _ELEMENTS = (
     Element("caller", re.compile(_CALLER), "[", _BEHIND),
     Element("delta", re.compile(_DELTA), "[", _BEHIND),
     Element("date", re.compile(_DATE), "[", _ALL - {"service"}),
-    Element("vendor", re.compile(_VENDOR), "[(c" + _UPPER, _BEHIND),
+    Element("vendor", re.compile(_VENDOR), "[(.c" + _UPPER, _BEHIND),
     Element("level", re.compile(_LEVEL), "<", _OUTER, blank=False),
     Element("facility", re.compile(_NAMED_LEVEL), "kumdaslncf", _OUTER),
     Element("kernel", re.compile(_TAG), "", _INNER),
@@ -175,6 +176,9 @@ def shape(words: str) -> re.Pattern[str]:
             parts.append(r"\s{1,20}")
         elif dated and token.isalpha():
             parts.append(r"[^\W\d_]{1,20}")
+        elif token in {":", "-"} and parts and parts[-1].startswith(r"\d"):
+            # grep -n -A: "118:" before what was sought, "119-" before the lines around it.
+            parts.append("[:-]")
         else:
             parts.append(re.escape(token))
     return _compiled("".join(parts))

@@ -24,7 +24,7 @@ from harness.console.boots import Boots
 from harness.console.lines import LINE_LIMIT, RAW_NAMES, Reader, Record, decode, records, rows
 from harness.console.pattern import Frame, Pattern, Role
 from harness.console.report import Report
-from harness.console.sight import MARKS, NOTHING, REBOOT, Sight, belongs, sight, trace
+from harness.console.sight import MARKS, NOTHING, REBOOT, Sight, belongs, others, own, sight, trace
 from harness.console.stack import calls
 from harness.console.title import judge
 
@@ -103,17 +103,23 @@ class _Open:
         return judge(self.pattern, self.body, self.useful, self.record.line, self.boot, wrapping)
 
     def key(self) -> int:
-        """The same for the same lines at the same time."""
-        return hash((self.record.time_s, self.record.caller, *self.body[: self.useful]))
+        """The same for the same lines at the same time; what follows the last may be the rest of another dump."""
+        sure = self.useful if self.record.time_s is None else min(self.useful, _SURE_LINES)
+        return hash((self.record.time_s, self.record.caller, *self.body[:sure]))
 
     def extend(self, line: int, texts: Sequence[str]) -> bool:
         """Take more lines; returns whether the report ends with them."""
         self.last = line
         if self.weak and not self.stack_seen:
             near, texts = texts[: _WEAK_LINES + 1 - len(self.body)], texts[_WEAK_LINES + 1 - len(self.body) :]
-            if not any(map(trace, near)):
+            if self.pattern.directly and len(self.body) == 1 and near and not own(near[0]):
+                return True
+            told = next((text for text in near if trace(text) or others(text)), None)
+            if told is None:
                 self._append(near)
                 return bool(texts) or len(self.body) > _WEAK_LINES
+            if not trace(told):
+                return True
             self.stack_seen = True
             texts = [*near, *texts]
         return self._follow(texts)
@@ -306,7 +312,8 @@ class Scanner:
 
     def _record(self, record: Record, seen: Sight) -> None:
         found = seen.found
-        if found is not None and found[0].program and record.kernel:
+        if found is not None and ((found[0].program and record.kernel) or (seen.end and self._seen_any)):
+            # The words are no program's, or those of a panic again, at its end.
             found = None
         if record.time_s is not None:
             self._rewound = self._rewound or record.time_s < self._time_s - _SAME_MOMENT_S
@@ -369,7 +376,7 @@ class Scanner:
         while len(self._open) >= _OPEN_REPORTS:
             self._finish(self._open[0])
         self._reader.learn(record.text[:start])
-        entry = _Open(pattern, record, [record.text[start:]], self._boots.number)
+        entry = _Open(pattern, record, [record.text[start:].rstrip(" \t")], self._boots.number)
         self._open.append(entry)
         self._queue.append(entry)
         if len(self._queue) > _WAITING_REPORTS:

@@ -128,7 +128,7 @@ def _details(pattern: Pattern, body: Sequence[str]) -> dict[str, str]:
     if not pattern.detail:
         return {}
     for line in body[1:40]:
-        match = pattern.detail_compiled.search(line[:LIMIT])
+        match = pattern.detail_compiled.search(line[:LIMIT].rstrip(" \t"))
         if match is not None:
             return {name: value for name, value in match.groupdict().items() if value}
     return {}
