@@ -159,6 +159,49 @@ def read(text: str, position: int = 0) -> Prefix:
     return Prefix(position, tuple(names), time_s, caller)
 
 
+# What the kernel itself or its vendor writes, where a line's text would begin.
+_MORE = "|".join((_STAMP, _DELTA, _DATE, _CALLER, _VENDOR, _LEVEL, _QUOTE)).replace("(?P<time>", "(?:")
+_MORE = _MORE.replace("(?P<caller>", "(?:")
+_PIECE = re.compile(rf"(?P<stamp>{_STAMP})|(?P<name>{_CALLER})|(?P<digits>\d+)|(?P<blanks> +)|.", re.DOTALL)
+# Elements whose text is taken apart further, and those that other tools' lines have, too.
+_UNLIKE = PROGRAMS | {"quote", "kmsg"}
+
+
+class Shape(NamedTuple):
+    """How the kernel's lines begin in a log, over and over. line: a line with its time, caller and text."""
+
+    names: tuple[str, ...]
+    line: re.Pattern[str]
+
+
+def repeated(text: str, found: Prefix) -> Shape | None:
+    """How a line with the prefix `found` begins, with other numbers; None where the next line may be another's."""
+    head = text[: found.end]
+    if KERNELS.isdisjoint(found.names) or not _UNLIKE.isdisjoint(found.names) or len(head) > SHAPE_LIMIT:
+        return None
+    return _shape_of(found.names, _PIECE.sub(_any_number, head.removesuffix(" ")), found.names[-1] != "level")
+
+
+def _any_number(piece: re.Match[str]) -> str:
+    if piece["stamp"]:
+        return r"\[ {0,12}(?P<time>\d{1,9}\.\d{1,9})\]" if "<" not in piece["stamp"] else "(?!)"
+    if piece["name"]:
+        return _CALLER
+    if piece["digits"]:
+        return r"\d{1,18}"
+    return " {1,12}" if piece["blanks"] else re.escape(piece[0])
+
+
+@lru_cache(maxsize=64)
+def _shape_of(names: tuple[str, ...], head: str, blank: bool) -> Shape | None:
+    if head.count("(?P<time>") > 1 or head.count("(?P<caller>") > 1:
+        return None
+    time = "" if "(?P<time>" in head else "(?P<time>)"
+    caller = "" if "(?P<caller>" in head else "(?P<caller>)"
+    line = rf"(?m)^{time}{head}{caller}{' ?' if blank else ''}(?![ \t]{{0,40}}(?:{_MORE}))(?P<text>.*)"
+    return Shape(names, re.compile(line))
+
+
 _TOKEN = re.compile(r"\d+|\s+|[^\W\d_]+|.", re.DOTALL)
 _TIME_OF_DAY = re.compile(r"\d\d:\d\d")
 # A longer prefix is none.

@@ -21,7 +21,7 @@ import re2
 
 from harness.console import patterns
 from harness.console.boots import Boots
-from harness.console.lines import LINE_LIMIT, RAW_NAMES, Reader, Record, decode, records, rows
+from harness.console.lines import LINE_LIMIT, Reader, Record, Rows, decode, records
 from harness.console.pattern import Frame, Pattern, Role
 from harness.console.report import Report
 from harness.console.sight import MARKS, NOTHING, REBOOT, Sight, belongs, others, own, sight, trace
@@ -126,6 +126,14 @@ class _Open:
 
     def _follow(self, texts: Sequence[str]) -> bool:
         """Take lines up to where too many in a row have nothing of a report."""
+        if len(texts) == 1 and self.quiet < self.patience:
+            # Most often so, where callers alternate.
+            self._append(texts)
+            if belongs(texts[0]):
+                self.useful, self.quiet = len(self.body), 0
+            else:
+                self.quiet += 1
+            return False
         start = 0
         while start < len(texts):
             window = texts[start : start + self.patience + 1 - self.quiet]
@@ -255,8 +263,8 @@ class Scanner:
     def _read(self, block: bytes, position: int, end: int, hits: _Hits) -> int:
         """Look at every line of a piece of the block; returns how far it got."""
         piece = block[position:end]
-        plain = rows(piece) if self._reader.plain else ()
-        if plain:
+        plain = self._reader.rows(piece)
+        if plain is not None:
             return self._rows(block, position, end, plain, hits)
         for raw in piece.removesuffix(b"\n").split(b"\n"):
             self.line += 1
@@ -267,23 +275,23 @@ class Scanner:
                     self._record(record, sight(record.text) if needles else NOTHING)
         return end
 
-    def _rows(self, block: bytes, position: int, end: int, plain: Sequence[tuple[str, str, str]], hits: _Hits) -> int:
+    def _rows(self, block: bytes, position: int, end: int, plain: Rows, hits: _Hits) -> int:
         """Look at lines that are one record each; returns where they end."""
+        lines = plain.lines
         index = done = 0
         while (hit := hits.after(position))[0] < end:
             index += block.count(b"\n", position, hit[0])
             position = hit[1]
-            seen = sight(plain[index][2])
+            seen = sight(lines[index][2])
             if seen is not NOTHING:
-                self._lines(plain[done:index])
-                time, caller, text = plain[index]
+                self._lines(lines[done:index])
                 self.line += 1
-                self._record(Record(self.line, text, caller, float(time), RAW_NAMES[caller != ""]), seen)
+                self._record(plain.record(index, self.line), seen)
                 done = index + 1
                 if not self._reader.plain:
                     return position
             index += 1
-        self._lines(plain[done:])
+        self._lines(lines[done:])
         return end
 
     def _lines(self, plain: Sequence[tuple[str, str, str]]) -> None:
@@ -293,7 +301,7 @@ class Scanner:
         self.line += len(plain)
         if self._boots.undecided:
             for time, _, text in plain:
-                self._step(float(time), text)
+                self._step(float(time or 0), text)
         if self._open:
             _, callers, texts = zip(*plain, strict=True)
             if callers.count(callers[0]) == len(callers):
@@ -301,7 +309,8 @@ class Scanner:
             else:
                 for caller, group in groupby(plain, itemgetter(1)):
                     self._extend(self.line, caller, [text for _, _, text in group])
-        self._time_s = float(plain[-1][0])
+        if plain[-1][0]:
+            self._time_s = float(plain[-1][0])
 
     def _clock(self, block: bytes, start: int, end: int) -> None:
         """Remember the time of the last record that was skipped, and whether there was anything at all."""
