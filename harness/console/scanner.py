@@ -29,8 +29,10 @@ from harness.console.stack import calls
 from harness.console.title import judge
 
 BLOCK_BYTES = 256 << 10
-# While a report is open, so much is read line by line before the search for needles may begin again.
+# While a report is open, so much is read at once before the search for needles may begin again; less, down to so much,
+# where an odd line makes that all lines around it are read one by one.
 _PIECE_BYTES = 8 << 10
+_ODD_PIECE_BYTES = 512
 # A report's text ends here; what follows is read on only to find its end.
 BODY_LINES = 800
 # After this many lines without anything that belongs to a report, the report is over.
@@ -185,6 +187,7 @@ class Scanner:
     line: int = 0
     _rest: bytes = b""
     _reader: Reader = field(default_factory=Reader)
+    _piece_bytes: int = _PIECE_BYTES
     _open: list[_Open] = field(default_factory=list)
     _queue: deque[_Open] = field(default_factory=deque)
     _latest: int = -10_000
@@ -250,9 +253,7 @@ class Scanner:
         position, hits = 0, _Hits(block)
         while position < len(block):
             if self._open or self._boots.undecided:
-                size = block[position : position + _PIECE_BYTES].rfind(b"\n") + 1
-                end = position + size if size else block.find(b"\n", position) + 1 or len(block)
-                position = self._read(block, position, end, hits)
+                position = self._read(block, position, self._piece_end(block, position), hits)
                 continue
             start, end = hits.after(position)
             if start > position:
@@ -260,13 +261,20 @@ class Scanner:
                 self._clock(block, position, start)
             position = self._read(block, start, end, hits) if start < end else end
 
+    def _piece_end(self, block: bytes, position: int) -> int:
+        """Where the last line ends that is read at once with the one at `position`."""
+        size = block[position : position + self._piece_bytes].rfind(b"\n") + 1
+        return position + size if size else block.find(b"\n", position) + 1 or len(block)
+
     def _read(self, block: bytes, position: int, end: int, hits: _Hits) -> int:
         """Look at every line of a piece of the block; returns how far it got."""
-        piece = block[position:end]
-        plain = self._reader.rows(piece)
+        plain = self._reader.rows(block[position:end])
         if plain is not None:
+            self._piece_bytes = min(self._piece_bytes * 2, _PIECE_BYTES)
             return self._rows(block, position, end, plain, hits)
-        for raw in piece.removesuffix(b"\n").split(b"\n"):
+        self._piece_bytes = max(self._piece_bytes // 4, _ODD_PIECE_BYTES)
+        end = min(end, self._piece_end(block, position))
+        for raw in block[position:end].removesuffix(b"\n").split(b"\n"):
             self.line += 1
             needles = hits.after(position)[0] == position
             position += len(raw) + 1

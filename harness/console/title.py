@@ -33,9 +33,10 @@ _TOP = frozenset((
     "net", "rust", "samples", "security", "sound", "virt",
 ))  # fmt: skip
 _CHOICE = {Frame.STALL: stack.stalled, Frame.HANG: stack.hung}
-# A kernel that reports in a loop says the same each time, but for its registers, which say nothing here; longer reports
-# are not kept to see that.
+# A kernel that reports in a loop says the same each time, but for registers and addresses, which say nothing here;
+# longer reports are not kept to see that.
 _REGISTERS = re.compile(r"(?m)\n[ \t]{0,40}(?:[RE](?:[A-D]X|[SD]I|[SB]P): |R\d\d: |Code: |[CD]R\d: |[C-GS]S: ).*$")
+_ADDRESS = re.compile(r"ffff(?=[0-9a-f]{0,11}\d)[0-9a-f]{12}\b")
 _REPEATED_CHARACTERS = 8000
 _TITLE_LIMIT = 200
 _BY_NAME = {pattern.name: pattern for pattern in (*patterns.PATTERNS, REBOOT)}
@@ -80,7 +81,7 @@ def judge(pattern: Pattern, body: Sequence[str], useful: int, line: int, boot: i
     """The report that begins at `line` of the console with body[0]; `useful` of its lines are shown."""
     text = "\n".join(body)
     if len(text) <= _REPEATED_CHARACTERS:
-        found = _judged_again(pattern.name, _REGISTERS.sub("", text))
+        found = _judged_again(pattern.name, _ADDRESS.sub("ffff000000000000", _REGISTERS.sub("", text)))
     else:
         found = _judged(pattern, body)
     shown = text if useful == len(body) else "\n".join(body[:useful])

@@ -255,6 +255,15 @@ def test_a_reset_is_told_from_a_boot(console: str, resets: int) -> None:
         ("WARNING: at /build/kernel/net/sched/sch_generic.c:255 dev_watchdog+0x1/0x2()", "WARNING in dev_watchdog"),
         ("BUG: Bad page map in process drive  pte:8000000123456867 pmd:1a2b3c067", "BUG: Bad page map"),
         ("Kernel bug detected[#1]:", "kernel BUG in nh_inner"),
+        (
+            "BUG: Unable to handle kernel instruction fetch (NULL function pointer?)",
+            "BUG: unable to handle kernel paging request in nh_inner",
+        ),
+        (
+            "Oops: general protection fault, kernel NULL pointer dereference 0x8: 0000 [#1] SMP",
+            "general protection fault in nh_inner",
+        ),
+        ("Kernel panic - not syncing: Fatal hardware error!", "kernel panic: Fatal hardware error!"),
         ("Unhandled kernel unaligned access[#1]:", "Unhandled kernel unaligned access in nh_inner"),
         (
             "kworker/u8:1: page allocation failure: order:4, mode:0xcc0(GFP_KERNEL)",

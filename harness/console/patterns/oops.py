@@ -38,7 +38,7 @@ PATTERNS = (
             rf"{_UNABLE}(?:paging request|page fault|execut\w{{1,8}}.{{1,32}}|write to read-only memory|"
             r"read from unreadable memory|data access(?: on (?:read|write))?|instruction fetch|"
             r"(?:pointer dereference|paging request) in virtual (?:kernel|user) address space|"
-            r"unaligned access|unknown.{1,24})(?:,? at | for |$)"
+            r"unaligned access|unknown.{1,24})(?:,? at | for | \(|$)"
         ),
         title="BUG: unable to handle kernel paging request in {frame}",
         sample="BUG: unable to handle page fault for address: ffffc90000a1b000",
@@ -69,7 +69,7 @@ PATTERNS = (
         type="DoS",
         needles=("general protection fault",),
         regex=(
-            r"(?:Oops: )?(?:segment-related )?general protection fault(?:,? (?:probably |maybe )?for .{1,64})?: "
+            r"(?:Oops: )?(?:segment-related )?general protection fault(?:,? [a-zA-Z][^:\[\n]{1,80})?: "
             r"[0-9a-f]{4} "
         ),
         title="general protection fault in {frame}",
@@ -334,7 +334,7 @@ PATTERNS = (
         needles=("ernel panic - not syncing",),
         regex=(
             r"Kernel panic - not syncing: (?P<what>(?:[\w -]{1,40}: )?Fatal exception(?=$|:| in interrupt)|"
-            r"[\w: ]{0,24}panic_on_warn set|Machine halted|Fatal hardware|"
+            r"[\w: ]{0,24}panic_on_warn set|Machine halted|Fatal hardware error!|"
             r"Aiee, killing interrupt handler!|Oops(?=$|:)|RCU Stall|rcu_tree: stall)"
         ),
         title="kernel panic: {what}",
