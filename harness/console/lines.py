@@ -138,6 +138,7 @@ class Reader:
         self._outer: re.Pattern[str] | None = None
         self._left: re.Pattern[str] | None = None
         self._shape: prefix.Shape | None = None
+        self._begins: tuple[tuple[str, ...], str] | None = None
 
     def rows(self, raw: bytes) -> Rows | None:
         """What decode() and records() find in whole lines, at a fraction of the cost; None where lines are odd."""
@@ -183,8 +184,11 @@ class Reader:
             if not _odd(said) and ("[" not in said or _CLOCK.search(said) is None):
                 return (Record(line, said, caller, float(time) if time else None, self._shape.names),)
         head = self._head(text, 0)
-        if self._outer is None and (shape := prefix.repeated(text, head)) is not None:
-            self._shape = shape
+        if self._outer is None:
+            # To compile an expression takes as long as to read many lines: once is no habit.
+            begins, self._begins = self._begins, prefix.repeated(text, head)
+            if begins is not None and begins == self._begins:
+                self._shape = prefix.compiled(*begins)
         found: list[Record] = []
         if prefix.KERNELS.isdisjoint(head.names) and (first := _middle(text, head.end)) is not None:
             left = text[head.end : first.start()]

@@ -174,12 +174,12 @@ class Shape(NamedTuple):
     line: re.Pattern[str]
 
 
-def repeated(text: str, found: Prefix) -> Shape | None:
-    """How a line with the prefix `found` begins, with other numbers; None where the next line may be another's."""
+def repeated(text: str, found: Prefix) -> tuple[tuple[str, ...], str] | None:
+    """How a line with the prefix `found` begins, with any numbers; None where the next line may be another's."""
     head = text[: found.end]
     if KERNELS.isdisjoint(found.names) or not _UNLIKE.isdisjoint(found.names) or len(head) > SHAPE_LIMIT:
         return None
-    return _shape_of(found.names, _PIECE.sub(_any_number, head.removesuffix(" ")), found.names[-1] != "level")
+    return found.names, _PIECE.sub(_any_number, head.removesuffix(" "))
 
 
 def _any_number(piece: re.Match[str]) -> str:
@@ -193,12 +193,14 @@ def _any_number(piece: re.Match[str]) -> str:
 
 
 @lru_cache(maxsize=64)
-def _shape_of(names: tuple[str, ...], head: str, blank: bool) -> Shape | None:
+def compiled(names: tuple[str, ...], head: str) -> Shape | None:
+    """The shape of lines that begin as repeated() says."""
     if head.count("(?P<time>") > 1 or head.count("(?P<caller>") > 1:
         return None
     time = "" if "(?P<time>" in head else "(?P<time>)"
     caller = "" if "(?P<caller>" in head else "(?P<caller>)"
-    line = rf"(?m)^{time}{head}{caller}{' ?' if blank else ''}(?![ \t]{{0,40}}(?:{_MORE}))(?P<text>.*)"
+    blank = "" if names[-1] == "level" else " ?"
+    line = rf"(?m)^{time}{head}{caller}{blank}(?![ \t]{{0,40}}(?:{_MORE}))(?P<text>.*)"
     return Shape(names, re.compile(line))
 
 

@@ -64,7 +64,7 @@ def test_many_lines_at_once_are_read_as_one_by_one(head: str, learned: str, cons
     """Whatever stands before them, and whatever stood before the lines that were read before."""
     lines = [head.format(n + 10, n).encode() + line for n, line in enumerate(console.split(b"\n"))]
     reader = Reader()
-    for line in (learned.format(77, 77), learned.format(78, 78) + "text"):
+    for line in (learned.format(77, 77), learned.format(78, 78) + "text", learned.format(79, 79) + "text"):
         reader.records(line, 1)
     fast = reader.rows(b"\n".join(lines) + b"\n")
     one_by_one = [records(decode(line), 1) for line in lines]
@@ -78,7 +78,8 @@ def test_many_lines_at_once_are_read_as_one_by_one(head: str, learned: str, cons
 @pytest.mark.parametrize("head", [head for head in HEADS[1:] if "kernel: " in head[:30] and head[0] != ">"])
 def test_what_stands_before_every_line_is_learned(head: str) -> None:
     reader = Reader()
-    reader.records(head.format(10, 10) + "text", 1)
+    for number in (10, 11):
+        reader.records(head.format(number, number) + "text", 1)
 
     assert reader.rows("".join(head.format(n, n) + f" nh_x+0x{n}/0x90\n" for n in range(10, 60)).encode()) is not None
 
