@@ -48,6 +48,7 @@ class Pattern:
         torn.
     within: names of patterns that it is part of, while their stack is still to come.
     traced: a stack follows, though the title names no function of it.
+    directly: WEAK, and the stack begins in the next line of the same caller.
     program: a program says so, on the same console; in a line that is the kernel's, the words mean nothing.
     sample: a line that it matches, in the kernel's words. near_miss: one that it must not match.
     """
@@ -64,6 +65,7 @@ class Pattern:
     first: bool = False
     within: frozenset[str] = frozenset()
     traced: bool = False
+    directly: bool = False
     program: bool = False
     detail: str = ""
     skip: str = ""

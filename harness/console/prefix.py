@@ -33,10 +33,11 @@ _CLOCK = (
 _UNIX = r"\d{9,11}\.\d{3,9}(?= )"
 # PRINTK_CALLER.
 _CALLER = r"\[ {0,8}(?P<caller>[TC]\d{1,9})\]"
-# Vendors name CPU and task: "[2:  swapper/0:    1]", "I[7:  swapper/0:    1]", "(2)[123:kworker/2:1]", "c0     1".
+# Vendors name CPU and task: "[2:  swapper/0:    1]", "I[7:  swapper/0:    1]", "(2)[123:kworker/2:1]", "c0     1",
+# "[pid:1,cpu0,swapper/0]".
 _VENDOR = (
-    r"[A-Z]?\[\d{1,3}[:,] {0,20}[^\]\[]{1,24}[:,] {0,8}\d{1,7}\]|\(\d{1,3}\)\[\d{1,7}:[^\]\[]{1,24}\]"
-    r"|c\d{1,2} {1,6}\d{1,6}(?= )"
+    r"[A-Z]?\[\d{1,3}[:,] {0,20}[^\]\[]{1,24}[:,] {0,8}\d{1,7}\]|\.?\(\d{1,3}\)\[\d{1,7}:[^\]\[]{1,24}\]"
+    r"|\[pid:\d{1,7},cpu\d{1,3},[^\]\[]{1,32}\]|c\d{1,2}(?: {1,6}\d{1,6})?(?= )"
 )
 _LEVEL = r"<\d{1,3}>(?:1 (?=\d{4}-))?"
 _NAMED_LEVEL = rf"{_FACILITY} {{0,6}}:{_SEVERITY} {{0,6}}:(?= |$)|{_FACILITY}\.{_SEVERITY}(?= )"
@@ -77,7 +78,7 @@ _ELEMENTS = (
     Element("caller", re.compile(_CALLER), "[", _BEHIND),
     Element("delta", re.compile(_DELTA), "[", _BEHIND),
     Element("date", re.compile(_DATE), "[", _ALL - {"service"}),
-    Element("vendor", re.compile(_VENDOR), "[(c" + _UPPER, _BEHIND),
+    Element("vendor", re.compile(_VENDOR), "[(.c" + _UPPER, _BEHIND),
     Element("level", re.compile(_LEVEL), "<", _OUTER, blank=False),
     Element("facility", re.compile(_NAMED_LEVEL), "kumdaslncf", _OUTER),
     Element("kernel", re.compile(_TAG), "", _INNER),
@@ -158,6 +159,51 @@ def read(text: str, position: int = 0) -> Prefix:
     return Prefix(position, tuple(names), time_s, caller)
 
 
+# What the kernel itself or its vendor writes, where a line's text would begin.
+_MORE = "|".join((_STAMP, _DELTA, _DATE, _CALLER, _VENDOR, _LEVEL, _QUOTE)).replace("(?P<time>", "(?:")
+_MORE = _MORE.replace("(?P<caller>", "(?:")
+_PIECE = re.compile(rf"(?P<stamp>{_STAMP})|(?P<name>{_CALLER})|(?P<digits>\d+)|(?P<blanks> +)|.", re.DOTALL)
+# Elements whose text is taken apart further, and those that other tools' lines have, too.
+_UNLIKE = PROGRAMS | {"quote", "kmsg"}
+
+
+class Shape(NamedTuple):
+    """How the kernel's lines begin in a log, over and over. line: a line with its time, caller and text."""
+
+    names: tuple[str, ...]
+    line: re.Pattern[str]
+
+
+def repeated(text: str, found: Prefix) -> tuple[tuple[str, ...], str] | None:
+    """How a line with the prefix `found` begins, with any numbers; None where the next line may be another's."""
+    head = text[: found.end]
+    if KERNELS.isdisjoint(found.names) or not _UNLIKE.isdisjoint(found.names) or len(head) > SHAPE_LIMIT:
+        return None
+    return found.names, _PIECE.sub(_any_number, head.removesuffix(" "))
+
+
+def _any_number(piece: re.Match[str]) -> str:
+    if piece["stamp"]:
+        return r"\[ {0,12}(?P<time>\d{1,9}\.\d{1,9})\]" if "<" not in piece["stamp"] else "(?!)"
+    if piece["name"]:
+        return _CALLER
+    if piece["digits"]:
+        return r"\d{1,18}"
+    return " {1,12}" if piece["blanks"] else re.escape(piece[0])
+
+
+@lru_cache(maxsize=64)
+def compiled(names: tuple[str, ...], head: str) -> Shape | None:
+    """The shape of lines that begin as repeated() says."""
+    if head.count("(?P<time>") > 1 or head.count("(?P<caller>") > 1:
+        return None
+    time = "" if "(?P<time>" in head else "(?P<time>)"
+    caller = "" if "(?P<caller>" in head else "(?P<caller>)"
+    blank = "" if names[-1] == "level" else " ?"
+    line = rf"(?m)^{time}{head}{caller}{blank}(?![ \t]{{0,40}}(?:{_MORE}))(?P<text>.*)"
+    return Shape(names, re.compile(line))
+
+
 _TOKEN = re.compile(r"\d+|\s+|[^\W\d_]+|.", re.DOTALL)
 _TIME_OF_DAY = re.compile(r"\d\d:\d\d")
 # A longer prefix is none.
@@ -175,6 +221,9 @@ def shape(words: str) -> re.Pattern[str]:
             parts.append(r"\s{1,20}")
         elif dated and token.isalpha():
             parts.append(r"[^\W\d_]{1,20}")
+        elif token in {":", "-"} and parts and parts[-1].startswith(r"\d"):
+            # grep -n -A: "118:" before what was sought, "119-" before the lines around it.
+            parts.append("[:-]")
         else:
             parts.append(re.escape(token))
     return _compiled("".join(parts))

@@ -21,16 +21,18 @@ import re2
 
 from harness.console import patterns
 from harness.console.boots import Boots
-from harness.console.lines import LINE_LIMIT, RAW_NAMES, Reader, Record, decode, records, rows
+from harness.console.lines import LINE_LIMIT, Reader, Record, Rows, decode, records
 from harness.console.pattern import Frame, Pattern, Role
 from harness.console.report import Report
-from harness.console.sight import MARKS, NOTHING, REBOOT, Sight, belongs, sight, trace
+from harness.console.sight import MARKS, NOTHING, REBOOT, Sight, belongs, others, own, sight, trace
 from harness.console.stack import calls
 from harness.console.title import judge
 
 BLOCK_BYTES = 256 << 10
-# While a report is open, so much is read line by line before the search for needles may begin again.
+# While a report is open, so much is read at once before the search for needles may begin again; less, down to so much,
+# where an odd line makes that all lines around it are read one by one.
 _PIECE_BYTES = 8 << 10
+_ODD_PIECE_BYTES = 512
 # A report's text ends here; what follows is read on only to find its end.
 BODY_LINES = 800
 # After this many lines without anything that belongs to a report, the report is over.
@@ -103,23 +105,37 @@ class _Open:
         return judge(self.pattern, self.body, self.useful, self.record.line, self.boot, wrapping)
 
     def key(self) -> int:
-        """The same for the same lines at the same time."""
-        return hash((self.record.time_s, self.record.caller, *self.body[: self.useful]))
+        """The same for the same lines at the same time; what follows the last may be the rest of another dump."""
+        sure = self.useful if self.record.time_s is None else min(self.useful, _SURE_LINES)
+        return hash((self.record.time_s, self.record.caller, *self.body[:sure]))
 
     def extend(self, line: int, texts: Sequence[str]) -> bool:
         """Take more lines; returns whether the report ends with them."""
         self.last = line
         if self.weak and not self.stack_seen:
             near, texts = texts[: _WEAK_LINES + 1 - len(self.body)], texts[_WEAK_LINES + 1 - len(self.body) :]
-            if not any(map(trace, near)):
+            if self.pattern.directly and len(self.body) == 1 and near and not own(near[0]):
+                return True
+            told = next((text for text in near if trace(text) or others(text)), None)
+            if told is None:
                 self._append(near)
                 return bool(texts) or len(self.body) > _WEAK_LINES
+            if not trace(told):
+                return True
             self.stack_seen = True
             texts = [*near, *texts]
         return self._follow(texts)
 
     def _follow(self, texts: Sequence[str]) -> bool:
         """Take lines up to where too many in a row have nothing of a report."""
+        if len(texts) == 1 and self.quiet < self.patience:
+            # Most often so, where callers alternate.
+            self._append(texts)
+            if belongs(texts[0]):
+                self.useful, self.quiet = len(self.body), 0
+            else:
+                self.quiet += 1
+            return False
         start = 0
         while start < len(texts):
             window = texts[start : start + self.patience + 1 - self.quiet]
@@ -171,6 +187,7 @@ class Scanner:
     line: int = 0
     _rest: bytes = b""
     _reader: Reader = field(default_factory=Reader)
+    _piece_bytes: int = _PIECE_BYTES
     _open: list[_Open] = field(default_factory=list)
     _queue: deque[_Open] = field(default_factory=deque)
     _latest: int = -10_000
@@ -236,9 +253,7 @@ class Scanner:
         position, hits = 0, _Hits(block)
         while position < len(block):
             if self._open or self._boots.undecided:
-                size = block[position : position + _PIECE_BYTES].rfind(b"\n") + 1
-                end = position + size if size else block.find(b"\n", position) + 1 or len(block)
-                position = self._read(block, position, end, hits)
+                position = self._read(block, position, self._piece_end(block, position), hits)
                 continue
             start, end = hits.after(position)
             if start > position:
@@ -246,13 +261,20 @@ class Scanner:
                 self._clock(block, position, start)
             position = self._read(block, start, end, hits) if start < end else end
 
+    def _piece_end(self, block: bytes, position: int) -> int:
+        """Where the last line ends that is read at once with the one at `position`."""
+        size = block[position : position + self._piece_bytes].rfind(b"\n") + 1
+        return position + size if size else block.find(b"\n", position) + 1 or len(block)
+
     def _read(self, block: bytes, position: int, end: int, hits: _Hits) -> int:
         """Look at every line of a piece of the block; returns how far it got."""
-        piece = block[position:end]
-        plain = rows(piece) if self._reader.plain else ()
-        if plain:
+        plain = self._reader.rows(block[position:end])
+        if plain is not None:
+            self._piece_bytes = min(self._piece_bytes * 2, _PIECE_BYTES)
             return self._rows(block, position, end, plain, hits)
-        for raw in piece.removesuffix(b"\n").split(b"\n"):
+        self._piece_bytes = max(self._piece_bytes // 4, _ODD_PIECE_BYTES)
+        end = min(end, self._piece_end(block, position))
+        for raw in block[position:end].removesuffix(b"\n").split(b"\n"):
             self.line += 1
             needles = hits.after(position)[0] == position
             position += len(raw) + 1
@@ -261,23 +283,23 @@ class Scanner:
                     self._record(record, sight(record.text) if needles else NOTHING)
         return end
 
-    def _rows(self, block: bytes, position: int, end: int, plain: Sequence[tuple[str, str, str]], hits: _Hits) -> int:
+    def _rows(self, block: bytes, position: int, end: int, plain: Rows, hits: _Hits) -> int:
         """Look at lines that are one record each; returns where they end."""
+        lines = plain.lines
         index = done = 0
         while (hit := hits.after(position))[0] < end:
             index += block.count(b"\n", position, hit[0])
             position = hit[1]
-            seen = sight(plain[index][2])
+            seen = sight(lines[index][2])
             if seen is not NOTHING:
-                self._lines(plain[done:index])
-                time, caller, text = plain[index]
+                self._lines(lines[done:index])
                 self.line += 1
-                self._record(Record(self.line, text, caller, float(time), RAW_NAMES[caller != ""]), seen)
+                self._record(plain.record(index, self.line), seen)
                 done = index + 1
                 if not self._reader.plain:
                     return position
             index += 1
-        self._lines(plain[done:])
+        self._lines(lines[done:])
         return end
 
     def _lines(self, plain: Sequence[tuple[str, str, str]]) -> None:
@@ -287,7 +309,7 @@ class Scanner:
         self.line += len(plain)
         if self._boots.undecided:
             for time, _, text in plain:
-                self._step(float(time), text)
+                self._step(float(time or 0), text)
         if self._open:
             _, callers, texts = zip(*plain, strict=True)
             if callers.count(callers[0]) == len(callers):
@@ -295,7 +317,8 @@ class Scanner:
             else:
                 for caller, group in groupby(plain, itemgetter(1)):
                     self._extend(self.line, caller, [text for _, _, text in group])
-        self._time_s = float(plain[-1][0])
+        if plain[-1][0]:
+            self._time_s = float(plain[-1][0])
 
     def _clock(self, block: bytes, start: int, end: int) -> None:
         """Remember the time of the last record that was skipped, and whether there was anything at all."""
@@ -306,7 +329,8 @@ class Scanner:
 
     def _record(self, record: Record, seen: Sight) -> None:
         found = seen.found
-        if found is not None and found[0].program and record.kernel:
+        if found is not None and ((found[0].program and record.kernel) or (seen.end and self._seen_any)):
+            # The words are no program's, or those of a panic again, at its end.
             found = None
         if record.time_s is not None:
             self._rewound = self._rewound or record.time_s < self._time_s - _SAME_MOMENT_S
@@ -369,7 +393,7 @@ class Scanner:
         while len(self._open) >= _OPEN_REPORTS:
             self._finish(self._open[0])
         self._reader.learn(record.text[:start])
-        entry = _Open(pattern, record, [record.text[start:]], self._boots.number)
+        entry = _Open(pattern, record, [record.text[start:].rstrip(" \t")], self._boots.number)
         self._open.append(entry)
         self._queue.append(entry)
         if len(self._queue) > _WAITING_REPORTS:

@@ -57,7 +57,7 @@ NOTHING = Sight(None, reboot=False, end=False)
 
 def sight(text: str) -> Sight:
     """What is seen in a text of any length."""
-    return _sight(text[:LIMIT].lstrip(" \t"))
+    return _sight(text[:LIMIT].strip(" \t"))
 
 
 # A kernel that reports in a loop says nearly the same each time.
@@ -72,6 +72,16 @@ def _sight(text: str) -> Sight:
 def belongs(text: str) -> bool:
     """The line is of a report."""
     return _BODY.match(text) is not None
+
+
+def others(text: str) -> bool:
+    """The stack of somebody else follows, who has nothing to do with the lines before: that of any task, or any CPU."""
+    return text.lstrip(" \t").startswith(("task:", "sysrq: ", "SysRq : ", "NMI backtrace", "Sending NMI", "Task dump"))
+
+
+def own(text: str) -> bool:
+    """What dump_stack() writes first."""
+    return text.lstrip(" \t").startswith(("CPU: ", "Call Trace:", "Call trace:", "Backtrace:"))
 
 
 def trace(text: str) -> bool:

@@ -25,13 +25,13 @@ from harness.console.pattern import LIMIT
 
 _NAME = r"(?P<fn>[A-Za-z_$<][\w.$:<>&,{}#-]{0,250})"
 _OFFSET = r"\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}"
-_ADDRESS = r"\(?\[<?(?:0x)?[0-9a-fx]{4,18}>?\]\)?"
+_ADDRESS = r"\(?\[<?(?:(?:0x)?[0-9a-fx]{4,18}|\(ptrval\))>?\]\)?"
 _FRAME = re.compile(
     rf"(?:<\w{{1,8}}>)?[ \t#\d]{{0,24}}(?:</?\w{{1,12}}> +){{0,3}}(?:{_ADDRESS} {{0,4}}){{0,2}}(?P<guess>\? "
     rf")?\(?{_NAME}(?:{_OFFSET}|\+0x)"
 )
 _ARM = re.compile(
-    r"[ \t]{0,8}(?:\[<[0-9a-f]{8}>\] \()?(?P<fn>[A-Za-z_][\w.]{0,120})\)? from (?:\[<[0-9a-f]{8}>\] "
+    r"[ \t]{0,8}(?:\[<[0-9a-f]{8}>\] \()?(?P<fn>[A-Za-z_][\w.]{0,120})(?: \[\w{1,64}\])?\)? from (?:\[<[0-9a-f]{8}>\] "
     r"\()?(?P<caller>[A-Za-z_][\w.]{0,120})?"
 )
 _CPU = re.compile(
@@ -44,8 +44,10 @@ _DECODED = re.compile(
     rf"[ \t]{{0,24}}(?:{_ADDRESS} {{0,4}}){{0,2}}(?P<guess>\? )?{_NAME} \((?:[\w./+-]{{1,160}}:(?:\d|\?)|\?\?:)"
 )
 _PPC_INTERRUPT = re.compile(rf"--- interrupt: [0-9a-f]{{3,4}} at {_NAME}{_OFFSET}")
-# A frame at the start of a line has nothing else on it.
-_BARE = re.compile(rf"[\w.]{{1,200}}{_OFFSET}(?: \[\w+\])?\s*$")
+# A frame at the start of a line has nothing else on it, but for its module with its build, and arm64's "(P)".
+_BARE = re.compile(
+    rf"(?:\? )?[\w.]{{1,200}}{_OFFSET}(?: \[\w{{1,64}}(?: [0-9a-f]{{1,64}})?\])?(?: \([A-Z]{{1,4}}\))?\s*$"
+)
 _USER = re.compile(r"RIP: (?:0033|0023|002b):|--- interrupt: c00 ")
 _BEGIN = re.compile(
     r"(?:Call [Tt]race:|Backtrace:|backtrace:|stack backtrace:|NMI backtrace for cpu|task:\S|Task dump for CPU|"

@@ -33,8 +33,11 @@ _TOP = frozenset((
     "net", "rust", "samples", "security", "sound", "virt",
 ))  # fmt: skip
 _CHOICE = {Frame.STALL: stack.stalled, Frame.HANG: stack.hung}
-# A kernel that reports in a loop says the same each time; longer reports are not kept to see that.
-_REPEATED_LINES = 100
+# A kernel that reports in a loop says the same each time, but for registers and addresses, which say nothing here;
+# longer reports are not kept to see that.
+_REGISTERS = re.compile(r"(?m)\n[ \t]{0,40}(?:[RE](?:[A-D]X|[SD]I|[SB]P): |R\d\d: |Code: |[CD]R\d: |[C-GS]S: ).*$")
+_ADDRESS = re.compile(r"ffff(?=[0-9a-f]{0,11}\d)[0-9a-f]{12}\b")
+_REPEATED_CHARACTERS = 8000
 _TITLE_LIMIT = 200
 _BY_NAME = {pattern.name: pattern for pattern in (*patterns.PATTERNS, REBOOT)}
 _SPACES = re.compile(r" {2,}")
@@ -76,14 +79,18 @@ def who(line: str) -> Who | None:
 
 def judge(pattern: Pattern, body: Sequence[str], useful: int, line: int, boot: int, wrapping: str) -> Report:
     """The report that begins at `line` of the console with body[0]; `useful` of its lines are shown."""
-    lines = tuple(body)
-    found = _judged_again(pattern.name, lines) if len(lines) <= _REPEATED_LINES else _judged(pattern, lines)
-    return Report(line=line, boot=boot, wrapping=wrapping, text="\n".join(lines[:useful]), **found)
+    text = "\n".join(body)
+    if len(text) <= _REPEATED_CHARACTERS:
+        found = _judged_again(pattern.name, _ADDRESS.sub("ffff000000000000", _REGISTERS.sub("", text)))
+    else:
+        found = _judged(pattern, body)
+    shown = text if useful == len(body) else "\n".join(body[:useful])
+    return Report(line=line, boot=boot, wrapping=wrapping, text=shown, **found)
 
 
-@lru_cache(maxsize=16)
-def _judged_again(name: str, body: Sequence[str]) -> Mapping[str, Any]:
-    return _judged(_BY_NAME[name], body)
+@lru_cache(maxsize=64)
+def _judged_again(name: str, text: str) -> Mapping[str, Any]:
+    return _judged(_BY_NAME[name], text.split("\n"))
 
 
 def _judged(pattern: Pattern, body: Sequence[str]) -> Mapping[str, Any]:
@@ -128,7 +135,7 @@ def _details(pattern: Pattern, body: Sequence[str]) -> dict[str, str]:
     if not pattern.detail:
         return {}
     for line in body[1:40]:
-        match = pattern.detail_compiled.search(line[:LIMIT])
+        match = pattern.detail_compiled.search(line[:LIMIT].rstrip(" \t"))
         if match is not None:
             return {name: value for name, value in match.groupdict().items() if value}
     return {}

@@ -282,6 +282,22 @@ def test_a_report_without_its_stack_is_torn() -> None:
     assert report.title == "INFO: task hung in corrupted"
 
 
+def test_reports_that_differ_in_registers_alone_are_judged_alike_and_keep_their_own_text() -> None:
+    def report(registers: int, function: str) -> str:
+        return (
+            "general protection fault: 0000 [#1] SMP\nCPU: 0 PID: 44 Comm: drive Not tainted 6.12.117 #1\n"
+            f"RIP: 0010:{function}+0x1/0x2\nRSP: 0018:ffffc900000{registers:05} EFLAGS: 00010246\n"
+            f"RAX: ffff8880000{registers:05} RBX: 0000000000000001\nRIP: 0033:0x7f{registers:010}\n user+0x1/0x2\n"
+            f"Call Trace:\n {function}+0x1/0x2\n"
+        )
+
+    written = [report(1, "nh_one"), report(2, "nh_one"), report(2, "nh_two")]
+    reports = find("".join(written).encode())
+
+    assert [report.text + "\n" for report in reports] == written
+    assert [report.title.rpartition(" ")[2] for report in reports] == ["nh_one", "nh_one", "nh_two"]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 400), max_size=60), st.sampled_from(sorted(GOLDEN.glob("*.log"))))
 def test_it_does_not_matter_in_which_pieces_a_console_comes(cuts: list[int], path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.console import find, patterns, prefix
+from harness.console import Scanner, find, patterns, prefix
 from harness.console.pattern import Pattern
 from tests.unit.fuzzing import fuzz
 
@@ -82,6 +82,9 @@ WRAPPINGS: dict[str, Wrapping] = {
     "Android, CPU": lambda n, text: f"{stamp(n)} [2:  swapper/0:    1] {text}",
     "Android, no clock": lambda _, text: f"[2:  swapper/0:    1] {text}",
     "MediaTek": lambda n, text: f"<4>{stamp(n)}  (2)[123:kworker/2:1]{text}",
+    "MediaTek, bootloader's": lambda n, text: f"<4>{stamp(n)}.(2)[123:kworker/2:1]{text}",
+    "Huawei": lambda n, text: f"<4>{stamp(n)}[pid:123,cpu2,kworker/2:1]{text}",
+    "Unisoc": lambda n, text: f"<4>{stamp(n)} c2 {text}",
     "/dev/kmsg": lambda n, text: f"4,{1000 + n},{125297687 + n},-;{text}",
     "/dev/kmsg with caller": lambda n, text: f"4,{1000 + n},{125297687 + n},-,caller=T12;{text}",
     "netconsole": lambda n, text: f"6.12.117,4,{1000 + n},{125297687 + n},-;{text}",
@@ -100,14 +103,21 @@ WRAPPINGS: dict[str, Wrapping] = {
     "CI with level": lambda n, text: f"2029-09-03 05:57:48,{n:03} INFO  console: {stamp(n)} {text}",
     "CI with job": lambda n, text: f"boot-x86 | {stamp(n)} {text}",
     "CI with job and number": lambda n, text: f"[job 7/12] step {n}: {stamp(n)} {text}",
+    "CI with machine and channel": lambda n, text: f"[guest0/uart0] {stamp(n)} {text}",
     "docker compose": lambda n, text: f"qemu_1  | {stamp(n)}[   T12] {text}",
+    "padded by a terminal": lambda n, text: f"{stamp(n)} {text:<170}",
     "colours": lambda n, text: f"\x1b[32m{stamp(n)}\x1b[0m \x1b[31m{text}\x1b[0m",
     "CRLF": lambda n, text: f"{stamp(n)} {text}\r",
     "indented": lambda n, text: f"    {stamp(n)} {text}",
     "indented, no clock": lambda _, text: f"      {text}",
 }
 # Where an unknown prefix and no clock leave only the words that are unmistakable.
-VAGUE = {"job: ": lambda n, text: f"guest{n % 3}: {text}", "name: ": lambda _, text: f"vm-a console: {text}"}
+VAGUE: dict[str, Wrapping] = {
+    "job: ": lambda n, text: f"guest{n % 3}: {text}",
+    "name: ": lambda _, text: f"vm-a console: {text}",
+    "Kubernetes": lambda n, text: f"2029-09-03T05:57:48.{n:09}Z stdout F {text}",
+    "grep -n": lambda n, text: f"{n + 118}{':' if n == len(BEFORE) else '-'}{text}",
+}
 
 
 def log(entry: Pattern, wrapping: Wrapping) -> bytes:
@@ -242,6 +252,23 @@ def test_a_reset_is_told_from_a_boot(console: str, resets: int) -> None:
         ("WARNING: CPU: 6 PID: 1 at fn+0xa2/0x210 [mod]", "WARNING in fn"),
         ("WARNING: at fn+0xa2/0x210 [mod], CPU#6: drive/1", "WARNING in fn"),
         ("WARNING: mm/page_alloc.c:4000 at split+0x1/0x2", "WARNING in split"),
+        ("WARNING: at /build/kernel/net/sched/sch_generic.c:255 dev_watchdog+0x1/0x2()", "WARNING in dev_watchdog"),
+        ("BUG: Bad page map in process drive  pte:8000000123456867 pmd:1a2b3c067", "BUG: Bad page map"),
+        ("Kernel bug detected[#1]:", "kernel BUG in nh_inner"),
+        (
+            "BUG: Unable to handle kernel instruction fetch (NULL function pointer?)",
+            "BUG: unable to handle kernel paging request in nh_inner",
+        ),
+        (
+            "Oops: general protection fault, kernel NULL pointer dereference 0x8: 0000 [#1] SMP",
+            "general protection fault in nh_inner",
+        ),
+        ("Kernel panic - not syncing: Fatal hardware error!", "kernel panic: Fatal hardware error!"),
+        ("Unhandled kernel unaligned access[#1]:", "Unhandled kernel unaligned access in nh_inner"),
+        (
+            "kworker/u8:1: page allocation failure: order:4, mode:0xcc0(GFP_KERNEL)",
+            "page allocation failure in nh_inner",
+        ),
         (
             "WARNING: kernel stack regs at         (ptrval) in comm:123 has bad 'bp' value         (ptrval)",
             "WARNING: kernel stack regs has bad 'bp' value",
@@ -251,6 +278,105 @@ def test_a_reset_is_told_from_a_boot(console: str, resets: int) -> None:
 )
 def test_titles(line: str, title: str) -> None:
     assert [report.title for report in find("\n".join((line, *TRACE)).encode())] == [title]
+
+
+@pytest.mark.parametrize(
+    ("lines", "title"),
+    [
+        (
+            (
+                "INFO: task drive:77 blocked for more than 10 seconds.",
+                "Backtrace: ",
+                "[<c04d0800>] (schedule) from [<bf0b7480>] (nh_wait+0x1/0x2 [nh])",
+                "[<bf0b7480>] (nh_wait [nh]) from [<bf51a24c>] (nh_asked+0x1/0x2 [nh])",
+                "[<bf51a24c>] (nh_asked [nh]) from [<c003c658>] (kthread+0x1/0x2)",
+            ),
+            "INFO: task hung in nh_asked",
+        ),
+        (
+            (
+                "BUG: unable to handle page fault for address: ffffb3a08a1c9000",
+                "Call Trace:",
+                "? memcpy_toio+0x1/0x2",
+                "nh_inner+0x1/0x2 [nh ae2e4a1b0a7aee0f]",
+                "nh_asked+0x1/0x2 (P)",
+            ),
+            "BUG: unable to handle kernel paging request in nh_inner",
+        ),
+        (
+            ("WARNING: CPU: 0 PID: 0 at nh.c:1 memcpy+0x1/0x2", "Call trace:", "[<(ptrval)>] nh_inner+0x1/0x2"),
+            "WARNING in nh_inner",
+        ),
+        (
+            (
+                "CFI failure (target: nh_show.d5e1ad21498a5fd1.cfi_jt+0x0/0x8):",
+                "WARNING: CPU: 3 PID: 1356 at kernel/cfi.c:29 __ubsan_handle_cfi_check_fail+0x33/0x40",
+                "Call Trace:",
+                " __cfi_check+0x4e0d0/0x4e0d0",
+                " nh_inner+0x1/0x2",
+            ),
+            "CFI failure in nh_inner",
+        ),
+        (
+            (
+                "rust_kernel: panicked at drivers/nh.rs:12:34:",
+                "attempt to subtract with overflow   ",
+                "kernel BUG at rust/helpers/bug.c:7!",
+                "Call Trace:",
+                " rust_helper_BUG+0x1/0x2",
+                " nh_inner+0x1/0x2",
+            ),
+            "attempt to subtract with overflow in nh_inner",
+        ),
+    ],
+    ids=["ARM, a module's frame", "frames that lost their blank", "hidden addresses", "CFI of clang 13", "Rust"],
+)
+def test_frames_as_kernels_write_them(lines: tuple[str, ...], title: str) -> None:
+    assert [report.title for report in find("\n".join(lines).encode())] == [title]
+
+
+PANIC = "Kernel panic - not syncing: {}"
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        PANIC.format("Oops - BUG: Fatal exception"),
+        PANIC.format("Fatal exception: panic_on_oops"),
+        "---[ end Kernel panic - not syncing: Asynchronous SError Interrupt ]---",
+    ],
+)
+def test_what_the_kernel_says_last_is_no_other_report(last: str) -> None:
+    lines = ("kernel BUG at mm/rmap.c:1233!", *TRACE, *("more of this",) * 60, last)
+
+    assert [report.title for report in find("\n".join(lines).encode())] == ["kernel BUG in nh_inner"]
+
+
+MISMATCH = "genirq: Flags mismatch irq 16. 00002080 (nh) vs. 00000000 (pciehp)"
+OTHERS = ("task:drive state:S stack:0 pid:9 ppid:1 flags:0x2", "Call Trace:", " schedule+0x1/0x2", " nh_x+0x1/0x2")
+
+
+@pytest.mark.parametrize("name", WRAPPINGS)
+def test_a_stack_confirms_only_what_it_is_of(name: str) -> None:
+    def titles(*lines: str) -> list[str]:
+        wrapped = (WRAPPINGS[name](n, line) for n, line in enumerate((*BEFORE, *lines, *AFTER)))
+        return [report.title for report in find("\n".join(wrapped).encode())]
+
+    assert titles(MISMATCH, *TRACE) == ["genirq: Flags mismatch irq"]
+    assert titles(MISMATCH, "nh: no irq 16: -16", *TRACE) == []
+    assert titles("WARNING: fbcon: the driver missed it", "sysrq: Show State", *OTHERS) == []
+
+
+def test_a_report_is_known_again_whatever_follows_its_dump() -> None:
+    """What comes behind a report without an end mark may look like a part of it."""
+    lines = ("BUG: KASAN: use-after-free in nh_x+0x1/0x2", *TRACE[:-1])
+    dump = "".join(f"{stamp(n + 9000)} {line}\n" for n, line in enumerate(lines))
+    boot = f"{stamp(0)} rcu: Preemptible hierarchical RCU implementation.\n"
+    scanner = Scanner()
+
+    (report, *others) = [*scanner.feed((dump + boot + dump).encode()), *scanner.close()]
+    assert others == []
+    assert scanner.times(report.line) == 2
 
 
 def test_lockdep_is_not_to_blame() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.console import Report, Scanner, find, records, scan
-from harness.console.lines import LINE_LIMIT, decode, rows
+from harness.console.lines import LINE_LIMIT, Reader, decode
 from harness.console.scanner import _WAITING_REPORTS
 from tests.unit.fuzzing import fuzz
 
@@ -42,17 +42,46 @@ PIECES = st.one_of(
 CONSOLES = st.lists(st.lists(PIECES, max_size=3).map(b"".join), max_size=40).map(b"\n".join)
 
 
-@fuzz(150)
-@given(CONSOLES)
-def test_many_lines_at_once_are_read_as_one_by_one(console: bytes) -> None:
-    got = rows(console)
-    slow = [
-        (found.time_s, found.caller, found.text)
-        for line in console.removesuffix(b"\n").split(b"\n")
-        for found in records(decode(line), 1)
-    ]
+HEADS = [
+    "",
+    "[    1.{:06}] ",
+    "[Mon Sep  3 05:57:{} 2029] ",
+    "[Mon Sep  3 05:57:{} 2029][  T{}] ",
+    "Sep  3 05:57:{} host kernel: ",
+    "Sep  3 05:57:{} host kernel: [    1.{:06}] ",
+    "2029-09-03T05:57:48.{:06}+0200 host kernel: ",
+    "kern  :warn  : [    3.{:06}] [      T{}] ",
+    "<4>[    1.{:06}] c2 ",
+    "[{}.345678] kernel: ",
+    "4,{},125297687,-;",
+    "> Sep  3 05:57:{} host kernel: ",
+]
 
-    assert not got or [(float(time), caller, text) for time, caller, text in got] == slow
+
+@fuzz(300)
+@given(st.sampled_from(HEADS), st.sampled_from(HEADS), CONSOLES)
+def test_many_lines_at_once_are_read_as_one_by_one(head: str, learned: str, console: bytes) -> None:
+    """Whatever stands before them, and whatever stood before the lines that were read before."""
+    lines = [head.format(n + 10, n).encode() + line for n, line in enumerate(console.split(b"\n"))]
+    reader = Reader()
+    for line in (learned.format(77, 77), learned.format(78, 78) + "text", learned.format(79, 79) + "text"):
+        reader.records(line, 1)
+    fast = reader.rows(b"\n".join(lines) + b"\n")
+    one_by_one = [records(decode(line), 1) for line in lines]
+
+    assert fast is None or [[fast.record(index, 1)] for index in range(len(fast.lines))] == [*map(list, one_by_one)]
+    for raw, wanted in zip(lines, one_by_one, strict=True):
+        got = reader.records(decode(raw), 1)
+        assert len(wanted) != 1 or list(got) == list(wanted)
+
+
+@pytest.mark.parametrize("head", [head for head in HEADS[1:] if "kernel: " in head[:30] and head[0] != ">"])
+def test_what_stands_before_every_line_is_learned(head: str) -> None:
+    reader = Reader()
+    for number in (10, 11):
+        reader.records(head.format(number, number) + "text", 1)
+
+    assert reader.rows("".join(head.format(n, n) + f" nh_x+0x{n}/0x90\n" for n in range(10, 60)).encode()) is not None
 
 
 @fuzz(100)

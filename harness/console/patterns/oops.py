@@ -38,7 +38,7 @@ PATTERNS = (
             rf"{_UNABLE}(?:paging request|page fault|execut\w{{1,8}}.{{1,32}}|write to read-only memory|"
             r"read from unreadable memory|data access(?: on (?:read|write))?|instruction fetch|"
             r"(?:pointer dereference|paging request) in virtual (?:kernel|user) address space|"
-            r"unaligned access|unknown.{1,24})(?:,? at | for |$)"
+            r"unaligned access|unknown.{1,24})(?:,? at | for | \(|$)"
         ),
         title="BUG: unable to handle kernel paging request in {frame}",
         sample="BUG: unable to handle page fault for address: ffffc90000a1b000",
@@ -69,7 +69,7 @@ PATTERNS = (
         type="DoS",
         needles=("general protection fault",),
         regex=(
-            r"(?:Oops: )?(?:segment-related )?general protection fault(?:,? (?:probably |maybe )?for .{1,64})?: "
+            r"(?:Oops: )?(?:segment-related )?general protection fault(?:,? [a-zA-Z][^:\[\n]{1,80})?: "
             r"[0-9a-f]{4} "
         ),
         title="general protection fault in {frame}",
@@ -140,6 +140,7 @@ PATTERNS = (
         regex=r"[kK]ernel BUG at (?:(?P<site>[\w./()+-]{1,160}:\d+)!|(?P<fn>[\w.]{1,128})\S{0,40} \[)",
         title="kernel BUG in {frame}",
         skip="skb_*",
+        within=frozenset(("rust-panic",)),
         sample="kernel BUG at mm/rmap.c:1233!",
         near_miss="this kernel BUG at my desk",
     ),
@@ -233,6 +234,30 @@ PATTERNS = (
         near_miss="Oops: something went wrong, try again",
     ),
     Pattern(
+        name="bug-mips",
+        type="BUG",
+        needles=("[#",),
+        regex=r"Kernel bug detected ?\[#\d{1,3}\]",
+        title="kernel BUG in {frame}",
+        role=Role.FOLLOWS,
+        sample="Kernel bug detected[#1]:",
+        near_miss="Kernel bug detected in the issue [#1]",
+    ),
+    Pattern(
+        name="die-mips",
+        type="DoS",
+        needles=("[#",),
+        regex=(
+            r"(?P<what>Unhandled kernel unaligned access(?: or invalid instruction)?|"
+            r"Kernel unaligned instruction access|(?:Reserved|Break|Trap) instruction in kernel code|"
+            r"Unexpected exception in kernel) ?\[#\d{1,3}\]"
+        ),
+        title="{what} in {frame}",
+        role=Role.FOLLOWS,
+        sample="Unhandled kernel unaligned access[#1]:",
+        near_miss="Unhandled kernel unaligned access counters",
+    ),
+    Pattern(
         # The text that die() was given, on any architecture: die() counts its calls.
         name="die",
         type="DoS",
@@ -241,7 +266,7 @@ PATTERNS = (
         title="{what} in {frame}",
         role=Role.FOLLOWS,
         first=True,
-        sample="Reserved instruction in kernel code[#1]:",
+        sample="Caught bus error by the data port[#1]:",
         near_miss="bisect: 12 commits [#1: good]",
     ),
     Pattern(
@@ -252,7 +277,7 @@ PATTERNS = (
         title="{what} in {frame}",
         detail=r"^(?P<what>(?!rust_kernel)[a-zA-Z][^\n]{4,120})$",
         missing={"what": "rust_kernel: panicked"},
-        skip="*rust_begin_unwind*",
+        skip="*rust_begin_unwind* rust_helper_BUG",
         sample="rust_kernel: panicked at drivers/android/binder/process.rs:12:34:",
         near_miss="rust_kernel: loaded at boot",
     ),
@@ -308,8 +333,8 @@ PATTERNS = (
         type="DoS",
         needles=("ernel panic - not syncing",),
         regex=(
-            r"Kernel panic - not syncing: (?P<what>Fatal exception(?=$| in interrupt)|[\w: ]{0,24}panic_on_warn "
-            r"set|Machine halted|Fatal hardware|"
+            r"Kernel panic - not syncing: (?P<what>(?:[\w -]{1,40}: )?Fatal exception(?=$|:| in interrupt)|"
+            r"[\w: ]{0,24}panic_on_warn set|Machine halted|Fatal hardware error!|"
             r"Aiee, killing interrupt handler!|Oops(?=$|:)|RCU Stall|rcu_tree: stall)"
         ),
         title="kernel panic: {what}",

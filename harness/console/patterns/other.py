@@ -11,9 +11,9 @@ from __future__ import annotations
 from harness.console.pattern import Frame, Pattern, Role
 
 # "WARNING: CPU: 1 PID: 42 at FILE:LINE FUNCTION+0x1/0x2", in later kernels
-# "WARNING: FILE:LINE at FUNCTION+0x1/0x2, CPU#1: task/42".
+# "WARNING: FILE:LINE at FUNCTION+0x1/0x2, CPU#1: task/42"; before Linux v3.11, nothing said which CPU.
 _AT = (
-    r"(?:CPU: (?P<cpu>\d+) PID: (?P<pid>\d+) at |(?:\[[^\]]{1,80}\] )?"
+    r"(?:(?:CPU: (?P<cpu>\d+) PID: (?P<pid>\d+) )?at |(?:\[[^\]]{1,80}\] )?"
     r"(?=[^\s:]{1,160}:\d+ at [^\s,]{1,200}(?:,|$| [\[(])))"
 )
 # A kernel that was built outside of its tree says so: ../linux-6.12/lib/refcount.c.
@@ -151,6 +151,7 @@ PATTERNS = (
         regex=r"CFI failure (?:\(target: .{1,200}|at (?P<fn>[A-Za-z_][\w.$]{0,200})\S{0,40}(?: \[\w{1,64}\])? \()",
         title="CFI failure in {frame}",
         frame=Frame.LINE,
+        skip="*cfi_*",
         sample="CFI failure at do_basic_setup+0x10/0x28 (target: nh_init+0x0/0x88 [nh]; expected type: 0x8c5b2c7a)",
         near_miss="CFI failure rate of the device: 0",
     ),
@@ -214,6 +215,7 @@ PATTERNS = (
         title="genirq: Flags mismatch irq",
         frame=Frame.NONE,
         role=Role.WEAK,
+        directly=True,
         sample="genirq: Flags mismatch irq 4. 00000000 (ttyS0) vs. 00000080 (nh)",
         near_miss="Flags mismatch irq of the day",
     ),
@@ -223,7 +225,7 @@ PATTERNS = (
         needles=("cannot create duplicate filename",),
         regex=r"sysfs: cannot create duplicate filename '",
         title="sysfs: cannot create duplicate filename in {frame}",
-        skip="*sysfs* *kobject* *device_add* device_create* device_register driver_register bus_add_driver",
+        skip="*sysfs* *kobject* *device_add* device_create* device_register driver_register bus_add_*",
         sample="sysfs: cannot create duplicate filename '/devices/virtual/misc/nh'",
         near_miss="tar: cannot create duplicate filename 'nh'",
     ),
