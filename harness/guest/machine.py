@@ -286,6 +286,9 @@ class Machine:
 
     def _status(self) -> str:
         """What QEMU says about the guest: running, paused, io-error, …; empty when it says nothing."""
+        # The host has stopped QEMU: nobody need wait for what cannot come.
+        if share(self.pid).stopped:
+            return ""
         try:
             return str(self.monitor.execute("query-status")["status"])
         except MachineError:
