@@ -12,10 +12,9 @@ from harness.model.verdict import Finding, Outcome, ScenarioResult
 
 # What tells most comes first: a range that is not marked explains a hang, and wrong content may follow from all.
 _TELLING = ("mayfail-gate", "clean-log", "no-hang", "pairing", "lifetimes", "coherence", "ranges", "owed", "young")
-# A task that dies in the kernel leaves its locks, its ranges and its flags behind: all else may follow from that.
-_DIED = re.compile(
-    r"(kernel BUG|BUG: unable to handle|general protection fault|divide error|invalid opcode|stack segment)\b"
-)
+# The first line of an oops on x86 (__die_header() in arch/x86/kernel/dumpstack.c): the task that caused it ends there.
+# It leaves its locks, its ranges and its flags behind, and all else may follow from that.
+DIE = re.compile(r": [0-9a-f]{4} \[#\d+\]")
 # Names that scenarios give, and numbers. What a step did is told before a colon, its target after the verb.
 _GIVEN = re.compile(r"\b(subscriber|interval|mirror|process) [\w#-]+")
 _TARGET = re.compile(r"^([a-z-]+) [\w./-]+( in [\w-]+)?: ")
@@ -46,7 +45,7 @@ def key(finding: Finding) -> tuple[str, str]:
 
 def rank(finding: Finding) -> int:
     """The place of a finding among those of one failure: the first one tells most of the cause."""
-    if finding.oracle == "clean-log" and _DIED.match(finding.summary):
+    if finding.oracle == "clean-log" and DIE.search(finding.evidence):
         return -1
     return _TELLING.index(finding.oracle) if finding.oracle in _TELLING else len(_TELLING)
 

@@ -26,6 +26,7 @@ from harness.host.starvation import Share, share, starved
 from harness.kernel import modules, selftests
 from harness.kernel.build import KernelBuild
 from harness.model import event, ktap
+from harness.model.causes import DIE
 from harness.model.errors import CannotTest, GuestLost, HarnessError, MachineError
 from harness.model.instrument import Instrument
 from harness.model.postmortem import Hangs, PostMortem, Wait
@@ -56,9 +57,6 @@ _WATCHDOG_SHARE = 0.6
 _DRIVER_ENDED = "harness: the guest driver ended"
 # The status of a process that a signal killed, less the signal.
 _SIGNALLED = 256
-# The first line of an oops on x86 (__die_header() in arch/x86/kernel/dumpstack.c): the task that caused it ends there,
-# with all the locks that it holds.
-_DIE = re.compile(r": [0-9a-f]{4} \[#\d+\]")
 _HUNG_TASK = re.compile(r"INFO: task .*:(\d+) blocked")
 # How long a step may take after an oops, how long a guest that does nothing may stay away before it is looked at from
 # outside, and how long any guest where one hang is proved: seconds on a host with a slow-down of 10, as TCG's is. No
@@ -114,7 +112,7 @@ class Listener:
         if opened is None:
             return
         self.reports += 1
-        self.died = self.died or bool(_DIE.search(line))
+        self.died = self.died or bool(DIE.search(line))
         self.hung |= {int(pid) for pid in _HUNG_TASK.findall(line)}
         # The kernel found the hang; the harness need not wait for its own limit to find it, too.
         self.hangs += opened.type == "HANG"

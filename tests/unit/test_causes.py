@@ -8,9 +8,13 @@ from harness.model.verdict import Finding, Outcome, ScenarioResult
 from harness.report import document, lines
 from tests.unit.verdicts import run_of
 
+# How an oops begins, whatever its title is: a list that is corrupted has none of the words of a BUG.
+OOPS = "1 times\nconsole line 11:\nkernel BUG at lib/list_debug.c:59!\nOops: invalid opcode: 0000 [#1] SMP\n"
 
-def failed(name: str, *findings: tuple[str, str]) -> ScenarioResult:
-    return ScenarioResult(name, Outcome.FAIL, tuple(Finding(oracle, summary, "why") for oracle, summary in findings))
+
+def failed(name: str, *findings: tuple[str, str] | tuple[str, str, str]) -> ScenarioResult:
+    found = [Finding(oracle, summary, *(evidence or ["why"])) for oracle, summary, *evidence in findings]
+    return ScenarioResult(name, Outcome.FAIL, tuple(found))
 
 
 def plain(outcome: Outcome, word: str) -> str:
@@ -54,14 +58,17 @@ def test_what_the_kernel_says_or_another_oracle_finds_is_another_cause():
 
 def test_a_death_in_the_kernel_is_the_cause_of_all_else():
     """The task that died goes on to exit with the flags of reclaim, and leaves its locks."""
-    died = ("clean-log", "kernel BUG in mn_hlist_invalidate_range_start")
+    died = ("clean-log", "BUG: corrupted list in mn_hlist_invalidate_range_start", OOPS)
     found = causes.causes(
         [
             failed(
                 "a", ("mayfail-gate", "direct reclaim came without MAYFAIL"), ("no-hang", "a step never ended"), died
             ),
             failed(
-                "b", ("clean-log", "WARNING in do_exit"), died, ("clean-log", "BUG: unable to handle kernel x in y")
+                "b",
+                ("clean-log", "WARNING in do_exit"),
+                died,
+                ("clean-log", "BUG: unable to handle kernel x in y", OOPS.replace("#1", "#2")),
             ),
             failed("c", ("mayfail-gate", "direct reclaim came without MAYFAIL"), ("clean-log", "WARNING in one")),
         ]
