@@ -7,7 +7,7 @@ import argparse
 import json
 import shutil
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from harness.model.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.model.scenario import Scenario
+    from harness.run.runs import Kept
 
 # A line of prose that is longer is hard to read.
 _WIDTH = 100
@@ -59,29 +60,29 @@ def lines(entry: dict[str, Any]) -> Iterator[str]:
 def _scenarios(name: str, cache: Path) -> list[dict[str, Any]]:
     """A scenario, or all variants of a file."""
     from harness.model import story
+    from harness.run import runs
     from harness.variants import catalogue
 
     path = Path(name)
     known = list(catalogue.scenarios().values())
     found = catalogue.choose([name]) if path.suffix in {".yaml", ".yml"} else []
     found = found or [one for one in known if name in (one.name, one.path.stem)]
+    earlier = list(runs.newest(cache)) if found else []
     return [
         {
             "name": one.name,
             "kind": "scenario of the default set" if one.default else "scenario",
             "file": _place(one.path),
             "summary": one.summary,
-            "chapters": {**dict(story.chapters(one)), "last result": [_last(one, cache)]},
+            "chapters": {**dict(story.chapters(one)), "last result": [_last(one, earlier)]},
         }
         for one in found
     ]
 
 
-def _last(scenario: Scenario, cache: Path) -> str:
-    """How a scenario ended in the latest run in the cache that has judged it."""
-    from harness.run import runs
-
-    for run in runs.newest(cache):
+def _last(scenario: Scenario, earlier: Sequence[Kept]) -> str:
+    """How a scenario ended in the latest of some runs that has judged it."""
+    for run in earlier:
         for result in run.verdict.scenarios if run.verdict else ():
             if result.name.partition(".")[0] == scenario.name:
                 assert run.verdict is not None
@@ -139,6 +140,5 @@ def _hint(name: str) -> str:
     from harness.model.strict_yaml import offer
     from harness.variants import catalogue
 
-    known = {word for kind in _KINDS for entry in catalogue.listing(kind) for word in (entry["name"],)}
-    hint = offer(name, known)
+    hint = offer(name, {entry["name"] for kind in _KINDS for entry in catalogue.listing(kind)})
     return hint if hint.startswith("did you") else f"harness list {'|'.join(_KINDS)}"

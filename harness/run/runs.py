@@ -17,6 +17,8 @@ from harness.report import document
 LAST = "last"
 # What the name of a run may end with.
 _SHORT = re.compile(r"[0-9][0-9-]{2,40}")
+# What each run writes, at its beginning or at its end.
+_WRITTEN = (begun.NAME, document.NAME)
 # How far back a look into earlier runs goes.
 _LIMIT = 50
 
@@ -33,11 +35,7 @@ def folders(cache: Path) -> list[Path]:
     """Every run in the cache, the newest first: their names are the times at which they began."""
     place = cache / "runs"
     found = place.iterdir() if place.is_dir() else iter(())
-    return sorted((run for run in found if (run / begun.NAME).exists() or _has_verdict(run)), reverse=True)
-
-
-def _has_verdict(run: Path) -> bool:
-    return (run / document.NAME).exists()
+    return sorted((run for run in found if any((run / name).exists() for name in _WRITTEN)), reverse=True)
 
 
 def find(word: str, cache: Path) -> Path:
