@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.model import documents, files
@@ -30,12 +32,8 @@ def glance(folder: Path) -> RunVerdict:
 
     Raises UsageError for a folder that is no run directory.
     """
-    try:
-        if not files.is_below(folder, NAME):
-            raise FileNotFoundError(f"no {NAME}")
-        return parse(files.read(folder / NAME, documents.LIMIT_BYTES))
-    except (OSError, ValueError) as fault:
-        raise unreadable(fault, f"{folder}: not a run directory: {fault}", _HINT) from None
+    with _run_directory(folder):
+        return _parsed(_content(folder))
 
 
 def read(folder: Path) -> RunVerdict:
@@ -45,18 +43,12 @@ def read(folder: Path) -> RunVerdict:
     it, and MachineError for a run that is damaged.
     """
     listed = manifest.read(folder)
-    try:
-        content, found = b"", {}
-        if files.is_below(folder, NAME):
-            content = files.read(folder / NAME, documents.LIMIT_BYTES)
-            found = {NAME: manifest.digest(content)}
+    with _run_directory(folder):
+        content = _content(folder)
+        found = {} if content is None else {NAME: manifest.digest(content)}
         if listed is not None:
             manifest.compare(folder, {NAME: listed.get(NAME, "")}, found)
-        if not found:
-            raise FileNotFoundError(f"no {NAME}")
-        verdict = parse(content)
-    except (OSError, ValueError) as fault:
-        raise unreadable(fault, f"{folder}: not a run directory: {fault}", _HINT) from None
+        verdict = _parsed(content)
     names = [result.name for result in verdict.scenarios]
     if listed is None:
         # They must still be files of the run.
@@ -64,3 +56,23 @@ def read(folder: Path) -> RunVerdict:
     else:
         manifest.compare(folder, listed, {**found, **manifest.digests(folder, names)})
     return verdict
+
+
+def _content(folder: Path) -> bytes | None:
+    """verdict.json; None when there is none."""
+    return files.read(folder / NAME, documents.LIMIT_BYTES) if files.is_below(folder, NAME) else None
+
+
+def _parsed(content: bytes | None) -> RunVerdict:
+    if content is None:
+        raise FileNotFoundError(f"no {NAME}")
+    return parse(content)
+
+
+@contextlib.contextmanager
+def _run_directory(folder: Path) -> Iterator[None]:
+    """What cannot be read in the block makes a folder no run directory."""
+    try:
+        yield
+    except (OSError, ValueError) as fault:
+        raise unreadable(fault, f"{folder}: not a run directory: {fault}", _HINT) from None
