@@ -80,15 +80,10 @@ def files(entries: Sequence[Mapping[str, str]]) -> Iterator[dict[str, str]]:
     for name, group in groupby(entries, key=lambda entry: entry["file"]):
         variants = list(group)
         default = sum(entry["set"] == "default" for entry in variants)
-        number = len(variants)
-        which = "" if number == 1 else f"{number} variants"
+        which = [f"{len(variants)} variants"] if len(variants) > 1 else []
         if default:
-            which += (
-                ("default" if number == 1 else f", {default} default")
-                if default < number or number == 1
-                else ", default"
-            )
-        yield {"name": Path(name).stem, "summary": f"{which:22}  {variants[0]['summary']}"}
+            which.append("default" if default == len(variants) else f"{default} default")
+        yield {"name": Path(name).stem, "summary": f"{', '.join(which):22}  {variants[0]['summary']}"}
 
 
 def lines(entries: Sequence[Mapping[str, str]], width: int = 0) -> Iterator[str]:
