@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.kernel import versions
-from harness.model.contract import AUTO, Contract
+from harness.model.contract import AUTO, CHOICES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from harness.run.pipeline import KernelRequest, RunRequest
 
 ACCELERATORS = ("auto", "kvm", "tcg")
-CONTRACTS = (AUTO, *(contract.value for contract in Contract))
 
 
 def kernel(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +40,7 @@ def kernel(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--contract",
-        choices=CONTRACTS,
+        choices=CHOICES,
         default=AUTO,
         help="the rules that the kernel is judged by: mayfail, those of the patch; stock, those of Linux as it is; "
         "auto (default), by the patches: stock where only patches of yours are named, and none has the flag",

@@ -48,6 +48,10 @@ class Contract(StrEnum):
         return {counter: least for counter, least in counted.items() if counter not in never}
 
 
+# What may be asked for.
+CHOICES = (AUTO, *(contract.value for contract in Contract))
+
+
 @dataclass(frozen=True)
 class ContractFacts:
     """The contract that was asked for, the one that a kernel was judged by ("": none yet), and why."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from harness.model.contract import AUTO, CHOICES
+
 # The options whose names somebody else has.
 TAKEN = pytest.StashKey[list[str]]()
 
@@ -19,7 +21,7 @@ _OPTIONS: Sequence[tuple[Sequence[str], dict[str, Any]]] = (
     (["--kernel-config"], {"action": "append", "metavar": "FRAGMENT", "help": "as harness run --config; repeatable"}),
     (
         ["--kernel-contract"],
-        {"default": "auto", "choices": ("auto", "mayfail", "stock"), "help": "as harness run --contract"},
+        {"default": AUTO, "choices": CHOICES, "help": "as harness run --contract"},
     ),
     (
         ["--kernel-accel", "--accel"],
