@@ -109,11 +109,6 @@ class Watch:
         there = {offset for offset, count in zip(self._at, counts, strict=False) if count > 0}
         return frozenset(line for line, offsets in self._found.at.items() if not there.isdisjoint(offsets))
 
-    @property
-    def files(self) -> list[str]:
-        """The files of the lines."""
-        return sorted({file for file, _ in self._found.at})
-
     def coverage(self, required: float = 0.0) -> PatchCoverage:
         """What was counted so far. required: percent."""
         with self._guard:
