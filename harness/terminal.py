@@ -107,10 +107,9 @@ class Terminal:
     def _end_bars(self) -> None:
         """Remove the bars of which nobody says when they are done: something else has begun."""
         assert self._rich is not None
-        for task in self._rich.tasks:
-            if task.total is None:
-                self._rich.remove_task(task.id)
-                self._bars.pop(task.description, None)
+        endless = {task.id for task in self._rich.tasks if task.total is None}
+        for stage in [stage for stage, task in self._bars.items() if task in endless]:
+            self._rich.remove_task(self._bars.pop(stage))
 
     def colour(self, outcome: Outcome, word: str = "") -> str:
         """The outcome's word, or `word`, padded to a column; in the outcome's colour on a terminal."""

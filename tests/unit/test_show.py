@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import main
+from harness.cli import main, parse
 from harness.commands import list as listing
-from harness.commands import show
+from harness.commands import shell, show
+from harness.guest.agent import GuestResult
 from harness.host.workspace import cache_dir
 from harness.model import story, vocabulary
 from harness.model.errors import UsageError
@@ -153,12 +154,30 @@ def test_last_of_no_run_says_what_to_do(tmp_path: Path) -> None:
     assert caught.value.hint == "harness run"
 
 
-@pytest.mark.parametrize("command", ["judge", "report", "decode", "replay"])
-def test_every_command_that_takes_a_run_takes_its_short_name(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    status = main([command, "last"])
+@pytest.mark.parametrize("words", [["judge"], ["report"], ["decode"], ["replay"], ["run", "--resume"]])
+def test_every_command_that_takes_a_run_takes_its_short_name(cache: Path, words: list[str]) -> None:
+    told = vars(parse([*words, "last"]))
 
-    assert status in (0, 1, 125, 128, 129)
-    assert "no such file" not in capsys.readouterr().err.lower()
+    assert cache / "runs" / "20260102-130001" in (told.get("run"), told.get("resume"), *told.get("runs", ()))
+
+
+def test_a_shell_takes_the_short_name_of_a_run_and_of_its_scenario(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cache / "runs" / "20260102-130001" / "memcg-eagain").mkdir()
+    asked: list[str] = []
+    monkeypatch.setattr(shell, "_visit", lambda _, named, __: asked.append(named))
+    monkeypatch.setattr(shell, "execute", lambda _, words: shell.Executed(GuestResult(tuple(words), 7, b"", b"", 0)))
+
+    assert [main(["shell", word, "true"]) for word in ("last", "last/memcg-eagain")] == [7, 7]
+
+    assert asked == [str(cache / "runs" / name) for name in ("20260102-130001", "20260102-130001/memcg-eagain")]
+
+
+def test_a_folder_of_the_host_is_no_command_of_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["shell", str(tmp_path)]) == 129
+
+    assert f"{tmp_path}: a folder of this machine, and no run" in capsys.readouterr().err
 
 
 def test_lines_are_wrapped_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
