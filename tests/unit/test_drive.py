@@ -100,6 +100,23 @@ def test_a_guest_that_was_stopped_for_a_while_has_no_fault(
     thread.join()
 
 
+def test_nobody_asks_a_qemu_that_the_host_has_stopped(
+    machine: Machine, driven: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question would take until its limit, and the answer is known."""
+    asked: list[str] = []
+    monkeypatch.setattr(machine.monitor, "execute", lambda command, *_, **__: asked.append(command))
+    monkeypatch.setattr("harness.run.drive._CALM_S", 0.1)
+    os.kill(machine.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(GuestLost, match=r"the host has stopped QEMU \(SIGSTOP\)"):
+            driven(lambda: pytest.fail("it was looked at"), limit_s=0.5)
+    finally:
+        os.kill(machine.pid, signal.SIGCONT)
+
+    assert asked == []
+
+
 def test_a_circle_of_waiters_is_proof_however_slow_the_host_was(
     driven: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
