@@ -28,7 +28,7 @@ _ANSI = re.compile(rb"\x1b(?:\[[0-?]{0,32}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,256}(?
 # The level ("<4>") is there with console_msg_format=syslog.
 _STAMP = r"\[ {0,8}\d{1,9}\.\d{6}\](?:\[ {0,8}[TC]\d{1,9}\])?"
 # A whole line that is a record, for many at once; all others are left to Reader.
-_RAW = re.compile(r"(?m)^(?:<\d{1,3}>)?\[ {0,8}(\d{1,9}\.\d{1,9})\](?:\[ {0,8}([TC]\d{1,9})\])? ?(.*)")
+_RAW = re.compile(r"(?m)^\[ {0,8}(\d{1,9}\.\d{1,9})\](?:\[ {0,8}([TC]\d{1,9})\])? ?(.*)")
 # What vendors and tools put behind the stamp.
 _BEHIND = re.compile(
     r"\] {1,8}(?:[A-Z]?\[\d{1,3}[:,]|\[ {0,8}[TC]\d|\[ {0,12}\+?\d{1,9}\.|\[< {0,12}\d{1,9}\.|"

@@ -22,6 +22,7 @@ import re2
 from harness.console import patterns
 from harness.console.boots import Boots
 from harness.console.lines import LINE_LIMIT, Reader, Record, Rows, decode, records
+from harness.console.loop import Repeated, Shapes, Stretch
 from harness.console.pattern import Frame, Pattern, Role
 from harness.console.report import Report
 from harness.console.sight import MARKS, NOTHING, REBOOT, Sight, belongs, others, own, sight, trace
@@ -82,6 +83,8 @@ class _Open:
     done: bool = False
     told: bool = False
     void: bool = False
+    # The next report ended it.
+    cut: bool = False
 
     def __post_init__(self) -> None:
         self.caller, self.last = self.record.caller, self.record.line
@@ -104,10 +107,9 @@ class _Open:
         wrapping = "+".join(self.record.names) or "none"
         return judge(self.pattern, self.body, self.useful, self.record.line, self.boot, wrapping)
 
-    def key(self) -> int:
-        """The same for the same lines at the same time; what follows the last may be the rest of another dump."""
-        sure = self.useful if self.record.time_s is None else min(self.useful, _SURE_LINES)
-        return hash((self.record.time_s, self.record.caller, *self.body[:sure]))
+    def begins(self, count: int) -> Sequence[str]:
+        """Its first lines."""
+        return self.body[:count]
 
     def extend(self, line: int, texts: Sequence[str]) -> bool:
         """Take more lines; returns whether the report ends with them."""
@@ -159,12 +161,20 @@ class _Open:
         self.body += texts[: max(0, BODY_LINES - len(self.body))]
 
 
+def _key(entry: _Open | Repeated) -> int:
+    """The same for the same lines at the same time; what follows the last may be the rest of another dump."""
+    sure = entry.useful if entry.record.time_s is None else min(entry.useful, _SURE_LINES)
+    return hash((entry.record.time_s, entry.record.caller, *entry.begins(sure)))
+
+
 class _Hits:
     """The lines of a block that hold a needle, asked for with growing positions: the block is passed over once."""
 
     def __init__(self, block: bytes) -> None:
         # An escape sequence may end with a letter, and programs write "DEBUG" into each of their lines.
-        self._matches = (_ANY if b"\x1b" in block else _WORDS).finditer(block)
+        self._lines = _ANY if b"\x1b" in block else _WORDS
+        self._block = block
+        self._matches = self._lines.finditer(block)
         self._none = (len(block), len(block))
         self._next = (-1, -1)
 
@@ -174,6 +184,11 @@ class _Hits:
             match = next(self._matches, None)
             self._next = match.span() if match is not None else self._none
         return self._next
+
+    def skip(self, position: int) -> None:
+        """What lies before `position` is not asked for any more."""
+        self._matches = self._lines.finditer(self._block, position)
+        self._next = (-1, -1)
 
 
 @dataclass
@@ -189,13 +204,15 @@ class Scanner:
     _reader: Reader = field(default_factory=Reader)
     _piece_bytes: int = _PIECE_BYTES
     _open: list[_Open] = field(default_factory=list)
-    _queue: deque[_Open] = field(default_factory=deque)
+    _queue: deque[_Open | Repeated] = field(default_factory=deque)
     _latest: int = -10_000
     _seen_any: bool = False
     _time_s: float = 0.0
     _boots: Boots = field(default_factory=Boots)
     _reset: _Open | None = None
     _rewound: bool = False
+    _shapes: Shapes = field(default_factory=Shapes)
+    _began: tuple[bytes, int, _Open] | None = None
     _known: dict[int, int] = field(default_factory=dict)
     _again: dict[int, int] = field(default_factory=dict)
 
@@ -236,11 +253,11 @@ class Scanner:
             if entry.counts and not entry.told and not self._is_known(entry):
                 yield entry.report()
 
-    def _is_known(self, entry: _Open) -> bool:
+    def _is_known(self, entry: _Open | Repeated) -> bool:
         """The report was there before, with the same lines at the same time: the log was dumped again."""
         if entry.pattern is REBOOT:
             return False
-        key = entry.key()
+        key = _key(entry)
         first = self._known.setdefault(key, entry.record.line)
         if len(self._known) > _KNOWN_REPORTS:
             self._again.pop(self._known.pop(next(iter(self._known))), None)
@@ -298,9 +315,50 @@ class Scanner:
                 done = index + 1
                 if not self._reader.plain:
                     return position
+                if self._open and self._open[-1].record.line == self.line:
+                    again = self._repeated(block, hit[0])
+                    if again > position:
+                        hits.skip(again)
+                        return again
             index += 1
         self._lines(lines[done:])
         return end
+
+    def _repeated(self, block: bytes, position: int) -> int:
+        """Take the reports from `position` on that look like others before, up to the last of them.
+
+        Returns where that one begins: it is read as any other, as it is open while the next lines come. The report
+        that begins at `position` was opened; when nothing is taken, `position` is returned.
+        """
+        entry, before, self._began = self._open[-1], self._began, None
+        if len(self._open) > 1 or entry.pattern.role is not Role.OPENS or self._boots.undecided or self._reset:
+            return position
+        if before is not None and before[0] is block and len(self._queue) > 1 and self._queue[-2] is before[2]:
+            last = before[2]
+            if last.counts and not last.unfinished and not last.told:
+                read = block[before[1] : position]
+                self._shapes.learn(read, self._reader, last.pattern, last.body, last.report(), ended=not last.cut)
+        self._began = block, position, entry
+        found: list[Stretch] = []
+        for stretch in self._shapes.stretches(block, position):
+            if found and not found[-1].shape.ended and found[-1].caller != stretch.caller:
+                break
+            found.append(stretch)
+        if len(found) < 2 or (found[0].times and found[0].times[0] < self._time_s):
+            return position
+        self._began = None
+        self._open.remove(entry)
+        self._queue.remove(entry)
+        number = self.line
+        for stretch in found[:-1]:
+            self._queue.append(Repeated.of(stretch, number, self._boots.number))
+            self._latest = number
+            number += stretch.shape.lines
+        self.line = number - 1
+        if found[-2].times:
+            self._time_s = found[-2].times[-1]
+        self._boots.heard = True
+        return found[-1].start
 
     def _lines(self, plain: Sequence[tuple[str, str, str]]) -> None:
         """Take lines that open nothing."""
@@ -389,6 +447,7 @@ class Scanner:
         text = record.text.lstrip(" \t")
         start += len(record.text) - len(text)
         for entry in [e for e in self._open if e.caller == record.caller or e.weak]:
+            entry.cut = True
             self._finish(entry)
         while len(self._open) >= _OPEN_REPORTS:
             self._finish(self._open[0])
@@ -413,8 +472,8 @@ class Scanner:
             elif line - entry.last > 20 * _QUIET_LINES:
                 self._finish(entry)
 
-    def _finish(self, entry: _Open) -> None:
-        if entry in self._open:
+    def _finish(self, entry: _Open | Repeated) -> None:
+        if isinstance(entry, _Open) and entry in self._open:
             self._open.remove(entry)
         entry.done = entry is not self._reset
 

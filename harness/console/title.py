@@ -33,10 +33,16 @@ _TOP = frozenset((
     "net", "rust", "samples", "security", "sound", "virt",
 ))  # fmt: skip
 _CHOICE = {Frame.STALL: stack.stalled, Frame.HANG: stack.hung}
-# A kernel that reports in a loop says the same each time, but for registers and addresses, which say nothing here;
-# longer reports are not kept to see that.
-_REGISTERS = re.compile(r"(?m)\n[ \t]{0,40}(?:[RE](?:[A-D]X|[SD]I|[SB]P): |R\d\d: |Code: |[CD]R\d: |[C-GS]S: ).*$")
-_ADDRESS = re.compile(r"ffff(?=[0-9a-f]{0,11}\d)[0-9a-f]{12}\b")
+# A kernel that reports in a loop says the same each time, but for these, on which class and title do not depend: lines
+# of registers, addresses, who it was, and how often the kernel died. Longer reports are not kept to see that.
+REGISTERS = r"[ \t]{0,40}(?:[RE](?:[A-D]X|[SD]I|[SB]P): |R\d\d: |Code: |[CD]R\d: |[C-GS]S: |PGD )"
+ADDRESS = r"ffff(?=[0-9a-f]{0,11}\d)[0-9a-f]{12}\b"
+WHOSE = r"(?<=[CP][PI][UD]: )\d{1,10}\b"
+DEATHS = r"(?<=\[#)\d{1,9}(?=\])"
+USER = r"(?<=RIP: 0033:0x)[0-9a-f]{1,16}\b"
+_REGISTERS = re.compile(rf"\n{REGISTERS}.*")
+_ADDRESS = re.compile(ADDRESS)
+_NUMBERS = re.compile(r"(CPU: |PID: |\[#|RIP: 0033:0x)[0-9a-f]{1,16}\b")
 _REPEATED_CHARACTERS = 8000
 _TITLE_LIMIT = 200
 _BY_NAME = {pattern.name: pattern for pattern in (*patterns.PATTERNS, REBOOT)}
@@ -81,11 +87,12 @@ def judge(pattern: Pattern, body: Sequence[str], useful: int, line: int, boot: i
     """The report that begins at `line` of the console with body[0]; `useful` of its lines are shown."""
     text = "\n".join(body)
     if len(text) <= _REPEATED_CHARACTERS:
-        found = _judged_again(pattern.name, _ADDRESS.sub("ffff000000000000", _REGISTERS.sub("", text)))
+        same = _NUMBERS.sub(r"\g<1>0", _ADDRESS.sub("ffff000000000000", _REGISTERS.sub("", text)))
+        found = _judged_again(pattern.name, same)
     else:
         found = _judged(pattern, body)
     shown = text if useful == len(body) else "\n".join(body[:useful])
-    return Report(line=line, boot=boot, wrapping=wrapping, text=shown, **found)
+    return Report(line=line, boot=boot, wrapping=wrapping, text=shown, **found, **_whose(pattern, body))
 
 
 @lru_cache(maxsize=64)
@@ -94,13 +101,7 @@ def _judged_again(name: str, text: str) -> Mapping[str, Any]:
 
 
 def _judged(pattern: Pattern, body: Sequence[str]) -> Mapping[str, Any]:
-    match = pattern.compiled.match(body[0][:LIMIT])
-    assert match is not None, "body[0] begins with what the pattern matched"
-    fields = {name: value for name, value in match.groupdict().items() if value}
-    if not fields.get("fn", "_")[0].isidentifier():
-        # "0x0", where the kernel could not tell.
-        del fields["fn"]
-    fields = _details(pattern, body) | fields
+    fields = _fields(pattern, body)
     calls = stack.Stacks(body[1:])
     if not any(call.reliable for call in calls.calls()):
         # An unwinder without frame pointers is sure of nothing.
@@ -113,7 +114,6 @@ def _judged(pattern: Pattern, body: Sequence[str]) -> Mapping[str, Any]:
         words.setdefault(name.upper(), value.upper())
     for name in pattern.wanted:
         words.setdefault(name, pattern.missing.get(name, UNKNOWN))
-    about = next(filter(None, map(who, body)), Who("", "", ""))
     return {
         "type": pattern.type.format_map(words),
         "title": _TAIL.sub("", _SPACES.sub(" ", pattern.title.format_map(words)))[:_TITLE_LIMIT],
@@ -121,6 +121,25 @@ def _judged(pattern: Pattern, body: Sequence[str]) -> Mapping[str, Any]:
         "frame": frame,
         "function": stack.plain_name(fields.get("fn", "")),
         "site": source_path(fields.get("site", "")),
+    }
+
+
+def _fields(pattern: Pattern, body: Sequence[str]) -> dict[str, str]:
+    """What the first line says, and the details that follow."""
+    match = pattern.compiled.match(body[0][:LIMIT])
+    assert match is not None, "body[0] begins with what the pattern matched"
+    fields = {name: value for name, value in match.groupdict().items() if value}
+    if not fields.get("fn", "_")[0].isidentifier():
+        # "0x0", where the kernel could not tell.
+        del fields["fn"]
+    return _details(pattern, body) | fields
+
+
+def _whose(pattern: Pattern, body: Sequence[str]) -> Mapping[str, Any]:
+    """The task and the CPU that the report is about."""
+    fields = _fields(pattern, body)
+    about = next(filter(None, map(who, body)), Who("", "", ""))
+    return {
         "task": fields.get("task") or about.task,
         "pid": _number(fields.get("pid") or about.pid),
         "cpu": _number(fields.get("cpu") or about.cpu),
