@@ -85,11 +85,15 @@ class Stretch(NamedTuple):
 
 @dataclass(eq=False)
 class Repeated:
-    """A report that was recognized as a whole. values: what differs in it. text: the lines that are shown."""
+    """A report that was recognized as a whole.
+
+    rewound: the clock had gone back before. values: what differs in it. text: the lines that are shown.
+    """
 
     shape: Shape
     record: Record
     boot: int
+    rewound: bool
     values: tuple[bytes, ...]
     text: str
     told: bool = False
@@ -97,12 +101,13 @@ class Repeated:
     counts: bool = True
 
     @classmethod
-    def of(cls, stretch: Stretch, line: int, boot: int) -> Repeated:
+    def of(cls, stretch: Stretch, line: int, boot: int, *, rewound: bool) -> Repeated:
         """The report that a stretch is; it begins at `line`."""
         shape, groups = stretch.shape, stretch.groups
         values = tuple([groups[index] for index in shape.values])
         record = Record(line, "", stretch.caller, stretch.times[0] if stretch.times else None, shape.names)
-        return cls(shape, record, boot, values, (shape.shown % values[: shape.shown_values]).decode("ascii"))
+        text = (shape.shown % values[: shape.shown_values]).decode("ascii")
+        return cls(shape, record, boot, rewound, values, text)
 
     @property
     def pattern(self) -> Pattern:

@@ -58,7 +58,10 @@ _LAST_TIME = re.compile(rb"\[ {0,8}(\d{1,9}\.\d{3,9})\]")
 
 
 def _lines_with(needles: Sequence[str]) -> re2._Regexp[bytes]:
-    return re2.compile(rf"(?m)[^\n]*(?:{'|'.join(needles)})[^\n]*\n?".encode())
+    # A console may hold any bytes: what is no UTF-8 must not end a line.
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    return re2.compile(rf"(?m)[^\n]*(?:{'|'.join(needles)})[^\n]*\n?".encode(), options)
 
 
 _NEEDLES = [re2.escape(needle) for needle in (*patterns.NEEDLES, *REBOOT.needles, "---[ end ", *MARKS)]
@@ -68,12 +71,17 @@ _WORDS = _lines_with([r"(?:^|[^A-Z\n])BUG" if needle == "BUG" else needle for ne
 
 @dataclass(eq=False)
 class _Open:
-    """A report whose lines are still coming in. told: it was yielded before its end was known. void: it is none."""
+    """A report whose lines are still coming in.
+
+    rewound: the clock had gone back before. told: it was yielded before its end was known. void: it is none. cut: the
+    next report ended it.
+    """
 
     pattern: Pattern
     record: Record
     body: list[str]
     boot: int = 1
+    rewound: bool = False
     caller: str = ""
     last: int = 0
     useful: int = 1
@@ -83,7 +91,6 @@ class _Open:
     done: bool = False
     told: bool = False
     void: bool = False
-    # The next report ended it.
     cut: bool = False
 
     def __post_init__(self) -> None:
@@ -261,7 +268,7 @@ class Scanner:
         first = self._known.setdefault(key, entry.record.line)
         if len(self._known) > _KNOWN_REPORTS:
             self._again.pop(self._known.pop(next(iter(self._known))), None)
-        if first == entry.record.line or not (self._rewound or entry.useful >= _SURE_LINES):
+        if first == entry.record.line or not (entry.rewound or entry.useful >= _SURE_LINES):
             return False
         self._again[first] = self._again.get(first, 0) + 1
         return True
@@ -351,7 +358,7 @@ class Scanner:
         self._queue.remove(entry)
         number = self.line
         for stretch in found[:-1]:
-            self._queue.append(Repeated.of(stretch, number, self._boots.number))
+            self._queue.append(Repeated.of(stretch, number, self._boots.number, rewound=self._rewound))
             self._latest = number
             number += stretch.shape.lines
         self.line = number - 1
@@ -452,7 +459,7 @@ class Scanner:
         while len(self._open) >= _OPEN_REPORTS:
             self._finish(self._open[0])
         self._reader.learn(record.text[:start])
-        entry = _Open(pattern, record, [record.text[start:].rstrip(" \t")], self._boots.number)
+        entry = _Open(pattern, record, [record.text[start:].rstrip(" \t")], self._boots.number, self._rewound)
         self._open.append(entry)
         self._queue.append(entry)
         if len(self._queue) > _WAITING_REPORTS:

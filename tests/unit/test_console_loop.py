@@ -90,10 +90,10 @@ def agree(log: bytes, piece: int = 1 << 20) -> int:
     recognized = 0
     of = loop.Repeated.of
 
-    def counted(*words: object) -> loop.Repeated:
+    def counted(*words: object, **more: object) -> loop.Repeated:
         nonlocal recognized
         recognized += 1
-        return of(*words)  # type: ignore[arg-type]
+        return of(*words, **more)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop.Repeated, "of", counted)
@@ -107,24 +107,24 @@ def agree(log: bytes, piece: int = 1 << 20) -> int:
 @pytest.mark.parametrize("wrapping", WRAPPINGS[:5])
 @pytest.mark.parametrize("name", ["oops", "warn", "lockdep", "hung"])
 def test_nearly_all_reports_of_a_loop_are_recognized(name: str, wrapping: str, end: str) -> None:
-    log = [line for n in range(60) for line in lines(name, n, wrapping, "T44", n, (n * 7919, n * 104_729))]
+    log = [line for n in range(20) for line in lines(name, n, wrapping, "T44", n, (n * 7919, n * 104_729))]
     if name == "hung" or "kernel: " in wrapping[-8:]:
         # Who hangs is said in the first line, and other PIDs are other lines.
         assert agree(end.join([*log, ""]).encode()) >= 0
     else:
-        assert agree(end.join([*log, ""]).encode()) > 50
+        assert agree(end.join([*log, ""]).encode()) > 12
 
 
 def test_loops_of_several_reports_are_recognized() -> None:
-    names = ("oops", "other", "warn", "oops") * 30
+    names = ("oops", "other", "warn", "oops") * 12
     log = [line for n, name in enumerate(names) for line in lines(name, n, "{time}{caller}", "T44", n, (n * 7919, n))]
-    assert agree("\n".join([*log, ""]).encode()) > 100
+    assert agree("\n".join([*log, ""]).encode()) > 30
 
 
 CHANGES = st.sampled_from(["", "", "", "", "drop", "caller", "back", "noise", "tear", "join", "again"])
 
 
-@fuzz(150)
+@fuzz(30)
 @given(
     st.lists(
         st.tuples(st.sampled_from([*REPORTS, "oops", "oops", "warn"]), st.integers(1, 6), CHANGES, NUMBER, NUMBER),

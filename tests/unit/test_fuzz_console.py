@@ -97,6 +97,24 @@ def test_lines_of_any_length_may_come_in_any_pieces(console: bytes, cuts: list[i
     assert got == list(find(console))
 
 
+@pytest.mark.parametrize("byte", [b"\x80", b"\xff", b"\xc3"])
+def test_a_byte_that_is_no_text_neither_hides_a_report_nor_ends_its_line(byte: bytes) -> None:
+    line = b"BUG: unable to handle page fault for address: 00"
+    console = b"[    1.000000] " + line + byte + b"\n" + byte + line + b"\n" + b"quiet\n" * 900 + line + b"\n"
+
+    assert [report.line for report in find(console)] == [1, 2, 903]
+
+
+def test_whether_a_clock_went_back_is_known_when_a_report_begins() -> None:
+    console = b"BUG: bad thing\nCall Trace:\n" * 2 + b"[    3.000000] late\n[    1.000000] early\n"
+    scanner = Scanner()
+
+    pieces = [*scanner.feed(console[:54]), *scanner.feed(console[54:]), *scanner.close()]
+
+    assert pieces == list(find(console))
+    assert [report.line for report in pieces] == [1, 3]
+
+
 def test_a_line_without_end_is_one_line() -> None:
     """What stands beyond its limit is neither looked at nor kept, in however many pieces it comes."""
     scanner = Scanner()
