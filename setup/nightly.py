@@ -2,9 +2,9 @@
 """Runs what takes too long for `make check`; ends with one line: `nightly: 5 of 5 passed`.
 
 The tests that are marked nightly; every scenario and every mutant on each
-supported kernel, with the patch and as stock kernel; and an hour of generated
-scenarios. The arguments `suite`, `run`, `mutants`, `explore` and `stock` choose a
-part, and --source chooses one kernel.
+supported kernel, with the patch and as stock kernel; an hour of generated
+scenarios; and an hour of hostile input for each door. The arguments `suite`, `run`,
+`mutants`, `explore`, `stock` and `fuzz` choose a part, and --source chooses one kernel.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from pathlib import Path
 from harness.kernel import versions
 
 ROOT = Path(__file__).resolve().parents[1]
-KINDS = ("suite", "run", "mutants", "explore", "stock")
-EXPLORE_S = 3600
+KINDS = ("suite", "run", "mutants", "explore", "stock", "fuzz")
+EXPLORE_S = FUZZ_S = 3600
 
 
 def commands(kinds: Sequence[str], sources: Sequence[str], accel: str, out: Path) -> Iterator[list[str]]:
     """The command lines, in the order in which they are run."""
     if "suite" in kinds:
         yield [sys.executable, "-m", "pytest", "-m", "nightly", "tests/guest"]
+    if "fuzz" in kinds:
+        for fuzzer in sorted((ROOT / "tests/unit").glob("test_fuzz_*.py")):
+            yield [sys.executable, "-m", "setup.fuzz", str(FUZZ_S), str(fuzzer.relative_to(ROOT))]
     harness = [sys.executable, "-m", "harness.cli"]
     for source in sources:
         # One kernel, as a runner of the nightly workflow has it, needs no name in the folders' names.
