@@ -30,6 +30,7 @@ from harness.model.vocabulary import (
     PRESSED,
     REPLIED,
     REPLIES,
+    REQUIRED,
     TIMES,
     TRUTHS,
     VERBS,
@@ -485,8 +486,8 @@ def _step(
         _spoken(entry, key, _WORDS if key in _SPOKEN else _WORD)
         if key in CHOICES:
             _word(value, CHOICES[key][0], entry.at(key), CHOICES[key][1])
-    if verb == "selftest":
-        entry.need("policy", f"step {verb!r}")
+    for key in sorted(REQUIRED.get(verb, ())):
+        entry.need(key, f"step {verb!r}")
     if "into" in arguments:
         _word(arguments["into"], names["buffer"], entry.at("into"), "buffer")
     doer = _doer(entry, names["process"])

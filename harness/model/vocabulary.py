@@ -149,6 +149,20 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "selftest": ("program", frozenset({"policy", "args", "errno", "when", "wait_ms", "interface", "end"})),
 }
 
+# verb: the keys without which it says nothing.
+REQUIRED: dict[str, frozenset[str]] = {
+    "advise": frozenset({"advice"}),
+    "fence": frozenset({"state"}),
+    "limit": frozenset({"value"}),
+    "migrate": frozenset({"node"}),
+    "move-pages": frozenset({"into"}),
+    "policy": frozenset({"to"}),
+    "protect": frozenset({"prot"}),
+    "selftest": frozenset({"policy"}),
+    "until": frozenset({"counter"}),
+    "write": frozenset({"value"}),
+}
+
 # Keys whose value is one of a set of words, and what such a word is called.
 CHOICES = {
     "to": (POLICIES, "policy"),

@@ -62,12 +62,12 @@ def table(file: str, name: str) -> list[str]:
 
 
 def driver_verbs() -> dict[str, list[str]]:
-    """Verb of the driver → its keys."""
+    """Verb of the driver → its keys, with ! behind those that it needs."""
     verbs: dict[str, list[str]] = {}
     for path in sorted((C / "drive").glob("*.c")):
         for body in re.findall(r"struct verb \w+\[\] = \{(.*?)\{ NULL", path.read_text(), re.DOTALL):
             for verb, keys in re.findall(r'\{ "([^"]+)", \w+,\s+((?:"[^"]*"\s*)+)\}', body):
-                verbs[verb] = re.findall(r"[\w-]+", keys.replace('"', ""))
+                verbs[verb] = re.findall(r"[\w-]+!?", keys.replace('"', ""))
     return verbs
 
 
@@ -195,7 +195,16 @@ def test_the_driver_knows_each_verb_of_a_scenario_and_its_keys() -> None:
 
     assert sorted(set(spoken) - set(verbs)) == []
     for verb, keys in spoken.items():
-        assert {"policy" if key == "to" else key for key in keys} <= set(verbs[verb]), verb
+        assert {"policy" if key == "to" else key for key in keys} <= {key.rstrip("!") for key in verbs[verb]}, verb
+
+
+def test_a_step_lacks_no_key_that_the_driver_needs() -> None:
+    """The target is one of them; what a buffer or a subscriber needs stands where it is described."""
+    verbs = driver_verbs() | {"limit": ["value!"]}
+    for verb in set(vocabulary.VERBS) - {"pressure", "map", "subscribe"}:
+        needed = {key.rstrip("!") for key in verbs[verb] if key.endswith("!")} - {"name", "path"}
+        wanted = vocabulary.REQUIRED.get(verb, frozenset())
+        assert {"policy" if key == "to" else key for key in wanted} == needed, verb
 
 
 # --- the fields of replies

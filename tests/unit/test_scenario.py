@@ -176,6 +176,8 @@ def test_vary_makes_one_scenario_a_word(tmp_path: Path) -> None:
         ("touch: held", "tuch: held", r":9: a step begins with its verb, and 'tuch' is not a verb.*mean 'touch'"),
         ("seed: 1", "sead: 1", r"sample.yaml:9: unknown key 'sead' in step 'touch'.*did you mean 'seed'"),
         ("pressure: memcg-charge", "pressure: memcg", r"sample.yaml:10: unknown pressure 'memcg'"),
+        ("touch: held, seed: 1", "policy: dev", r"sample.yaml:9: step 'policy' lacks the key 'to'"),
+        ("touch: held, seed: 1", "advise: held", r"sample.yaml:9: step 'advise' lacks the key 'advice'"),
         (", size: 96M", "", r"sample.yaml:10: pressure 'memcg-charge' lacks the key 'size'"),
         ("callbacks: 1", "callback: 1", r"unknown key 'callback' in exercised.*did you mean 'callbacks'"),
         ("callbacks: 1", "callbacks: lots", r"exercised callbacks is 'lots', not a whole number"),
