@@ -137,8 +137,9 @@ def test_harness_bisect_names_the_culprit_and_proves_it(made: History, tmp_path:
     assert ended.document["first_bad"] == made.commits[CULPRIT]
     assert ended.document["finding"]["oracle"] == "mayfail-gate"
     assert ended.document["verified"] is True
-    # No file that is compiled changes in the commits that only name things.
-    assert any("to the bit" in step["reason"] for step in ended.document["steps"])
+    # Some commits change comments alone. Which of them is asked depends on what builds cost here.
+    twins = [step for step in ended.document["steps"] if "to the bit" in step["reason"]]
+    assert all(step["cached"] and step["runs"] == 0 for step in twins)
     assert f"Fixes: {made.commits[CULPRIT][:12]}" in (tmp_path / "out" / "mail.txt").read_text()
 
 
