@@ -137,6 +137,24 @@ def test_the_culprit_is_found_and_nothing_of_the_users_is_touched(tmp_path: Path
     assert f"{toy.commits['11']} 11 is the first bad commit" in ended.err.splitlines()[-1]
 
 
+def test_the_page_tells_whose_change_it_is_and_what_was_seen_before_it_and_with_it(tmp_path: Path, bisect) -> None:
+    toy = history(tmp_path / "toy", 16)
+
+    ended = bisect(toy, "test ! -e deep/11")
+
+    page = (ended.out / "bisect.html").read_text()
+    assert "First bad commit: 11" in page
+    assert "by A &lt;a@example.org&gt;" in page
+    assert "deep/11 | 1 +" in page
+    assert re.search(r"Before it: good: none of \d+ runs fails\.", page)
+    assert re.search(r"With it: bad: \d of \d runs fail\.", page)
+    assert page.count("<circle") == len(ended.document["steps"])
+    mail = (ended.out / "mail.txt").read_text()
+    assert f'Fixes: {toy.commits["11"][:12]} ("11")' in mail
+    assert "To: A <a@example.org>" in mail
+    assert f"good: {toy.good}" in mail
+
+
 @pytest.mark.parametrize("culprit", [4, 6, 7])
 def test_a_culprit_on_either_side_of_a_merge_is_found(tmp_path: Path, bisect, culprit: int) -> None:
     """2 → 3 → 4 and 2 → 5 → 6 meet in 7."""
