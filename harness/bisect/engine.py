@@ -281,6 +281,8 @@ class Bisection:
         try:
             fresh = target.name not in self._images
             image = self._image(target, turn)
+            if fresh and (why := self._skip_of_twin(target.name, image)):
+                raise CannotTest(why)
             if fresh and self._inherits(target.name, image):
                 self._told(target)
                 return
@@ -382,6 +384,11 @@ class Bisection:
         """Whether something else with the same content has been judged."""
         return any(entry.state != name and self._images.get(entry.state) == image and entry.tally.runs
                    for entry in self._journal.entries)  # fmt: skip
+
+    def _skip_of_twin(self, name: str, image: str) -> str:
+        """Why something else with the same content cannot be tested; empty where it can, or where there is none."""
+        twins = (entry for entry in self._journal.entries if entry.state != name and entry.skip)
+        return next((entry.skip for entry in twins if image and self._images.get(entry.state) == image), "")
 
     # ------------------------------------------------------------------ what the journal says
 

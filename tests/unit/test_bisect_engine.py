@@ -181,6 +181,20 @@ def test_a_state_that_is_the_same_to_the_bit_inherits_the_answer_without_a_run(t
     assert all(step.cached and step.verdict == "good" and not step.runs for step in inherited)
 
 
+def test_a_state_that_is_the_same_as_one_that_says_nothing_is_skipped_without_a_run(tmp_path: Path) -> None:
+    names = [str(number) for number in range(3, 9)]
+    told: list[Step] = []
+
+    answer = searched(Table(12), Fake(from_(9), void=names, images=dict.fromkeys(names, "one")), tmp_path, told)
+
+    skipped = [step for step in told if step.name in names]
+    assert len(skipped) > 1
+    assert {step.verdict for step in skipped} == {"skip"}
+    assert [step.runs > 0 for step in skipped] == [True, *[False] * (len(skipped) - 1)]
+    assert {step.reason.partition(";")[0] for step in skipped} == {"another failure"}
+    assert "9" in answer.candidates
+
+
 def test_ends_that_are_the_same_to_the_bit_have_no_culprit(tmp_path: Path) -> None:
     answer = searched(Table(4), Fake(from_(0), images={"3": "one", GOOD: "one"}), tmp_path)
 
