@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 from collections.abc import Iterator
@@ -31,9 +32,9 @@ exit $status
 """
 
 
-@pytest.fixture
-def made() -> Iterator[History]:
-    """A history in a fixed place, so that its work tree in the cache is made only once.
+@contextlib.contextmanager
+def _place() -> Iterator[Path]:
+    """A fixed place for a history, so that its work tree in the cache is made only once.
 
     To delete that tree's 45,000 files after each test took 115 s on a file system mounted with discard.
     """
@@ -41,8 +42,15 @@ def made() -> Iterator[History]:
     with workspace.lock(cache_dir() / "locks" / "test-bisect.lock"):
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        yield history.make(place / "linux")
+        yield place / "linux"
         shutil.rmtree(place)
+
+
+@pytest.fixture
+def made() -> Iterator[History]:
+    """A history of a kernel with the patch."""
+    with _place() as place:
+        yield history.make(place)
 
 
 def test_git_bisect_run_names_the_culprit_and_skips_what_does_not_build(made: History, tmp_path: Path):
@@ -160,3 +168,33 @@ def test_harness_bisect_is_not_led_astray(made: History, tmp_path: Path, bad: st
     for step in ended.document["steps"]:
         if step["commit"] in (commits["mm/rmap: warn"], commits["mm/fadvise: name the last byte"]):
             assert step["verdict"] == "skip", step
+
+
+# Those that accepted a start get no end when another refuses: wrong by either contract, with the patch and without.
+UNPAIRED = "mm/mmu_notifier: nobody has to be told"
+PLAIN = (
+    Edit("mm/dmapool: reword", "mm/dmapool.c", '"%s %s busy\\n"', '"%s %s is busy\\n"'),
+    Edit(UNPAIRED, "mm/mmu_notifier.c", "\tif (ret) {\n", "\tif (0) {\n"),
+    Edit("mm/mremap: drop an initial value", "mm/mremap.c", "\tunsigned long ret = -EINVAL;", "\tlong ret = -EINVAL;"),
+    Edit("mm/fadvise: reword", "mm/fadvise.c", "no bad return value, but ignore advice", "advice is ignored"),
+)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("words", [("--patch", "mayfail"), ("--patch", "none", "--contract", "stock")])
+@pytest.mark.parametrize("source", ["debian:6.12", "debian:6.1"])
+def test_harness_bisect_searches_by_either_contract(tmp_path: Path, source: str, words: tuple[str, ...]):
+    """With the port of each commit, which must fit beside the culprit, and without; by taking the culprit back."""
+    with _place() as place:
+        made = history.make(place, PLAIN, source, port=False)
+
+        ended = harness(
+            "bisect", "--tree", made.folder, "--good", made.good, "--bad", made.bad, *words, "--json",
+            "--out", tmp_path / "out", "refuser-with-end",
+        )  # fmt: skip
+
+    assert ended.status == 0, ended.stderr
+    assert ended.document["first_bad"] == made.commits[UNPAIRED], ended.stderr
+    assert ended.document["finding"]["oracle"] == "pairing"
+    assert ended.document["verified"] is True, ended.document["proof"]
+    assert "without this commit" in ended.document["proof"]
