@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from harness.host import workspace
 from harness.host.workspace import cache_dir
 from tests.guest import history
-from tests.guest.command import argv, environment, harness
+from tests.guest.command import Ended, argv, environment, harness
 from tests.guest.history import BROKEN, CULPRIT, EDITS, Edit, History, git
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
@@ -134,12 +135,20 @@ def committed(made: History, edits: tuple[Edit, ...]) -> dict[str, str]:
     return found
 
 
+def searched(made: History, bad: str, out: Path, *words: str) -> Ended:
+    """Search from the good end. The answers are forgotten afterwards: they would be the next night's, at once."""
+    ends = ("--tree", made.folder, "--good", made.good, "--bad", bad)
+    try:
+        return harness("bisect", *ends, "--json", "--out", out, *words)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            key = json.loads((out / "question.json").read_text())["key"]
+            shutil.rmtree(cache_dir() / "bisect" / key)
+
+
 @pytest.mark.nightly
 def test_harness_bisect_names_the_culprit_and_proves_it(made: History, tmp_path: Path):
-    ended = harness(
-        "bisect", "--tree", made.folder, "--good", made.good, "--bad", made.bad, "--patch", "none", "--json",
-        "--out", tmp_path / "out", "memcg-eagain", "--", "mm/",
-    )  # fmt: skip
+    ended = searched(made, made.bad, tmp_path / "out", "--patch", "none", "memcg-eagain", "--", "mm/")
 
     assert ended.status == 0, ended.stderr
     assert ended.document["first_bad"] == made.commits[CULPRIT]
@@ -157,10 +166,7 @@ def test_harness_bisect_is_not_led_astray(made: History, tmp_path: Path, bad: st
     """By a failure that is rare, by kernels that do not build or boot, and by a warning that is not searched."""
     commits = committed(made, HARD)
 
-    ended = harness(
-        "bisect", "--tree", made.folder, "--good", made.good, "--bad", commits[bad], "--patch", "none", "--json",
-        "--out", tmp_path / "out", "memcg-eagain",
-    )  # fmt: skip
+    ended = searched(made, commits[bad], tmp_path / "out", "--patch", "none", "memcg-eagain")
 
     assert ended.status == 0, ended.stderr
     assert commits[culprit] in ended.document["candidates"], ended.stderr
@@ -188,10 +194,7 @@ def test_harness_bisect_searches_by_either_contract(tmp_path: Path, source: str,
     with _place() as place:
         made = history.make(place, PLAIN, source, port=False)
 
-        ended = harness(
-            "bisect", "--tree", made.folder, "--good", made.good, "--bad", made.bad, *words, "--json",
-            "--out", tmp_path / "out", "refuser-with-end",
-        )  # fmt: skip
+        ended = searched(made, made.bad, tmp_path / "out", *words, "refuser-with-end")
 
     assert ended.status == 0, ended.stderr
     assert ended.document["first_bad"] == made.commits[UNPAIRED], ended.stderr
