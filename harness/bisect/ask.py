@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.host import workspace
+from harness.host.progress import Progress
 from harness.run.pipeline import KernelRequest
 
 
@@ -49,7 +50,20 @@ class Ran:
 
 
 class Test(Protocol):
-    """Makes targets and runs them."""
+    """Makes targets and runs them. cache: where what was made is kept."""
+
+    cache: Path
+    progress: Progress
+
+    @property
+    def at_once(self) -> int:
+        """So many runs side by side are as quick as one."""
+
+    def lane(self, number: int, lanes: int) -> Test:
+        """The same beside others: in a work tree of its own, with its share of the machine, for another process."""
+
+    def has_lane(self, target: Target, number: int) -> bool:
+        """Whether the work tree of a lane is there already."""
 
     def make(self, target: Target) -> Made:
         """Build a target. Raises CannotTest for one that cannot be built, which a search skips."""

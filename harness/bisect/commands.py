@@ -8,12 +8,13 @@ import contextlib
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from harness.bisect import kernels
 from harness.bisect.ask import Made, Ran, Target
 from harness.host import process, workspace
-from harness.host.progress import Progress
+from harness.host.progress import QUIET, Progress
 from harness.kernel import patches, repository, source, worktree
 from harness.kernel.source import KernelSource
 from harness.model.errors import CannotTest, LaunchError, MachineError, UsageError
@@ -50,29 +51,59 @@ class CommandTest:
         self._tree = tree
         self._instrument = instrument
         self._fixes = fixes
-        self._cache = cache
-        self._progress = progress
+        self.cache = cache
+        self.progress = progress
         self._match = match
         self._jobs = max(1, jobs)
         self._timeout_s = timeout_s or _LIMIT_S
         self._place: tuple[Path, Mapping[str, str]] = (Path(), {})
+        self._lane = (0, 0)
+
+    @property
+    def at_once(self) -> int:
+        """As the user said: a command need not bear another one beside it."""
+        return self._jobs
+
+    def lane(self, number: int, lanes: int) -> CommandTest:
+        """The same in a folder of its own, with its share of the commands and of the compilers."""
+        other = CommandTest(
+            self._command,
+            self._tree.with_name(f"{self._tree.name}-lane{number}") if number else self._tree,
+            self._instrument,
+            self._fixes,
+            self.cache,
+            QUIET,
+            match=self._match,
+            jobs=max(1, self._jobs // lanes),
+            timeout_s=self._timeout_s,
+        )
+        other._lane = (number, max(1, len(os.sched_getaffinity(0)) // lanes))
+        return other
+
+    def has_lane(self, target: Target, number: int) -> bool:
+        """A kernel's takes time to begin; a folder of another project is filled at once."""
+        try:
+            return kernels.has_lane(target.kernel.source, self.cache, number)
+        except UsageError:
+            return True
 
     def make(self, target: Target) -> Made:
         """Build a kernel, or bring the files of another project."""
         target.ready()
         try:
-            found = source.fetch(target.kernel.source, self._cache, self._progress)
+            found = source.fetch(target.kernel.source, self.cache, self.progress)
         except UsageError:
             kind, _, rest = target.kernel.source.partition(":")
             if kind != "git":
                 raise
             return self._bring(target, repository.files(target.kernel.source, rest))
-        chosen = kernels.fitting(target.kernel.patches, self._fixes, found, self._cache)
-        asked = pipeline.KernelRequest(target.kernel.source, chosen, target.kernel.configs, target.kernel.compiler)
-        prepared = pipeline.prepare(asked, Instrument(), self._cache, self._progress, pipeline.Clock())
+        chosen = kernels.fitting(target.kernel.patches, self._fixes, found, self.cache)
+        lane, jobs = self._lane
+        asked = replace(target.kernel, patches=chosen, lane=lane, jobs=jobs)
+        prepared = pipeline.prepare(asked, Instrument(), self.cache, self.progress, pipeline.Clock())
         # A command need not use the module, which an old kernel may not take.
         with contextlib.suppress(CannotTest):
-            prepared = pipeline.prepare(asked, self._instrument, self._cache, self._progress, pipeline.Clock())
+            prepared = pipeline.prepare(asked, self._instrument, self.cache, self.progress, pipeline.Clock())
         kernel = prepared.kernel
         facts = {
             "HARNESS_VMLINUX": str(kernel.vmlinux),
@@ -86,11 +117,11 @@ class CommandTest:
     def _bring(self, target: Target, found: KernelSource) -> Made:
         # Built-in patches are for kernels.
         own = [name for name in target.kernel.patches if not (workspace.data("patches") / name).is_dir()]
-        chosen = kernels.fitting(own, self._fixes, found, self._cache)
-        made = patches.apply(patches.load(chosen, ""), found, self._cache)
+        chosen = kernels.fitting(own, self._fixes, found, self.cache)
+        made = patches.apply(patches.load(chosen, ""), found, self.cache)
         manifest = worktree.wanted(found, made.files)
         self._tree.mkdir(parents=True, exist_ok=True)
-        place = worktree.bring(self._tree, found, made.files, manifest, self._progress)
+        place = worktree.bring(self._tree, found, made.files, manifest, self.progress)
         self._place = place, self._named(target, chosen)
         return Made(workspace.digest(found.id, made.id), stored=False)
 

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import itertools
 import math
+import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +18,10 @@ from typing import Any
 from harness.bisect import search
 from harness.bisect.ask import Ran, Target, Test
 from harness.bisect.journal import Entry, Journal
-from harness.bisect.search import Knowledge, Question, Search, Tally
+from harness.bisect.lane import Lane, lane
+from harness.bisect.search import Cost, Knowledge, Plan, Question, Search, Tally
 from harness.bisect.subjects import Subject
+from harness.host import process
 from harness.host.progress import Progress
 from harness.model.errors import CannotTest
 
@@ -27,6 +33,10 @@ _AT_ONCE = 40
 _SEEK = 300
 # The first runs of a state; a state that cannot be tested shows that in them.
 _FIRST = 4
+# A kernel's first build in a work tree of its own, whose objects ccache has.
+_COLD = Cost(40.0, 120.0)
+# So many seconds of building count as if they had taken what was expected.
+_WEIGHT_S = 8.0
 
 
 @dataclass(frozen=True)
@@ -102,12 +112,22 @@ class Answer:
         }
 
 
+@dataclass
+class _Turn:
+    """Who makes and runs a state: the test itself, or one of so many lanes. made: what it has made."""
+
+    test: Test | Lane
+    number: int = 0
+    lanes: int = 1
+    made: str = ""
+
+
 class _Nothing(Exception):
     """There is nothing to search, or nothing to be found; the text says why."""
 
 
 class Bisection:
-    """One search. folder: where runs are kept. limit: the most runs of one state."""
+    """One search. folder: where runs are kept. limit: the most runs of one state. lanes: states side by side."""
 
     def __init__(
         self,
@@ -120,6 +140,8 @@ class Bisection:
         *,
         confidence: float = 0.99,
         limit: int = 4000,
+        lanes: int = 1,
+        cpus: int = 0,
     ) -> None:
         self._subject = subject
         self._space = subject.space
@@ -130,8 +152,16 @@ class Bisection:
         self._tell = tell
         self._confidence = confidence
         self._limit = limit
+        self._lanes = lanes
+        self._cpus = cpus or len(os.sched_getaffinity(0))
         self._search = Search(self._space, confidence, limit)
-        self._at = ""
+        # What is in each work tree, and which of them there are.
+        self._at: dict[int, str] = {}
+        self._begun: dict[int, bool] = {0: True}
+        self._alone = _Turn(test)
+        self._costs: dict[tuple[str, str], Cost] = {}
+        self._said = ""
+        self._guard = threading.Lock()
         self._place = {name: number for number, name in enumerate(self._space.states)}
         self._bad = subject.target(self._space.end)
         self._known = Knowledge(self._space)
@@ -142,9 +172,12 @@ class Bisection:
         """Search, from where an earlier call was ended. Raises MachineError; the next call goes on after it."""
         try:
             self._ends()
-            while (question := self._search.next(self._known, self._cost)) is not None:
-                self._say_what_is_left()
-                self._ask(question)
+            while plans := self._search.plans(self._known, self._price, self._lanes, self._cost):
+                self._say_what_is_left(plans)
+                if len(plans[0].questions) > 1:
+                    self._side_by_side(plans[0].questions)
+                else:
+                    self._ask(plans[0].questions[0])
         except _Nothing as nothing:
             return self._answer((), str(nothing))
         if not self._known.groups:
@@ -222,18 +255,44 @@ class Bisection:
 
     # ------------------------------------------------------------------ a step
 
-    def _ask(self, question: Question) -> None:
+    def _side_by_side(self, questions: Sequence[Question]) -> None:
+        """Ask several questions at once, each in a process and a work tree of its own."""
+        lanes = self._assigned(questions)
+
+        def ask(number: int, question: Question) -> None:
+            test = self._test.lane(number, len(lanes))
+            with lane(test, self._progress, self._space.states[question.state][:12]) as mine:
+                self._ask(question, _Turn(mine, number, len(lanes)))
+
+        with concurrent.futures.ThreadPoolExecutor(len(lanes), thread_name_prefix="lane") as pool:
+            try:
+                futures = [pool.submit(ask, number, question) for number, question in lanes.items()]
+                for future in concurrent.futures.as_completed(futures):
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                process.end_all()
+                raise
+        self._begun |= dict.fromkeys(lanes, True)
+        self._alone.made = ""
+
+    def _ask(self, question: Question, turn: _Turn | None = None) -> None:
         target = self._subject.target(question.state)
         try:
             fresh = target.name not in self._images
-            image = self._image(target)
+            image = self._image(target, turn)
+            if fresh and (why := self._skip_of_twin(target.name, image)):
+                raise CannotTest(why)
             if fresh and self._inherits(target.name, image):
                 self._told(target)
                 return
             done = self._tally(target)
             left = question.runs
             while left > 0 and self._tally(target).fails == done.fails and not self._stuck(target):
-                ran = self._run(target, min(left, _FIRST) if not self._tally(target).runs else left)
+                if turn and not self._search.is_open(self._known, question.state):
+                    # What ran beside it has answered this question, too.
+                    break
+                ran = self._run(target, min(left, _FIRST) if not self._tally(target).runs else left, turn=turn)
                 left -= ran.passes + ran.fails
             if self._stuck(target):
                 raise CannotTest(self._note_of(target.name))
@@ -241,24 +300,34 @@ class Bisection:
             self._add(Entry(target.name, skip=str(error)))
         self._told(target)
 
-    def _image(self, target: Target) -> str:
+    def _image(self, target: Target, turn: _Turn | None = None) -> str:
         """What a target is to the bit; made unless it was made before."""
         if target.name not in self._images:
-            self._make(target)
+            self._make(target, turn)
         return self._images[target.name]
 
-    def _make(self, target: Target) -> None:
-        if self._at == target.name:
+    def _make(self, target: Target, turn: _Turn | None = None) -> None:
+        turn = turn or self._alone
+        if turn.made == target.name:
             return
         began = time.monotonic()
-        self._at = ""
-        made = self._test.make(target)
-        self._at = target.name
+        self._at[turn.number] = turn.made = ""
+        made = turn.test.make(target)
+        self._at[turn.number] = turn.made = target.name
         if target.name not in self._images:
-            self._add(Entry(target.name, image=made.image, stored=made.stored, seconds=time.monotonic() - began))
+            self._add(
+                Entry(
+                    target.name,
+                    image=made.image,
+                    stored=made.stored,
+                    seconds=time.monotonic() - began,
+                    lanes=turn.lanes,
+                )
+            )
 
-    def _run(self, target: Target, runs: int, *, first: bool = True) -> Ran:
-        self._make(target)
+    def _run(self, target: Target, runs: int, *, first: bool = True, turn: _Turn | None = None) -> Ran:
+        turn = turn or self._alone
+        self._make(target, turn)
         number = sum(1 for entry in self._journal.entries if entry.folder) + 1
         place = self._folder / "steps" / f"{number:04}-{_plain(target.name)}"
         while place.exists():
@@ -266,11 +335,11 @@ class Bisection:
             number += 1
             place = place.with_name(f"{number:04}-{_plain(target.name)}")
         began = time.monotonic()
-        ran = self._test.run(target, runs, place, first=first)
-        self._note(target, ran, time.monotonic() - began)
+        ran = turn.test.run(target, runs, place, first=first)
+        self._note(target, ran, time.monotonic() - began, turn.lanes)
         return ran
 
-    def _note(self, target: Target, ran: Ran, seconds: float) -> None:
+    def _note(self, target: Target, ran: Ran, seconds: float, lanes: int = 1) -> None:
         self._add(
             Entry(
                 target.name,
@@ -280,12 +349,14 @@ class Bisection:
                 note=ran.note,
                 seconds=seconds,
                 folder=ran.folder,
+                lanes=lanes,
             )
         )
 
     def _add(self, entry: Entry) -> None:
-        self._journal.add(entry)
-        self._learn(entry)
+        with self._guard:
+            self._journal.add(entry)
+            self._learn(entry)
 
     def _learn(self, entry: Entry) -> None:
         """Take an answer into account."""
@@ -314,6 +385,11 @@ class Bisection:
         return any(entry.state != name and self._images.get(entry.state) == image and entry.tally.runs
                    for entry in self._journal.entries)  # fmt: skip
 
+    def _skip_of_twin(self, name: str, image: str) -> str:
+        """Why something else with the same content cannot be tested; empty where it can, or where there is none."""
+        twins = (entry for entry in self._journal.entries if entry.state != name and entry.skip)
+        return next((entry.skip for entry in twins if image and self._images.get(entry.state) == image), "")
+
     # ------------------------------------------------------------------ what the journal says
 
     @property
@@ -339,28 +415,95 @@ class Bisection:
         )
         return notes.most_common(1)[0][0] if notes else "nothing was said"
 
-    def _cost(self, state: int) -> float:
-        """What a question costs, in seconds: to build, and to run."""
-        name = self._space.states[state]
-        runs = [entry for entry in self._journal.entries if entry.tally.runs and entry.seconds]
-        each = sum(entry.seconds for entry in runs) / max(1, len(runs))
-        # What was built comes from the store.
-        build = (
-            0.0 if name in self._images or name == self._at else self._subject.cost(self._at or self._bad.name, name)
-        )
-        return each + build
+    # ------------------------------------------------------------------ what it takes
 
-    def _say_what_is_left(self) -> None:
-        spent: dict[str, float] = {}
-        for entry in self._journal.entries:
-            spent[entry.state] = spent.get(entry.state, 0.0) + entry.seconds
-        left = max(1, math.ceil(self._known.entropy))
-        minutes = left * sum(spent.values()) / max(1, len(spent)) / 60
-        count = self._known.likely(1 - (1 - self._confidence) / 2).bit_count()
-        self._progress.say(
-            f"{count} {self._subject.kind}{'s' * (count != 1)} left; about {left} step{'s' * (left != 1)}, "
-            f"{minutes:.1f} minutes"
+    def _cost(self, state: int) -> float:
+        """What a question costs alone, in seconds: to build, and to run."""
+        return self._building(0, state, 1) + self._wave()
+
+    def _price(self, questions: Sequence[Question]) -> tuple[float, float]:
+        """What questions cost side by side: to begin the work trees that are not there yet, and each time."""
+        lanes = self._assigned(questions)
+        share = self._cpus / len(lanes)
+        at_once = max(1, self._test.at_once // len(lanes))
+        for number in lanes.keys() - self._begun.keys():
+            self._begun[number] = self._test.has_lane(self._bad, number)
+        cold = 0.0 if all(self._begun[number] for number in lanes) else _COLD.seconds(share)
+        each = max(
+            self._building(lane, question.state, len(lanes)) + math.ceil(question.runs / at_once) * self._wave()
+            for lane, question in lanes.items()
         )
+        return cold, each
+
+    def _assigned(self, questions: Sequence[Question]) -> Mapping[int, Question]:
+        """Questions by work tree: both in the order of the history, so that each tree moves little."""
+        order = sorted(
+            range(len(questions)), key=lambda lane: self._place.get(self._at.get(lane, ""), len(self._place))
+        )
+        return dict(zip(order, sorted(questions, key=lambda question: question.state), strict=True))
+
+    def _building(self, lane: int, state: int, lanes: int) -> float:
+        """The seconds to build a state where another one is; what was built comes from the store."""
+        name = self._space.states[state]
+        if name in self._images or name == self._at.get(lane):
+            return 0.0
+        return self._between(self._at.get(lane) or self._bad.name, name).seconds(self._cpus / lanes) * self._pace()
+
+    def _between(self, one: str, other: str) -> Cost:
+        if (one, other) not in self._costs:
+            self._costs[one, other] = self._subject.cost(one, other)
+        return self._costs[one, other]
+
+    def _pace(self) -> float:
+        """How much longer builds took than was expected."""
+        known = {good.name for good in self._subject.goods} | self._place.keys()
+        made = [entry for entry in self._journal.entries if entry.image and entry.state in known]
+        # The first one begins a work tree, and side by side nobody knows which tree was where.
+        pairs = [
+            (entry.seconds, self._between(before.state, entry.state).seconds(self._cpus))
+            for before, entry in itertools.pairwise(made)
+            if not entry.stored and entry.lanes == before.lanes == 1
+        ]
+        took, expected = (sum(seconds) for seconds in zip(*pairs, strict=True)) if pairs else (0.0, 0.0)
+        return (took + _WEIGHT_S) / (expected + _WEIGHT_S)
+
+    def _wave(self) -> float:
+        """What runs side by side take, in seconds."""
+        runs = [entry for entry in self._journal.entries if entry.tally.runs and entry.seconds]
+        # The first ones are those of all scenarios.
+        runs = runs[1:] or runs
+        waves = sum(
+            math.ceil((entry.tally.runs + entry.void) / max(1, self._test.at_once // entry.lanes)) for entry in runs
+        )
+        return sum(entry.seconds for entry in runs) / max(1, waves)
+
+    def _say_what_is_left(self, plans: Sequence[Plan]) -> None:
+        """How far it is, and why as many states at once as there are."""
+        kind, count = self._subject.kind, self._known.likely(1 - (1 - self._confidence) / 2).bit_count()
+        best = plans[0]
+        if self._lanes > 1 and len(plans) > 1:
+            other = next(plan for plan in plans if (len(plan.questions) > 1) != (len(best.questions) > 1))
+            side, alone = (best, other) if len(best.questions) > 1 else (other, best)
+            said = f"{len(best.questions)} {kind}s side by side" if best is side else f"one {kind} at a time"
+            if said != self._said:
+                self._said = said
+                self._progress.say(
+                    f"{said}: on {self._cpus} CPUs, {len(side.questions)} at once would take "
+                    f"{_long(side.seconds)}, one at a time {_long(alone.seconds)}"
+                )
+        steps = max(1, math.ceil(self._known.entropy / math.log2(len(best.questions) + 1)))
+        self._progress.say(
+            f"{count} {kind}{'s' * (count != 1)} left; about {steps} step{'s' * (steps != 1)}, "
+            f"{_long(best.seconds + self._proving())} with the proof"
+        )
+
+    def _proving(self) -> float:
+        """The seconds that it takes to build the bad end without the culprit, and to run it."""
+        measured = self._tally(self._bad)
+        enough = search.needed(measured.fails, measured.passes, (1 - self._confidence) / 2, self._limit)
+        here = self._at.get(0) or self._subject.goods[0].name
+        build = self._between(here, self._bad.name).seconds(self._cpus) * self._pace()
+        return build + math.ceil(enough / max(1, self._test.at_once)) * self._wave()
 
     def _told(self, target: Target) -> None:
         self._tell(self._step(target.name))
@@ -382,6 +525,10 @@ class Bisection:
                 verdict, reason = "bad", f"{reason}, but other answers say that it must be bad"
         elif twin:
             verdict, reason = self._step_of_twin(twin), f"the same kernel as {twin}, to the bit"
+        elif name in self._place and self._known.groups:
+            # What ran beside it has answered for it.
+            verdict = "bad" if self._known.bad(self._place[name]) > 0.5 else "good"
+            reason = f"not run: other answers say that it must be {verdict}"
         if not skip and self._void(name):
             reason += f"; {self._void(name)} said nothing: {self._note_of(name)}"
         return Step(
@@ -423,7 +570,7 @@ class Bisection:
                 return True, f"the failure is gone on the bad end without this {kind}: none of {tally.runs} runs"
             why = f"the bad end without this {kind} says nothing: {self._note_of(reverted.name)}"
         except CannotTest as error:
-            why = f"this {kind} cannot be taken back alone on the bad end: {error}"
+            why = f"this {kind} cannot be taken back alone on the bad end: {error.message}"
         return self._compare(culprit, enough, why)
 
     def _compare(self, culprit: str, enough: int, why: str) -> tuple[bool | None, str]:
@@ -435,7 +582,7 @@ class Bisection:
             first = self._repeat(before, self._tally(before).passes + enough)
             second = self._repeat(after, self._tally(after).passes + enough, fail=True)
         except CannotTest as error:
-            return None, f"{why}; and the state before it cannot be tested: {error}"
+            return None, f"{why}; and the state before it cannot be tested: {error.message}"
         if first is None or second is None:
             return None, f"{why}; and it, or the state before it, says nothing that can be judged"
         said = f"before it {first.fails} of {first.runs} runs fail, with it {second.fails} of {second.runs}"
@@ -479,6 +626,11 @@ class Bisection:
             proof=proof,
             rate=measured.fails / measured.runs if measured.runs else 0.0,
         )
+
+
+def _long(seconds: float) -> str:
+    """An expectation, as exact as it may be taken."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
 def _plain(name: str) -> str:

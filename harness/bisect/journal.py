@@ -22,7 +22,7 @@ class Entry:
     """One answer. state: the name of what was tested. image: what it is to the bit.
 
     skip: why it cannot be tested. void: runs that said nothing, such as those with another failure, and note: what
-    those said.
+    those said. lanes: so many states shared the machine.
     """
 
     state: str
@@ -35,6 +35,7 @@ class Entry:
     stored: bool = False
     seconds: float = 0.0
     folder: str = ""
+    lanes: int = 1
 
     @property
     def tally(self) -> Tally:
@@ -42,7 +43,7 @@ class Entry:
         return Tally(self.fails, self.passes)
 
 
-_TYPES = {"fails": int, "passes": int, "void": int, "stored": bool, "seconds": float}
+_TYPES = {"fails": int, "passes": int, "void": int, "stored": bool, "seconds": float, "lanes": int}
 
 
 class Journal:

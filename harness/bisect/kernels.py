@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,8 +12,8 @@ from pathlib import Path
 
 from harness.bisect.ask import Made, Ran, Target
 from harness.host import workspace
-from harness.host.progress import Progress
-from harness.kernel import content, contracts, patches, source
+from harness.host.progress import QUIET, Progress
+from harness.kernel import content, contracts, patches, source, worktree
 from harness.kernel.source import KernelSource, series
 from harness.model.causes import causes, key, rank, telling
 from harness.model.errors import CannotTest, MachineError, PatchError
@@ -51,16 +52,35 @@ class KernelTest:
         self._scenarios = scenarios
         self._how = how
         self._fixes = fixes
-        self._cache = cache
-        self._progress = progress
+        self.cache = cache
+        self.progress = progress
         self._sought: Mapping[str, str] = {}
         self._fitted: dict[str, KernelRequest] = {}
+        self._lane = (0, 0)
+
+    @property
+    def at_once(self) -> int:
+        """As many guests as there may be."""
+        largest = max(scenario.shape.memory_mib for scenario in self._scenarios)
+        return self._how.jobs or pipeline.auto_jobs(largest)
+
+    def lane(self, number: int, lanes: int) -> KernelTest:
+        """The same with its share of the guests and of the compilers."""
+        how = replace(self._how, jobs=max(1, self.at_once // lanes))
+        other = KernelTest(self._scenarios, how, self._fixes, self.cache, QUIET)
+        other._sought = self._sought
+        other._lane = (number, max(1, len(os.sched_getaffinity(0)) // lanes))
+        return other
+
+    def has_lane(self, target: Target, number: int) -> bool:
+        """Whether it was built in before."""
+        return has_lane(target.kernel.source, self.cache, number)
 
     def make(self, target: Target) -> Made:
         """Build the kernel and the module."""
         target.ready()
         prepared = pipeline.prepare(
-            self.request(target), self._how.instrument, self._cache, self._progress, pipeline.Clock()
+            self.request(target), self._how.instrument, self.cache, self.progress, pipeline.Clock()
         )
         images = [content.digest(path) for path in (prepared.kernel.vmlinux, *prepared.modules)]
         return Made(workspace.digest(*images), prepared.kernel.cached)
@@ -68,9 +88,10 @@ class KernelTest:
     def request(self, target: Target) -> KernelRequest:
         """The kernel of a target, with the ports of its patches that fit it, and the fixes that apply."""
         if target.name not in self._fitted:
-            tree = source.fetch(target.kernel.source, self._cache, self._progress)
-            chosen = fitting(target.kernel.patches, self._fixes, tree, self._cache)
-            self._fitted[target.name] = replace(target.kernel, patches=chosen)
+            tree = source.fetch(target.kernel.source, self.cache, self.progress)
+            chosen = fitting(target.kernel.patches, self._fixes, tree, self.cache)
+            lane, jobs = self._lane
+            self._fitted[target.name] = replace(target.kernel, patches=chosen, lane=lane, jobs=jobs)
         return self._fitted[target.name]
 
     def seek(self, target: Target, limit: int, folder: Path) -> tuple[Mapping[str, str] | None, Ran]:
@@ -107,14 +128,13 @@ class KernelTest:
     def _judged(
         self, target: Target, scenarios: Sequence[Scenario], rounds: int, folder: Path, maxfail: int
     ) -> RunVerdict:
-        largest = max(scenario.shape.memory_mib for scenario in scenarios)
-        jobs = self._how.jobs or min(pipeline.auto_jobs(largest), rounds * len(scenarios))
+        jobs = self._how.jobs or min(self.at_once, rounds * len(scenarios))
         how = self._how
         request = RunRequest(
             self.request(target), how.instrument, scenarios, how.accel, jobs, rounds, how.timeout_s, folder,
             maxfail=maxfail, coverage=None,
         )  # fmt: skip
-        verdict, _ = pipeline.run(request, self._cache, self._progress, lambda _: None)
+        verdict, _ = pipeline.run(request, self.cache, self.progress, lambda _: None)
         if not any(result.outcome is not Outcome.ERROR for result in verdict.scenarios):
             said = verdict.error or next((f"{one.name}: {one.reason}" for one in verdict.scenarios), "")
             if verdict.forced is Outcome.ERROR or verdict.scenarios:
@@ -176,6 +196,12 @@ def alike(one: str, other: str) -> bool:
     first, second = (set(_FUNCTION.findall(text)) for text in (one, other))
     common = len(first & second)
     return min(len(first), len(second)) < _FEW or common * 3 >= min(len(first), len(second))
+
+
+def has_lane(spec: str, cache: Path, number: int) -> bool:
+    """Whether a kernel's source has a work tree of a lane, and objects beside it."""
+    lineage = source.fetch(spec, cache).in_lane(number).lineage
+    return (worktree.place(cache, lineage) / "objects").exists()
 
 
 def contract(kernel: KernelRequest, cache: Path, progress: Progress) -> str:

@@ -148,11 +148,23 @@ def _more(answer: Answer, facts: Facts) -> Mapping[str, Any]:
         culprit = {"subject": answer.first_bad, "author": "", "body": "", "stat": ""}
     return {
         "culprit": culprit or None,
+        "sides": _sides(answer, facts),
         "reproduce": list(facts.reproduce),
         "stack": facts.stack,
         "seconds": round(facts.seconds, 1),
         "picture": _picture(answer, facts),
     }
+
+
+def _sides(answer: Answer, facts: Facts) -> Mapping[str, str]:
+    """What was seen just before the culprit, where that was tested, and with it."""
+    if answer.first_bad is None:
+        return {}
+    sides = {"with it": answer.first_bad}
+    if facts.history is not None:
+        sides = {"before it": facts.history.parent(answer.first_bad)} | sides
+    verdicts = {step.name: f"{step.verdict}: {step.reason}" for step in answer.steps}
+    return {side: verdicts[name] for side, name in sides.items() if name in verdicts}
 
 
 def _picture(answer: Answer, facts: Facts) -> Mapping[str, Any]:

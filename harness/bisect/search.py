@@ -11,6 +11,7 @@ by what comes after it.
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,10 @@ MEASURED = 8
 _SHARE = 0.4
 # Of the states that tell most, so many are weighed by what they cost.
 _WEIGHED = 12
+# Of all states, so many are looked at when several are chosen: as many shares of the doubt.
+_SHARES = 32
+# So many states side by side are thought of.
+_LANES = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
@@ -182,6 +187,30 @@ class Question:
     runs: int
 
 
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of work. alone: those that only one CPU can do; shared: of one CPU, which any number of them share."""
+
+    alone: float = 0.0
+    shared: float = 0.0
+
+    def seconds(self, cpus: float) -> float:
+        """On so many CPUs."""
+        return self.alone + self.shared / cpus
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Questions that are asked side by side, and the seconds that the rest of the search takes in this way."""
+
+    questions: Sequence[Question]
+    seconds: float
+
+
+# The seconds of the questions side by side: what has to be done once for that, and each time.
+Price = Callable[[Sequence[Question]], tuple[float, float]]
+
+
 class Search:
     """Decides what is tested next. confidence: how probable the answer must be. limit: runs of one state."""
 
@@ -204,6 +233,53 @@ class Search:
         state = max(told, key=lambda pair: (pair[1], -pair[0]))[0]
         return Question(state, self._enough(known, state))
 
+    def plans(
+        self, known: Knowledge, price: Price, most: int, cost: Callable[[int], float] | None = None
+    ) -> list[Plan]:
+        """Ways to go on, with at most so many questions side by side, the quickest first; none as with next().
+
+        Several at once tell less each, and each has only its share of the machine: that pays where one has to wait
+        for what more CPUs do not make faster.
+        """
+        first = self.next(known, cost)
+        if first is None:
+            return []
+        found, most, pool = [], min(most, _LANES[-1]), self._spread(known) if most > 1 else []
+        for lanes in sorted({lanes for lanes in _LANES if lanes < most} | {most}):
+            states = self._apart(known, pool, lanes) if lanes > 1 else [first.state]
+            if len(states) < lanes:
+                break
+            questions = [Question(state, self._enough(known, state)) for state in states] if lanes > 1 else [first]
+            once, each = price(questions)
+            rounds = known.entropy / max(_told(known, states), 1e-9)
+            found.append(Plan(questions, once + each * max(1.0, rounds)))
+        return sorted(found, key=lambda plan: plan.seconds)
+
+    def is_open(self, known: Knowledge, state: int) -> bool:
+        """Whether the answer of a state is not known already."""
+        bad = known.bad(state)
+        return min(bad, 1 - bad) > self._doubt / 8
+
+    def _spread(self, known: Knowledge) -> list[int]:
+        """Some of the states whose answer is not known: evenly from those that are good to those that are bad."""
+        weighed = sorted((known.bad(state), state) for state, _ in self._informative(known))
+        places = (bisect.bisect_left(weighed, (share / _SHARES, 0)) for share in range(1, _SHARES))
+        return sorted({weighed[min(place, len(weighed) - 1)][1] for place in places}) if weighed else []
+
+    def _apart(self, known: Knowledge, pool: Sequence[int], count: int) -> list[int]:
+        """So many states whose answers together tell most, or nearly; fewer when there are not so many."""
+        chosen: list[int] = []
+        # Each is the best beside those before it; then each again, beside all others.
+        for turn in range(2 * count):
+            if turn >= count:
+                chosen.pop(0)
+            parts = _parts(known, chosen)
+            left = [state for state in pool if state not in chosen]
+            if not left:
+                break
+            chosen.append(max(left, key=lambda state: _gain(parts, self.space.holds[state], state, known)))
+        return sorted(chosen)
+
     def _divides(self, known: Knowledge) -> bool:
         """Whether a state that can be tested tells those apart that are probably to blame."""
         bits = known.likely(1 - self._doubt)
@@ -219,9 +295,8 @@ class Search:
     def _informative(self, known: Knowledge) -> Iterator[tuple[int, float]]:
         """The states whose answer is not known already, with what the answer would tell."""
         for state in self._open(known):
-            bad = known.bad(state)
-            if min(bad, 1 - bad) > self._doubt / 8:
-                yield state, _bits(bad) * _testable(state, known.skipped)
+            if self.is_open(known, state):
+                yield state, _bits(known.bad(state)) * _testable(state, known.skipped)
 
     def _enough(self, known: Knowledge, state: int) -> int:
         """How many passes make it improbable enough that a state is bad."""
@@ -274,6 +349,36 @@ def _split(group: tuple[int, int, int, int], bits: int, tally: Tally) -> Iterato
         yield inside, fails + tally.fails, passes + tally.passes, echoes
     if outside := mine & ~bits:
         yield outside, fails, passes, echoes + tally.fails
+
+
+def _parts(known: Knowledge, states: Iterable[int]) -> Sequence[tuple[int, float, int]]:
+    """The candidates as some states would tell them apart: set, probability of each, and which states hold them."""
+    parts = [(group.bits, group.each, 0) for group in known.groups]
+    for number, state in enumerate(states):
+        bits = known.space.holds[state]
+        halves = (((mine & bits, each, mark | 1 << number), (mine & ~bits, each, mark)) for mine, each, mark in parts)
+        parts = [half for pair in halves for half in pair if half[0]]
+    return parts
+
+
+def _told(known: Knowledge, states: Sequence[int]) -> float:
+    """What the answers of some states tell together, in bits."""
+    shares: dict[int, float] = {}
+    for bits, each, mark in _parts(known, states):
+        shares[mark] = shares.get(mark, 0.0) + each * bits.bit_count()
+    return -sum(share * math.log2(share) for share in shares.values() if share > 0)
+
+
+def _gain(parts: Sequence[tuple[int, float, int]], bits: int, state: int, known: Knowledge) -> float:
+    """What one more state tells beside those that made the parts, as far as it can be tested."""
+    shares: dict[int, list[float]] = {}
+    for mine, each, mark in parts:
+        inside = (mine & bits).bit_count() * each
+        both = shares.setdefault(mark, [0.0, 0.0])
+        both[0] += inside
+        both[1] += mine.bit_count() * each - inside
+    told = sum(sum(both) * _bits(both[0] / sum(both)) for both in shares.values() if both[0] > 0 and both[1] > 0)
+    return told * _testable(state, known.skipped)
 
 
 def _beta(fails: int, passes: int) -> float:

@@ -11,14 +11,14 @@ from typing import Protocol
 
 from harness.bisect.ask import Target
 from harness.bisect.history import History
-from harness.bisect.search import Space, line
+from harness.bisect.search import Cost, Space, line
 from harness.host import workspace
 from harness.kernel import config, patches
 from harness.model.errors import UsageError
 from harness.run.pipeline import KernelRequest
 
-# What is compiled again, in seconds on two CPUs: a file, a header that few read, one that all do; then the link.
-_FILE_S, _HEADER_S, _SHARED_S, _LINK_S = 1.0, 15.0, 90.0, 8.0
+# What is compiled again, in seconds of one CPU: a file, a header that few read, one that all do; then the link, alone.
+_FILE_S, _HEADER_S, _SHARED_S, _LINK_S = 2.0, 30.0, 180.0, 8.0
 _SHARED = re.compile(r"(arch/x86/)?include/|Makefile$|.*Kconfig|scripts/")
 
 
@@ -49,8 +49,8 @@ class Subject(Protocol):
     def title(self, name: str) -> str:
         """What people call a candidate or an end."""
 
-    def cost(self, one: str, other: str) -> float:
-        """What it takes to come from one state to another, in seconds."""
+    def cost(self, one: str, other: str) -> Cost:
+        """What it takes to come from one state to another."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +91,16 @@ class Commits:
         """Its subject."""
         return self.history.commit(name).subject
 
-    def cost(self, one: str, other: str) -> float:
+    def cost(self, one: str, other: str) -> Cost:
         """By the files that differ."""
         names = self.history.changed(one, other)
-        cost = _LINK_S if names else 0.0
-        for name in names:
-            if _SHARED.match(name):
-                return cost + _SHARED_S
-            cost += _FILE_S if name.endswith((".c", ".S")) else _HEADER_S if name.endswith(".h") else 0
-        return min(cost, _SHARED_S + _LINK_S)
+        if not names:
+            return Cost()
+        if any(map(_SHARED.match, names)):
+            return Cost(_LINK_S, _SHARED_S)
+        files = sum(_FILE_S for name in names if name.endswith((".c", ".S")))
+        headers = sum(_HEADER_S for name in names if name.endswith(".h"))
+        return Cost(_LINK_S, min(files + headers, _SHARED_S))
 
     def _at(self, sha: str) -> Target:
         return Target(sha, replace(self.kernel, source=f"git:{self.history.folder}@{sha}"))
@@ -143,10 +144,10 @@ class Patches:
         """Its own name says it."""
         return name
 
-    def cost(self, one: str, other: str) -> float:
+    def cost(self, one: str, other: str) -> Cost:
         """By the number of patches between."""
         numbers = [self.names.index(name) if name in self.names else -1 for name in (one, other)]
-        return _LINK_S + _FILE_S * abs(numbers[0] - numbers[1])
+        return Cost(_LINK_S, _FILE_S * abs(numbers[0] - numbers[1]))
 
     def _with(self, files: Sequence[str]) -> KernelRequest:
         own = [name for name in self.kernel.patches if name != "none"]
@@ -192,9 +193,9 @@ class Options:
         """What it is in both."""
         return f"{name}: {self.good.get(name, 'n')} → {self.bad.get(name, 'n')}"
 
-    def cost(self, one: str, other: str) -> float:
+    def cost(self, one: str, other: str) -> Cost:
         """An option may change every file."""
-        return 0.0 if one == other else _SHARED_S
+        return Cost() if one == other else Cost(_LINK_S, _SHARED_S)
 
     def _with(self, name: str, flipped: Sequence[str]) -> Target:
         chosen = dict(self.good)

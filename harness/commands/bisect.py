@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from harness.terminal import Terminal
 
 _DECODE_S = 600
+_DECODE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from harness import cli; sys.exit(cli.main())"
 # The mark of our folder: the question that it answers.
 _QUESTION = "question.json"
 
@@ -56,7 +57,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     _options.kernel(parser)
     _options.accel(parser)
-    parser.add_argument("--jobs", type=_options.jobs, default=0, metavar="N", help="machines, or commands, at once")
+    parser.add_argument(
+        "--jobs", type=_options.jobs, default=0, metavar="N", help="machines, commands or commits at once"
+    )
     parser.add_argument(
         "--timeout", type=_options.seconds, default=0.0, metavar="S", help="as harness run; of a command: its limit"
     )
@@ -87,6 +90,8 @@ def main(arguments: argparse.Namespace) -> int:
         if not arguments.test:
             subject = _agreed(subject, cache, terminal)
         test = _test(arguments, scenarios, state, terminal)
+        # The mixtures of options are in one file, so they take turns.
+        lanes = 1 if arguments.config_good else test.at_once
         journal = Journal(state / "journal")
         if journal.entries:
             terminal.say(f"going on with {len(journal.entries)} answers in {journal.path}")
@@ -99,10 +104,10 @@ def main(arguments: argparse.Namespace) -> int:
             lambda step: terminal.lines(report.step(step, terminal.colour)),
             confidence=arguments.confidence,
             limit=arguments.repeat,
+            lanes=lanes,
         )
-        if len(subject.space.candidates) > 1:
-            terminal.say(f"{len(subject.space.candidates)} {subject.kind}s between the two ends, one at a time: "
-                         "a build takes every CPU, and so do the runs of one kernel side by side")  # fmt: skip
+        if (count := len(subject.space.candidates)) > 1:
+            terminal.say(f"{count} {subject.kind}s between the two ends{'' if lanes > 1 else ', one at a time'}")
         answer = search.run()
         facts = report.Facts(_reproduce(arguments, subject, answer), history, _stack(answer), time.monotonic() - began)
         report.write(answer, facts, folder)
@@ -272,7 +277,7 @@ def _reproduce(arguments: argparse.Namespace, subject: Subject, answer: Answer) 
 
 def _stack(answer: Answer) -> str:
     """The report of the bad end, with file and line behind each function; empty where there is none."""
-    from harness.host import process
+    from harness.host import process, workspace
 
     if answer.sought is None or "scenario" not in answer.sought:
         return ""
@@ -280,7 +285,9 @@ def _stack(answer: Answer) -> str:
     if place is None or not (place / "verdict.json").exists():
         return ""
     try:
-        done = process.run([sys.executable, "-m", "harness.cli", "decode", place], timeout_s=_DECODE_S)
+        # With -P, a file of the folder where the user is cannot pass for a module of ours.
+        argv = [sys.executable, "-P", "-c", _DECODE, str(workspace.ROOT), "decode", str(place)]
+        done = process.run(argv, timeout_s=_DECODE_S)
     except HarnessError:
         return ""
     texts = [Path(line) for line in done.stdout.splitlines() if line.endswith("decoded.txt")]

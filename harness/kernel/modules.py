@@ -71,7 +71,9 @@ def made_in(
         _mirror(_sources(folder), copy)
     made = copy / f"{folder.name}{suffix}"
     goal = "modules" if suffix == ".ko" else made.name
-    argv = toolchain.make(kernel.recipe.toolchain, objects.tree, objects.obj, 0, f"M={copy}", "W=1", goal)
+    argv = toolchain.make(
+        kernel.recipe.toolchain, objects.tree, objects.obj, kernel.recipe.jobs, f"M={copy}", "W=1", goal
+    )
     what = f"module {folder.name}"
     objects.run(argv, what, log, cache, progress)
     if not made.exists():

@@ -59,6 +59,10 @@ class KernelSource:
     commit: str = dataclasses.field(default="", compare=False, kw_only=True)
     origin: Origin = dataclasses.field(compare=False, repr=False)
 
+    def in_lane(self, number: int) -> KernelSource:
+        """The same, in another work tree for each number but 0, so that several states are built side by side."""
+        return dataclasses.replace(self, lineage=f"{self.lineage}-lane{number}") if number else self
+
 
 def fetch(spec: str, cache: Path, progress: Progress = QUIET) -> KernelSource:
     """Find a source, unpack it at the first use, and name its content.

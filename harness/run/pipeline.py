@@ -62,6 +62,9 @@ class KernelRequest:
     contract: str = AUTO
     # What its inputs() must be, so that it is the kernel of an earlier run; empty for any.
     inputs: str = ""
+    # Which work tree it is built in, beside others at the same time, and by how many compilers (0: one per CPU).
+    lane: int = 0
+    jobs: int = 0
 
 
 @dataclass(frozen=True)
@@ -156,14 +159,21 @@ def _prepared(
     request: KernelRequest, instrument: Instrument, cache: Path, progress: Progress, clock: Clock
 ) -> Prepared:
     with clock.phase("source"):
-        tree = source.fetch(request.source, cache, progress)
+        tree = source.fetch(request.source, cache, progress).in_lane(request.lane)
         if warning := versions.untried(tree.version):
             progress.say(warning)
         series = patches.load(request.patches, tree.version)
         fragments = config.load(request.configs)
     with clock.phase("build"):
         kernel = builds.build(
-            tree, series, fragments, cache, progress, compiler=request.compiler, wanted=request.inputs
+            tree,
+            series,
+            fragments,
+            cache,
+            progress,
+            compiler=request.compiler,
+            jobs=request.jobs,
+            wanted=request.inputs,
         )
         folder = instrument.module
         module = modules.build_module(folder, kernel, cache, progress) if folder else None

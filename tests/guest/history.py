@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,9 +78,10 @@ def git(folder: Path, *words: str, env: dict[str, str] | None = None) -> str:
     return done.stdout
 
 
-def make(folder: Path) -> History:
-    """Make the repository: one stream into git, so that 60,000 files cost seconds and none lies in the checkout.
+def make(folder: Path, edits: Sequence[Edit] = EDITS, spec: str = SOURCE, *, port: bool = True) -> History:
+    """Make the repository of a source, with a port of MAYFAIL on it or without.
 
+    One stream into git: so 60,000 files cost seconds, and none lies in the checkout.
     Every byte is fixed, dates included: the kernels are the same each time,
     and those that were built are found in the store.
     """
@@ -90,7 +91,7 @@ def make(folder: Path) -> History:
         git(folder, "config", *setting.split("="))
     with subprocess.Popen(["git", "-C", folder, "fast-import", "--quiet", "--depth=0"], stdin=subprocess.PIPE) as child:
         assert child.stdin is not None
-        child.stdin.writelines(_stream())
+        child.stdin.writelines(_stream(edits, spec, port))
     assert child.returncode == 0
     # The checkout has mm/ and the files at the top: nothing looks at the rest.
     git(folder, "sparse-checkout", "set", "--cone", "mm")
@@ -98,27 +99,28 @@ def make(folder: Path) -> History:
     newest_first = git(folder, "log", "--format=%H %s").splitlines()
     commits = {subject: sha for sha, _, subject in (line.partition(" ") for line in newest_first)}
     shas = [line.split()[0] for line in newest_first]
-    return History(folder, good=shas[len(EDITS)], bad=shas[0], commits=commits)
+    return History(folder, good=shas[len(edits)], bad=shas[0], commits=commits)
 
 
-def _stream() -> Iterator[bytes]:
+def _stream(edits: Sequence[Edit], spec: str, port: bool) -> Iterator[bytes]:
     """The history as git fast-import reads it."""
-    kernel = source.fetch(SOURCE, cache_dir())
-    port = patches.apply(patches.load(["mayfail"], kernel.version), kernel, cache_dir()).files
+    kernel = source.fetch(spec, cache_dir())
+    series = patches.load(["mayfail"] if port else ["none"], kernel.version)
     entries = {path: entry for path, entry in kernel.origin.manifest().items() if not _LEFT_OUT.fullmatch(path)}
     now: dict[str, File] = {}
-    edited = {edit.path for edit in EDITS}
+    edited = {edit.path for edit in edits}
     yield _commit(f"Linux {kernel.version}", 0)
     for path, file in kernel.origin.read(entries):
         yield _file(path, file)
         if path in edited:
             now[path] = file
-    yield _commit("mm/mmu_notifier: Mark up direct reclaim paths with MAYFAIL", 1)
-    for path, patched in port.items():
+    if port:
+        yield _commit("mm/mmu_notifier: Mark up direct reclaim paths with MAYFAIL", 1)
+    for path, patched in patches.apply(series, kernel, cache_dir()).files.items():
         assert patched is not None, path
         yield _file(path, patched)
         now[path] = patched
-    for number, edit in enumerate(EDITS, 2):
+    for number, edit in enumerate(edits, 2):
         before = now[edit.path].content
         assert edit.old.encode() in before, edit
         now[edit.path] = File(now[edit.path].mode, before.replace(edit.old.encode(), edit.new.encode(), 1))

@@ -56,6 +56,7 @@ PROMISED = {
     ("patch-coverage", "watched_s", "unwatched_s", AtMostTimes(1.1)),
     ("start-up", "help_s", "", AtMost(0.25)),
     ("start-up", "list_s", "", AtMost(0.25)),
+    ("bisect", "bisect_s", "plain_s", Faster(2)),
     ("wrong-kernels", "waits_s", "good_s", AtMostTimes(3)),
     ("wrong-kernels", "dies_s", "good_s", AtMostTimes(3)),
     ("wrong-kernels", "waits_first_s", "", AtMost(45)),
@@ -92,7 +93,7 @@ def test_every_file_is_a_figure_with_at_least_five_rounds() -> None:
     """The folder lists itself; --rounds asks for a median over fewer rounds. A count is no median."""
     files = {path.stem.replace("_", "-") for path in (ROOT / "benchmarks/figures").glob("[!_]*.py")}
     assert set(catalogue()) == files
-    assert {name for name, entry in catalogue().items() if entry.rounds < 5} == {"exploring"}
+    assert {name for name, entry in catalogue().items() if entry.rounds < 5} == {"exploring", "bisect"}
 
 
 def test_the_mutants_to_be_explored_exist() -> None:

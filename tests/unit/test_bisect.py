@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -110,11 +111,16 @@ def everything(folder: Path) -> dict[str, tuple[int, int]]:
 
 def test_the_culprit_is_found_and_nothing_of_the_users_is_touched(tmp_path: Path, bisect) -> None:
     toy = history(tmp_path / "toy", 16)
+    (toy.folder / "2").write_text("mine, stashed")
+    git(toy.folder, "stash")
+    # A bisection of the user's own that is under way, for another question.
+    git(toy.folder, "bisect", "start", "main", toy.commits["3"])
     (toy.folder / "3").write_text("mine, not staged")
     (toy.folder / "4").write_text("mine, staged")
     git(toy.folder, "add", "4")
     (toy.folder / "mine").write_text("untracked")
-    git(toy.folder, "stash", "list")
+    assert (toy.folder / ".git" / "BISECT_START").exists()
+    assert (toy.folder / ".git" / "logs" / "refs" / "stash").exists()
     before = everything(toy.folder)
 
     ended = bisect(toy, "test ! -e deep/11")
@@ -129,6 +135,24 @@ def test_the_culprit_is_found_and_nothing_of_the_users_is_touched(tmp_path: Path
     assert {step["verdict"] for step in ended.document["steps"]} == {"good", "bad"}
     assert everything(toy.folder) == before
     assert f"{toy.commits['11']} 11 is the first bad commit" in ended.err.splitlines()[-1]
+
+
+def test_the_page_tells_whose_change_it_is_and_what_was_seen_before_it_and_with_it(tmp_path: Path, bisect) -> None:
+    toy = history(tmp_path / "toy", 16)
+
+    ended = bisect(toy, "test ! -e deep/11")
+
+    page = (ended.out / "bisect.html").read_text()
+    assert "First bad commit: 11" in page
+    assert "by A &lt;a@example.org&gt;" in page
+    assert "deep/11 | 1 +" in page
+    assert re.search(r"Before it: good: none of \d+ runs fails\.", page)
+    assert re.search(r"With it: bad: \d of \d runs fail\.", page)
+    assert page.count("<circle") == len(ended.document["steps"])
+    mail = (ended.out / "mail.txt").read_text()
+    assert f'Fixes: {toy.commits["11"][:12]} ("11")' in mail
+    assert "To: A <a@example.org>" in mail
+    assert f"good: {toy.good}" in mail
 
 
 @pytest.mark.parametrize("culprit", [4, 6, 7])
@@ -239,14 +263,28 @@ def test_stock_git_replays_the_log_and_comes_to_the_same_commit(tmp_path: Path, 
     assert f"{toy.commits['13']} is the first bad commit" in said
 
 
-def test_the_answers_outlive_kill_9(tmp_path: Path) -> None:
+@pytest.mark.parametrize("jobs", ["1", "8"])
+def test_the_answers_outlive_kill_9(tmp_path: Path, jobs: str) -> None:
     toy = history(tmp_path / "toy", 16)
     runs, stop = tmp_path / "runs", tmp_path / "stop"
     stop.touch()
     # The fourth state waits to be killed with its harness.
     wait = f"test $(sort -u {runs} | wc -l) -lt 4 || ! test -e {stop} || sleep 100"
     test = f"echo $HARNESS_TARGET >>{runs}; {wait}; test ! -e deep/11"
-    words = ["bisect", "--tree", str(toy.folder), "--good", toy.good, "--bad", "main", "--json", "--test", test]
+    words = [
+        "bisect",
+        "--tree",
+        str(toy.folder),
+        "--good",
+        toy.good,
+        "--bad",
+        "main",
+        "--json",
+        "--jobs",
+        jobs,
+        "--test",
+        test,
+    ]
     argv = [sys.executable, "-m", "harness.cli", *words]
     env = os.environ | {"HARNESS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     limit = Deadline(60)
@@ -256,6 +294,8 @@ def test_the_answers_outlive_kill_9(tmp_path: Path) -> None:
             assert not limit.expired
         child.send_signal(signal.SIGKILL)
     before = runs.read_text().splitlines()
+    answers = [json.loads(line) for line in next(tmp_path.glob("cache/bisect/*/journal")).read_text().splitlines()]
+    done_before = {entry["state"] for entry in answers if entry.get("fails") or entry.get("passes")}
     stop.unlink()
 
     done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
@@ -264,13 +304,57 @@ def test_the_answers_outlive_kill_9(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["first_bad"] == toy.commits["11"]
     assert "going on with" in done.stderr
     after = runs.read_text().splitlines()[len(before) :]
-    # The run that was cut short is done again, and no other.
-    assert after[0] == before[-1]
-    assert toy.commits["15"] not in after
+    # What was cut short is done again, and nothing else; a good state needs more runs only to prove the culprit.
+    assert toy.commits["15"] in done_before
+    assert not done_before - {toy.commits["10"]} & set(after)
+    if jobs == "1":
+        assert after[0] == before[-1]
 
     again = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
     assert again.stdout == done.stdout
     assert len(runs.read_text().splitlines()) == len(before) + len(after)
+
+
+def test_commits_side_by_side_come_to_the_same_answer_and_touch_nothing(tmp_path: Path, bisect, monkeypatch) -> None:
+    """Each in a folder of its own. The first four of them wait for each other."""
+    # What lies where the user is must not pass for a module of Python's.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "json.py").write_text(f"open({str(tmp_path / 'hijacked')!r}, 'w')")
+    toy = history(tmp_path / "toy", 40)
+    met = tmp_path / "met"
+    met.mkdir()
+    before = everything(toy.folder)
+    # The ends have been tried when a third commit comes.
+    wait = (
+        f"touch {met}/$HARNESS_TARGET; n=$(ls {met} | wc -l); for i in $(seq 600); do "
+        f"test $n -lt 3 -o $(ls {met} | wc -l) -ge 4 && break; sleep 0.1; done; test $i -lt 600 || exit 125"
+    )
+
+    ended = bisect(toy, f"{wait}; test ! -e deep/23", "--jobs", "8")
+
+    assert ended.status == 0, ended.err
+    assert ended.document["first_bad"] == toy.commits["23"]
+    assert ended.document["verified"] is True
+    assert re.search(r"commits side by side: on \d+ CPUs, \d at once would take \d+ \w+, one at a time \d", ended.err)
+    assert everything(toy.folder) == before
+    assert not (tmp_path / "hijacked").exists()
+    assert f"{toy.commits['23']} is the first bad commit" in git(
+        toy.folder, "bisect", "replay", str(ended.out / "bisect.log")
+    )
+    assert re.search(r"39 commits left; about \d steps, \d+ \w+ with the proof", ended.err)
+
+
+def test_a_command_that_ends_as_if_killed_ends_the_commits_beside_it_too(tmp_path: Path, bisect) -> None:
+    """It is the host that failed, not a commit; what was learnt before stays."""
+    toy = history(tmp_path / "toy", 40)
+    went = tmp_path / "went"
+    test = f"test ! -e deep/23 && test -e 5 && exit 130; test -e deep/23 && test ! -e deep/38 && touch {went}"
+
+    ended = bisect(toy, f"{test}; test ! -e deep/23", "--jobs", "8")
+
+    assert ended.status == 128
+    assert "the command ended with 130" in ended.err
+    assert "first bad" not in ended.err
 
 
 def test_a_command_that_ends_as_if_killed_ends_the_search_and_blames_nothing(tmp_path: Path, bisect) -> None:

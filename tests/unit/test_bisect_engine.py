@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.bisect import engine
 from harness.bisect.ask import Made, Ran, Target
 from harness.bisect.engine import Answer, Bisection, Step
 from harness.bisect.journal import Journal
 from harness.bisect.kernels import alike, claim
-from harness.bisect.search import Space, line
-from harness.host.progress import QUIET
+from harness.bisect.search import Cost, Space, line
+from harness.host.progress import QUIET, Progress
 from harness.model.errors import BuildError, MachineError
 from harness.model.verdict import Finding
 from harness.run.pipeline import KernelRequest
@@ -59,9 +60,9 @@ class Table:
         """No other name."""
         return name
 
-    def cost(self, one: str, other: str) -> float:
+    def cost(self, one: str, other: str) -> Cost:
         """The same for all."""
-        return float(one != other)
+        return Cost(float(one != other))
 
 
 @dataclass
@@ -75,6 +76,17 @@ class Fake:
     runs: dict[str, int] = field(default_factory=dict)
     made: list[str] = field(default_factory=list)
     dies_after: int = 10**9
+    at_once: int = 1
+    cache: Path = Path("/nowhere")
+    progress: Progress = QUIET
+
+    def lane(self, number: int, lanes: int) -> Fake:  # noqa: ARG002
+        """The same."""
+        return self
+
+    def has_lane(self, target: Target, number: int) -> bool:  # noqa: ARG002
+        """No work tree is needed."""
+        return True
 
     def make(self, target: Target) -> Made:
         """Build, or fail to."""
@@ -111,10 +123,11 @@ def from_(culprit: int) -> Callable[[str], bool]:
     return lambda name: name.isdigit() and int(name) >= culprit
 
 
-def searched(table: Table, fake: Fake, folder: Path, told: list[Step] | None = None) -> Answer:
+def searched(table: Table, fake: Fake, folder: Path, told: list[Step] | None = None, lanes: int = 1) -> Answer:
     folder.mkdir(exist_ok=True)
     tell = (told if told is not None else []).append
-    return Bisection(table, fake, Journal(folder / "journal"), folder, QUIET, tell).run()
+    search = Bisection(table, fake, Journal(folder / "journal"), folder, QUIET, tell, lanes=lanes, cpus=64)
+    return search.run()
 
 
 @given(count=st.integers(1, 24), data=st.data(), rate=st.sampled_from([1.0, 0.5, 0.2]))
@@ -135,6 +148,26 @@ def test_the_culprit_is_among_the_candidates_whatever_cannot_be_tested(count, da
     assert set(answer.narrow) <= untestable
 
 
+@given(count=st.integers(2, 40), data=st.data(), lanes=st.sampled_from([2, 4, 8]))
+@settings(max_examples=12, derandomize=True, deadline=None)
+def test_side_by_side_the_answer_is_the_same(count, data, lanes, tmp_path_factory) -> None:
+    culprit = data.draw(st.integers(0, count - 1))
+    unbuilt = data.draw(st.lists(st.integers(0, count - 2).map(str), max_size=4))
+    alone = searched(Table(count), Fake(from_(culprit), unbuilt, at_once=64), tmp_path_factory.mktemp("alone"))
+    with pytest.MonkeyPatch.context() as patched:
+        # In this process: a table is no less a table in another one.
+        patched.setattr(engine, "lane", lambda test, *_: contextlib.nullcontext(test))
+        fake = Fake(from_(culprit), unbuilt, at_once=64)
+        several = searched(Table(count), fake, tmp_path_factory.mktemp("several"), lanes=lanes)
+
+    # Also of those that were built, and then had no turn because others had answered.
+    for step in several.steps:
+        if step.name.isdigit() and step.verdict != "skip":
+            assert (step.verdict == "bad") == (int(step.name) >= culprit)
+    assert several.candidates == alone.candidates
+    assert several.verified == alone.verified
+
+
 def test_a_state_that_is_the_same_to_the_bit_inherits_the_answer_without_a_run(tmp_path: Path) -> None:
     fake = Fake(from_(6), images={str(number): "old" for number in range(6)} | {"good": "old"})
     told: list[Step] = []
@@ -146,6 +179,20 @@ def test_a_state_that_is_the_same_to_the_bit_inherits_the_answer_without_a_run(t
     inherited = [step for step in told if "to the bit" in step.reason]
     assert inherited
     assert all(step.cached and step.verdict == "good" and not step.runs for step in inherited)
+
+
+def test_a_state_that_is_the_same_as_one_that_says_nothing_is_skipped_without_a_run(tmp_path: Path) -> None:
+    names = [str(number) for number in range(3, 9)]
+    told: list[Step] = []
+
+    answer = searched(Table(12), Fake(from_(9), void=names, images=dict.fromkeys(names, "one")), tmp_path, told)
+
+    skipped = [step for step in told if step.name in names]
+    assert len(skipped) > 1
+    assert {step.verdict for step in skipped} == {"skip"}
+    assert [step.runs > 0 for step in skipped] == [True, *[False] * (len(skipped) - 1)]
+    assert {step.reason.partition(";")[0] for step in skipped} == {"another failure"}
+    assert "9" in answer.candidates
 
 
 def test_ends_that_are_the_same_to_the_bit_have_no_culprit(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -10,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.bisect import history, subjects
+from harness.bisect import engine, history, subjects
 from harness.bisect.commands import CommandTest
 from harness.bisect.engine import Answer, Bisection
 from harness.bisect.journal import Journal
 from harness.bisect.kernels import fitting
+from harness.bisect.search import Cost
 from harness.bisect.subjects import Subject
 from harness.host.progress import QUIET
 from harness.kernel import content, source
@@ -98,6 +100,42 @@ def test_a_commit_that_does_not_build_is_skipped_and_told_with_its_reason(
     assert all("mm/rmap.c" in why for why in answer.narrow.values())
 
 
+def test_kernels_side_by_side_are_built_in_work_trees_of_their_own(
+    tmp_path: Path,
+    toy: Path,
+    cache: Path,
+    variants: Path,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    committed(toy)
+    names = [git(toy, "rev-parse", "HEAD")]
+    for number in range(12):
+        with (toy / "mm" / "rmap.c").open("a") as stream:
+            stream.write(f"int {'culprit' if number == 7 else f'number{number}'};\n")
+        git(toy, "commit", "-qam", f"{number}")
+        names.append(git(toy, "rev-parse", "HEAD"))
+    found = history.read(str(toy), names[0], names[-1])
+    subject = subjects.Commits(found, KernelRequest(patches=("none",)), tmp_path / "state")
+    test = CommandTest(
+        "! nm $HARNESS_VMLINUX | grep -q culprit", tmp_path / "tree", Instrument(), (), cache, QUIET, jobs=8
+    )
+    # In threads, because another process would know nothing of this test's folders. A work tree more costs nothing.
+    monkeypatch.setattr(engine, "lane", lambda test, *_: contextlib.nullcontext(test))
+    monkeypatch.setattr(engine, "_COLD", Cost())
+    monkeypatch.setattr(examine, "types", lambda *_: None)
+    journal = Journal(tmp_path / "journal")
+
+    answer = Bisection(subject, test, journal, tmp_path, QUIET, lanes=8, cpus=64).run()
+
+    assert answer.first_bad == names[8]
+    assert max(entry.lanes for entry in journal.entries) > 1
+    trees = {path.name.rpartition("-")[2] for path in (cache / "trees").iterdir() if (path / "objects").exists()}
+    assert "lane1" in trees
+    # Each kernel is that of its commit, whichever tree it was built in.
+    for step in answer.steps:
+        assert (step.verdict == "bad") == (step.name in names[8:]), step
+
+
 def test_each_source_gets_the_port_that_applies_and_a_patch_that_is_there_is_left_out(
     toy: Path, cache: Path, variants: Path
 ) -> None:
@@ -157,4 +195,5 @@ def test_the_files_that_differ_are_the_cost(tmp_path: Path, toy: Path) -> None:
     third = git(toy, "rev-parse", "HEAD")
     subject = subjects.Commits(history.read(str(toy), first, third), KernelRequest(), tmp_path)
 
-    assert 0 == subject.cost(first, first) < subject.cost(first, second) < subject.cost(first, third)
+    costs = [subject.cost(first, other).seconds(2) for other in (first, second, third)]
+    assert 0 == costs[0] < costs[1] < costs[2]
