@@ -26,7 +26,8 @@ run: setup
 check: setup
 	@.venv/bin/python -m setup.check $(ARGS)
 
-nightly: setup
+nightly:
+	@sh setup/setup.sh nightly
 	@.venv/bin/python -m setup.nightly $(ARGS)
 
 bench: setup

@@ -3,6 +3,7 @@
 # Makes this checkout ready to run: the system's packages, then .venv. Says at once when there is nothing to do.
 #
 # POSIX sh: it must get as far as naming the missing packages on a system that has nothing else.
+# `setup.sh nightly` also installs what only the tests of make nightly need.
 # HARNESS_OS_RELEASE=FILE takes another os-release(5) file, to see what a foreign system would be told.
 set -eu
 
@@ -10,6 +11,9 @@ cd "$(dirname "$0")/.."
 . setup/report.sh
 . setup/packages.sh
 . setup/venv.sh
+
+nightly=
+[ "${1:-}" != nightly ] || nightly=yes
 
 # Finds out what has to be done: missing is empty, and ready is not, when there is nothing to do.
 look() {

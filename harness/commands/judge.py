@@ -8,11 +8,13 @@ import dataclasses
 from pathlib import Path
 
 from harness.commands import _options
+from harness.model import recording as recordings
 from harness.model.run import RunVerdict
 from harness.model.verdict import ScenarioResult, worst
 from harness.report import document, manifest
+from harness.report.detail import Details
 from harness.report.write import rewrite
-from harness.run import judging, resuming
+from harness.run import earlier, judging, resuming
 from harness.run.resuming import Unfinished
 
 
@@ -48,17 +50,19 @@ def main(arguments: argparse.Namespace) -> int:
 def judge(run: Unfinished) -> RunVerdict:
     """Judge every scenario anew from its recording; one without a recording keeps its result in verdict.json."""
     folder, verdict = run.folder, run.verdict
-    results = tuple(_judged(folder / result.name, result) for result in verdict.scenarios)
+    details = Details()
+    results = tuple(_judged(folder / result.name, result, details) for result in verdict.scenarios)
     noise = judging.known_noise(folder, [result.name for result in results])
     verdict = dataclasses.replace(verdict, scenarios=results, noise=noise)
-    rewrite(verdict, folder)
+    rewrite(verdict, folder, details)
     return verdict
 
 
-def _judged(place: Path, before: ScenarioResult) -> ScenarioResult:
+def _judged(place: Path, before: ScenarioResult, details: Details) -> ScenarioResult:
     if not (place / "record.json").exists():
         return before
+    recording = recordings.read(place, earlier.scenario_of(place, before.name))
+    result = judging.judge(recording)
+    details.add(recording, result)
     # The time of each phase, the number of attempts and the tape are no judgement: they are kept.
-    return dataclasses.replace(
-        resuming.judged(place, before.name), phases=before.phases, attempts=before.attempts, tape=before.tape
-    )
+    return dataclasses.replace(result, phases=before.phases, attempts=before.attempts, tape=before.tape)

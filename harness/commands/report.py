@@ -1,8 +1,109 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""harness report: write the reports of finished runs again. To write them, the runs are judged again."""
+"""harness report: write the reports of finished runs again, compare runs, write a trace for Perfetto.
+
+The runs are judged again for it. With several, each is compared with the first.
+"""
 
 from __future__ import annotations
 
-from harness.commands.judge import main, options
+import argparse
+import contextlib
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
 
-__all__ = ["main", "options"]
+from harness.commands import judge
+from harness.host import workspace
+from harness.model import recording as recordings
+from harness.model.errors import UsageError
+from harness.model.event import EventLog
+from harness.report import comparison, document, perfetto, timeline
+from harness.report.text import one_line
+from harness.report.timeline import Timeline
+from harness.run import earlier
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    judge.options(parser)
+    parser.add_argument(
+        "--perfetto",
+        type=Path,
+        metavar="FILE",
+        help="the event log of one run as a trace for ui.perfetto.dev and trace_processor; "
+        "compressed if FILE ends in .gz",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help=f"where the comparison of two runs goes (default: RUN/{comparison.NAME})",
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Judge each run again, and write what is asked for; the exit code is that of the worst."""
+    from harness.terminal import Terminal
+
+    runs: list[Path] = arguments.runs
+    if arguments.perfetto and len(runs) > 1:
+        raise UsageError(f"--perfetto: one run at a time ({len(runs)} are named)", "harness report RUN --perfetto FILE")
+    if arguments.out and len(runs) != 2:
+        raise UsageError(
+            f"--out: is for the comparison of two runs ({len(runs)} named)", "harness report RUN RUN --out FILE"
+        )
+    for path in filter(None, (arguments.perfetto, arguments.out)):
+        _demand_place(path)
+    status = judge.main(arguments)
+    with Terminal() as terminal:
+        for run in runs[1:]:
+            place = arguments.out or run / comparison.NAME
+            before, after = document.glance(runs[0]), document.glance(run)
+            _write(place, comparison.render(before, after, (str(runs[0]), str(run))))
+            terminal.lines([f"{'comparison':12} {one_line(str(place), 1000)}"])
+        if arguments.perfetto:
+            count = _trace(runs[0], arguments.perfetto)
+            terminal.lines([f"{'trace':12} {one_line(str(arguments.perfetto), 1000)}: {count:,} entries"])
+    return status
+
+
+def _write(path: Path, text: str) -> None:
+    with _file_of_the_user(path):
+        workspace.write_atomic(path, text)
+
+
+def _trace(run: Path, path: Path) -> int:
+    with _file_of_the_user(path):
+        part = path.with_name(f".{path.name}.part{path.suffix}")
+        try:
+            with workspace.space(path.parent):
+                count = perfetto.write(part, _logs(run))
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    return count
+
+
+def _logs(run: Path) -> Iterator[tuple[str, EventLog, Timeline]]:
+    for result in document.glance(run).scenarios:
+        place = run / result.name
+        if (place / "record.json").exists():
+            recording = recordings.read(place, earlier.scenario_of(place, result.name))
+            yield result.name, recording.events, timeline.of(recording, result.findings)
+
+
+@contextlib.contextmanager
+def _file_of_the_user(path: Path) -> Iterator[None]:
+    """What cannot be written in the block is told with its name."""
+    try:
+        yield
+    except PermissionError as refused:
+        raise UsageError(f"{path}: {refused.strerror}", "name a file that you may write") from None
+
+
+def _demand_place(path: Path) -> None:
+    """Raise UsageError for a file that cannot be, before the runs are judged for it."""
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder", "name a file")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: there is no folder {path.parent}", f"mkdir -p {shlex.quote(str(path.parent))}")

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.report import html
+from harness.report import templating
 
 
 def render(document: Mapping[str, Any]) -> str:
     """The document of a search as a page."""
-    return html.page("bisect.html.j2", bisect=dict(document))
+    return templating.page("bisect.html.j2", bisect=dict(document))

@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import re
+
 from harness.model.run import RunVerdict
 from harness.model.verdict import Outcome
 from harness.report.text import flat, one_line
+
+# Where they stand in a line, even in a diagnostic one, tools/testing/kunit/kunit_parser.py takes the console for ended.
+_ENDS = re.compile(r"List of all partitions:|Kernel panic - not syncing: VFS:|reboot: System halted")
 
 
 def render(verdict: RunVerdict) -> str:
@@ -26,21 +31,25 @@ def render(verdict: RunVerdict) -> str:
         note = (
             ""
             if result.outcome in (Outcome.PASS, Outcome.FAIL)
-            else f" # {result.outcome.value} {one_line(result.reason)}"
+            else f" # {result.outcome.value} {_name(result.reason)}"
         )
         lines.append(f"{word} {number} {_name(result.name)}{note.rstrip()}")
     for number, (name, reason) in enumerate(verdict.skipped.items(), len(verdict.scenarios) + 1):
-        lines.append(f"ok {number} {_name(name)} # SKIP {one_line(reason)}")
+        lines.append(f"ok {number} {_name(name)} # SKIP {_name(reason)}")
     if verdict.coverage:
         lines.append(f"# patch coverage: {one_line(verdict.coverage.sentence, 1000)}")
     if short:
-        lines.append(f"not ok {count + 1} patch-coverage # inconclusive {one_line(short)}")
+        lines.append(f"not ok {count + 1} patch-coverage # inconclusive {_name(short)}")
     if verdict.error:
         lines.append(f"Bail out! {one_line(verdict.error)}")
     # Whatever is in them, they are as many lines as were made.
-    return "".join(f"{flat(line)}\n" for line in lines)
+    return "".join(f"{_ENDS.sub(_told, flat(line))}\n" for line in lines)
+
+
+def _told(end: re.Match[str]) -> str:
+    return end[0].replace(":", "\\x3a")
 
 
 def _name(name: str) -> str:
-    """A test's name, in which no directive begins."""
+    """A text in which no directive begins: a name, or what is said behind a directive."""
     return one_line(name).replace("#", "\\#")

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import json
 import os
+import re
 import shlex
 import shutil
 import threading
@@ -41,13 +42,17 @@ from harness.model.run import AccelFacts, KernelFacts, MachineFacts, RunVerdict
 from harness.model.scenario import Scenario, renamed
 from harness.model.verdict import Outcome, ScenarioResult
 from harness.postmortem import examine
-from harness.report import manifest
+from harness.report import manifest, templating
+from harness.report.detail import Details
+from harness.report.html import PATCHES
 from harness.report.write import write
 from harness.run import judging, order, reached
 from harness.run.drive import Listener, drive, files
 
 # In a run's folder: the module as it was loaded.
 MODULES = "kernel/modules"
+# What a patch is called may be anything.
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
 @dataclass(frozen=True)
@@ -227,7 +232,7 @@ def run(
     noise = judging.known_noise(folder, [result.name for result in verdict.scenarios])
     verdict = dataclasses.replace(verdict, noise=noise, cache=(*verdict.cache, *workspace.damage()[before:]))
     _join_consoles(folder, verdict)
-    write(verdict, folder)
+    write(verdict, folder, state.details)
     # It saves the next run time, and is not worth a verdict.
     with contextlib.suppress(OSError, HarnessError):
         state.remember(cache)
@@ -289,6 +294,7 @@ class _State:
         kept_results = kept.verdict.scenarios if kept else ()
         self.judged = {result.name: result for result in kept_results if result.outcome is not Outcome.ERROR}
         self.results: list[ScenarioResult] = []
+        self.details = Details()
         self.skipped = dict(kept.verdict.skipped) if kept else {}
         self.error: HarnessError | None = None
         self.interrupted = False
@@ -486,6 +492,7 @@ class _Turns:
             timeout_s=self._timeout_s,
             over=self.over,
             watch=self._state.watch,
+            told=self._state.details.add,
         )
         if ended is Ended.NO_BOOT:
             self._boots = False
@@ -520,6 +527,7 @@ def _run_all(
         try:
             # Here nothing waits for it; after a panic, the verdict would.
             oracles.prepare()
+            templating.prepare()
             for scenario, future in zip(rounds, futures, strict=True):
                 result = future.result()
                 if result is None:
@@ -575,6 +583,7 @@ def judge_on(
     timeout_s: float = 0,
     over: threading.Event | None = None,
     watch: reached.Watch | None = None,
+    told: Callable[[Recording, ScenarioResult], None] | None = None,
 ) -> tuple[ScenarioResult, Ended | None]:
     """Record a scenario on a fresh machine and judge it.
 
@@ -583,6 +592,7 @@ def judge_on(
     tried again, too, and is inconclusive only if it is so twice. contract: the one that the kernel
     is judged by. timeout_s: replaces the scenario's own, unscaled.
     over: set when the run has ended and nothing more may start. watch: counts what the guest executes.
+    told: called with the recording that the result rests on.
     """
     for attempt in (1, 2):
         try:
@@ -597,6 +607,8 @@ def judge_on(
             continue
         if result.outcome is Outcome.FAIL:
             lab.hangs.learn(scenario.name, recording.postmortem.waits)
+        if told:
+            told(recording, result)
         phases = {**ready, "scenario": recording.seconds, "judge": time.monotonic() - began}
         if recording.postmortem_s:
             phases["postmortem"] = recording.postmortem_s
@@ -691,6 +703,9 @@ def _keep_kernel(prepared: Prepared, folder: Path) -> None:
     for name, path in (("config", kernel.config), ("build.log", kernel.log)):
         workspace.write_atomic(folder / "kernel" / name, path.read_bytes())
     workspace.write_atomic(folder / "kernel" / "build-id", kernel.build_id + "\n")
+    for number, patch in enumerate(kernel.recipe.series.patches, 1):
+        name = _UNSAFE.sub("_", patch.name.rpartition("/")[2])[:80].removesuffix(".patch")
+        workspace.write_atomic(folder / PATCHES / f"{number:04}-{name}.patch", patch.text)
     for module in prepared.modules:
         workspace.link(module, folder / MODULES / module.name)
 

@@ -42,6 +42,10 @@ def test_the_patched_kernel_passes_with_thousands_of_callbacks_in_direct_reclaim
     assert json.loads((out / "verdict.json").read_text()) == document
     for name in ("report.html", "junit.xml", "results.ktap", "console.log", "kernel/config", "kernel/build.log"):
         assert (out / name).stat().st_size > 0, name
+    # Its timelines were made while the run was under way.
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.count('class="charts"') == len(names)
+    assert [path.name for path in (out / "kernel/patches").iterdir() if path.name in page]
     assert (out / "events" / "memcg-eagain.bin").stat().st_size > 4096 * 112
 
 

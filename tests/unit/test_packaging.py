@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SPDX = "SPDX-License-Identifier: GPL-2.0-only"
 
 # Files that cannot hold a comment, or whose text is not ours.
-BARE = re.compile(r"LICENSE|tests/golden/.*|.*\.(md|patch|diff|mbox|log|json|png|svg|txt)|\.gitignore|(.*/)?py\.typed")
+BARE = re.compile(
+    r"LICENSE|tests/golden/.*|harness/report/vendor/.*|.*\.(md|patch|diff|mbox|log|json|png|svg|txt)|\.gitignore|(.*/)?py\.typed"
+)
 
 
 def tracked() -> list[Path]:

@@ -163,7 +163,7 @@ def test_hostile_text_reaches_no_terminal_and_no_page() -> None:
 
     for text in (page, tap, xml, plain(HOSTILE)):
         assert not any(mark in text for mark in "\x1b\x07\x00\u202e\x9b")
-    assert "<script>" not in page
+    assert page.count("<script>") == 1, "our own"
     assert "&lt;script&gt;" in page
     assert one_line(HOSTILE).count("\n") == 0
     assert len(one_line("x" * 1000)) == 300
@@ -220,7 +220,7 @@ def test_hostile_text_in_any_field_is_harmless_wherever_it_is_shown(everywhere: 
     assert not [text for text in (*shown, tap) if CONTROLS.search(text)]
     assert not [text for text in shown if set(text) & set("\n\t")]
     assert not CONTROLS.search(page)
-    assert "<script>" not in page
+    assert page.count("<script>") == 1, "our own"
     assert not CONTROLS.search(xml)
     (suite,) = JUnitXml.fromstring(xml.encode())
     assert suite.tests == len(everywhere.scenarios) + len(everywhere.skipped) + 1

@@ -96,10 +96,10 @@ class Fresh:
         """All that lies in the checkout."""
         return set(self.checkout.rglob("*"))
 
-    def run(self) -> tuple[int, list[str]]:
+    def run(self, *words: str) -> tuple[int, list[str]]:
         """Set up; returns the exit status and the printed lines."""
         done = subprocess.run(
-            [self.fake / "bin" / "sh", "setup/setup.sh"],
+            [self.fake / "bin" / "sh", "setup/setup.sh", *words],
             cwd=self.checkout,
             env={
                 "PATH": str(self.fake / "bin"),
@@ -131,7 +131,7 @@ def test_the_table_is_whole() -> None:
     rows = table()
 
     assert all(all(row.values()) for row in rows)
-    assert {row["need"] for row in rows} == {"required", "optional"}
+    assert {row["need"] for row in rows} == {"required", "optional", "nightly"}
     assert [row["tool"] for row in rows if row["debian"] == "-"] == []
 
 
@@ -145,6 +145,16 @@ def test_only_what_is_missing_is_installed(fresh: Fresh) -> None:
     assert apt.split(" install ")[1].split() == ["--yes", "--no-install-recommends", "bc", "qemu-system-x86"]
     assert "DPkg::Lock::Timeout" in apt
     assert said[-1].startswith("set-up: ready (")
+
+
+def test_what_only_the_night_needs_is_installed_for_the_night_alone(fresh: Fresh) -> None:
+    """300 MB, which `make run` and `make check` do without."""
+    fresh.lack("chromium")
+
+    assert fresh.run()[0] == 0
+    assert not [line for line in fresh.asked() if line.startswith("apt-get")]
+    assert fresh.run("nightly")[0] == 0
+    assert [line for line in fresh.asked() if line.startswith("apt-get") and line.endswith(" chromium")]
 
 
 def test_a_second_call_does_nothing_and_says_so(fresh: Fresh) -> None:
