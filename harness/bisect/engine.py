@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import itertools
 import math
 import os
 import threading
@@ -17,9 +16,10 @@ from typing import Any
 
 from harness.bisect import search
 from harness.bisect.ask import Ran, Target, Test
+from harness.bisect.expected import Expected
 from harness.bisect.journal import Entry, Journal
 from harness.bisect.lane import Lane, lane
-from harness.bisect.search import Cost, Knowledge, Plan, Question, Search, Tally
+from harness.bisect.search import Knowledge, Plan, Question, Search, Tally
 from harness.bisect.subjects import Subject
 from harness.host import process
 from harness.host.progress import Progress
@@ -33,10 +33,6 @@ _AT_ONCE = 40
 _SEEK = 300
 # The first runs of a state; a state that cannot be tested shows that in them.
 _FIRST = 4
-# A kernel's first build in a work tree of its own, whose objects ccache has.
-_COLD = Cost(40.0, 120.0)
-# So many seconds of building count as if they had taken what was expected.
-_WEIGHT_S = 8.0
 
 
 @dataclass(frozen=True)
@@ -153,13 +149,9 @@ class Bisection:
         self._confidence = confidence
         self._limit = limit
         self._lanes = lanes
-        self._cpus = cpus or len(os.sched_getaffinity(0))
         self._search = Search(self._space, confidence, limit)
-        # What is in each work tree, and which of them there are.
-        self._at: dict[int, str] = {}
-        self._begun: dict[int, bool] = {0: True}
+        self._expected = Expected(subject, test, journal, cpus or len(os.sched_getaffinity(0)))
         self._alone = _Turn(test)
-        self._costs: dict[tuple[str, str], Cost] = {}
         self._said = ""
         self._guard = threading.Lock()
         self._place = {name: number for number, name in enumerate(self._space.states)}
@@ -172,7 +164,7 @@ class Bisection:
         """Search, from where an earlier call was ended. Raises MachineError; the next call goes on after it."""
         try:
             self._ends()
-            while plans := self._search.plans(self._known, self._price, self._lanes, self._cost):
+            while plans := self._search.plans(self._known, self._expected.price, self._lanes, self._expected.cost):
                 self._say_what_is_left(plans)
                 if len(plans[0].questions) > 1:
                     self._side_by_side(plans[0].questions)
@@ -242,7 +234,7 @@ class Bisection:
             image = self._image(good)
         except CannotTest as error:
             raise _Nothing(f"{what}, {good.name}, cannot be tested: {error}") from None
-        if image and image == self._images.get(self._bad.name):
+        if image and image == self._journal.images.get(self._bad.name):
             raise _Nothing(f"{what}, {good.name}, is the same as the bad end, to the bit")
         while (tally := self._tally(good)).passes < enough and not tally.fails:
             left = enough - tally.passes
@@ -257,7 +249,7 @@ class Bisection:
 
     def _side_by_side(self, questions: Sequence[Question]) -> None:
         """Ask several questions at once, each in a process and a work tree of its own."""
-        lanes = self._assigned(questions)
+        lanes = self._expected.assigned(questions)
 
         def ask(number: int, question: Question) -> None:
             test = self._test.lane(number, len(lanes))
@@ -273,13 +265,13 @@ class Bisection:
                 pool.shutdown(wait=False, cancel_futures=True)
                 process.end_all()
                 raise
-        self._begun |= dict.fromkeys(lanes, True)
+        self._expected.begun |= dict.fromkeys(lanes, True)
         self._alone.made = ""
 
     def _ask(self, question: Question, turn: _Turn | None = None) -> None:
         target = self._subject.target(question.state)
         try:
-            fresh = target.name not in self._images
+            fresh = target.name not in self._journal.images
             image = self._image(target, turn)
             if fresh and (why := self._skip_of_twin(target.name, image)):
                 raise CannotTest(why)
@@ -302,19 +294,19 @@ class Bisection:
 
     def _image(self, target: Target, turn: _Turn | None = None) -> str:
         """What a target is to the bit; made unless it was made before."""
-        if target.name not in self._images:
+        if target.name not in self._journal.images:
             self._make(target, turn)
-        return self._images[target.name]
+        return self._journal.images[target.name]
 
     def _make(self, target: Target, turn: _Turn | None = None) -> None:
         turn = turn or self._alone
         if turn.made == target.name:
             return
         began = time.monotonic()
-        self._at[turn.number] = turn.made = ""
+        self._expected.at[turn.number] = turn.made = ""
         made = turn.test.make(target)
-        self._at[turn.number] = turn.made = target.name
-        if target.name not in self._images:
+        self._expected.at[turn.number] = turn.made = target.name
+        if target.name not in self._journal.images:
             self._add(
                 Entry(
                     target.name,
@@ -368,7 +360,7 @@ class Bisection:
         if entry.skip:
             self._known = self._known.without(state)
         if entry.image:
-            for name, image in self._images.items():
+            for name, image in self._journal.images.items():
                 if image == entry.image and name != entry.state:
                     self._known = self._as(state, name)
 
@@ -382,19 +374,15 @@ class Bisection:
 
     def _inherits(self, name: str, image: str) -> bool:
         """Whether something else with the same content has been judged."""
-        return any(entry.state != name and self._images.get(entry.state) == image and entry.tally.runs
+        return any(entry.state != name and self._journal.images.get(entry.state) == image and entry.tally.runs
                    for entry in self._journal.entries)  # fmt: skip
 
     def _skip_of_twin(self, name: str, image: str) -> str:
         """Why something else with the same content cannot be tested; empty where it can, or where there is none."""
         twins = (entry for entry in self._journal.entries if entry.state != name and entry.skip)
-        return next((entry.skip for entry in twins if image and self._images.get(entry.state) == image), "")
+        return next((entry.skip for entry in twins if image and self._journal.images.get(entry.state) == image), "")
 
     # ------------------------------------------------------------------ what the journal says
-
-    @property
-    def _images(self) -> Mapping[str, str]:
-        return {entry.state: entry.image for entry in self._journal.entries if entry.image}
 
     def _tally(self, target: Target) -> Tally:
         return sum((entry.tally for entry in self._journal.entries if entry.state == target.name), Tally())
@@ -415,68 +403,6 @@ class Bisection:
         )
         return notes.most_common(1)[0][0] if notes else "nothing was said"
 
-    # ------------------------------------------------------------------ what it takes
-
-    def _cost(self, state: int) -> float:
-        """What a question costs alone, in seconds: to build, and to run."""
-        return self._building(0, state, 1) + self._wave()
-
-    def _price(self, questions: Sequence[Question]) -> tuple[float, float]:
-        """What questions cost side by side: to begin the work trees that are not there yet, and each time."""
-        lanes = self._assigned(questions)
-        share = self._cpus / len(lanes)
-        at_once = max(1, self._test.at_once // len(lanes))
-        for number in lanes.keys() - self._begun.keys():
-            self._begun[number] = self._test.has_lane(self._bad, number)
-        cold = 0.0 if all(self._begun[number] for number in lanes) else _COLD.seconds(share)
-        each = max(
-            self._building(lane, question.state, len(lanes)) + math.ceil(question.runs / at_once) * self._wave()
-            for lane, question in lanes.items()
-        )
-        return cold, each
-
-    def _assigned(self, questions: Sequence[Question]) -> Mapping[int, Question]:
-        """Questions by work tree: both in the order of the history, so that each tree moves little."""
-        order = sorted(
-            range(len(questions)), key=lambda lane: self._place.get(self._at.get(lane, ""), len(self._place))
-        )
-        return dict(zip(order, sorted(questions, key=lambda question: question.state), strict=True))
-
-    def _building(self, lane: int, state: int, lanes: int) -> float:
-        """The seconds to build a state where another one is; what was built comes from the store."""
-        name = self._space.states[state]
-        if name in self._images or name == self._at.get(lane):
-            return 0.0
-        return self._between(self._at.get(lane) or self._bad.name, name).seconds(self._cpus / lanes) * self._pace()
-
-    def _between(self, one: str, other: str) -> Cost:
-        if (one, other) not in self._costs:
-            self._costs[one, other] = self._subject.cost(one, other)
-        return self._costs[one, other]
-
-    def _pace(self) -> float:
-        """How much longer builds took than was expected."""
-        known = {good.name for good in self._subject.goods} | self._place.keys()
-        made = [entry for entry in self._journal.entries if entry.image and entry.state in known]
-        # The first one begins a work tree, and side by side nobody knows which tree was where.
-        pairs = [
-            (entry.seconds, self._between(before.state, entry.state).seconds(self._cpus))
-            for before, entry in itertools.pairwise(made)
-            if not entry.stored and entry.lanes == before.lanes == 1
-        ]
-        took, expected = (sum(seconds) for seconds in zip(*pairs, strict=True)) if pairs else (0.0, 0.0)
-        return (took + _WEIGHT_S) / (expected + _WEIGHT_S)
-
-    def _wave(self) -> float:
-        """What runs side by side take, in seconds."""
-        runs = [entry for entry in self._journal.entries if entry.tally.runs and entry.seconds]
-        # The first ones are those of all scenarios.
-        runs = runs[1:] or runs
-        waves = sum(
-            math.ceil((entry.tally.runs + entry.void) / max(1, self._test.at_once // entry.lanes)) for entry in runs
-        )
-        return sum(entry.seconds for entry in runs) / max(1, waves)
-
     def _say_what_is_left(self, plans: Sequence[Plan]) -> None:
         """How far it is, and why as many states at once as there are."""
         kind, count = self._subject.kind, self._known.likely(1 - (1 - self._confidence) / 2).bit_count()
@@ -488,22 +414,16 @@ class Bisection:
             if said != self._said:
                 self._said = said
                 self._progress.say(
-                    f"{said}: on {self._cpus} CPUs, {len(side.questions)} at once would take "
+                    f"{said}: on {self._expected.cpus} CPUs, {len(side.questions)} at once would take "
                     f"{_long(side.seconds)}, one at a time {_long(alone.seconds)}"
                 )
+        measured = self._tally(self._bad)
+        enough = search.needed(measured.fails, measured.passes, (1 - self._confidence) / 2, self._limit)
         steps = max(1, math.ceil(self._known.entropy / math.log2(len(best.questions) + 1)))
         self._progress.say(
             f"{count} {kind}{'s' * (count != 1)} left; about {steps} step{'s' * (steps != 1)}, "
-            f"{_long(best.seconds + self._proving())} with the proof"
+            f"{_long(best.seconds + self._expected.proof(enough))} with the proof"
         )
-
-    def _proving(self) -> float:
-        """The seconds that it takes to build the bad end without the culprit, and to run it."""
-        measured = self._tally(self._bad)
-        enough = search.needed(measured.fails, measured.passes, (1 - self._confidence) / 2, self._limit)
-        here = self._at.get(0) or self._subject.goods[0].name
-        build = self._between(here, self._bad.name).seconds(self._cpus) * self._pace()
-        return build + math.ceil(enough / max(1, self._test.at_once)) * self._wave()
 
     def _told(self, target: Target) -> None:
         self._tell(self._step(target.name))
@@ -512,8 +432,10 @@ class Bisection:
         entries = [entry for entry in self._journal.entries if entry.state == name]
         tally = sum((entry.tally for entry in entries), Tally())
         skip = next((entry.skip for entry in entries if entry.skip), "")
-        image = self._images.get(name, "")
-        twin = next((one for one, other in self._images.items() if image and other == image and one != name), "")
+        image = self._journal.images.get(name, "")
+        twin = next(
+            (one for one, other in self._journal.images.items() if image and other == image and one != name), ""
+        )
         verdict, reason = "good", ""
         if skip:
             verdict, reason = "skip", skip
@@ -556,7 +478,7 @@ class Bisection:
         try:
             reverted = self._subject.reverted(culprit)
             image = self._image(reverted)
-            if image == self._images.get(self._bad.name):
+            if image == self._journal.images.get(self._bad.name):
                 return (
                     None,
                     f"the bad end without this {kind} is the same kernel, to the bit: something later has undone it",

@@ -56,6 +56,11 @@ class Journal:
         for record in self._records():
             self._take(record)
 
+    @property
+    def images(self) -> dict[str, str]:
+        """What each state that was made is, to the bit."""
+        return {entry.state: entry.image for entry in self.entries if entry.image}
+
     def add(self, entry: Entry) -> None:
         """Write an answer down."""
         self._append(asdict(entry))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.bisect import engine, history, subjects
+from harness.bisect import engine, expected, history, subjects
 from harness.bisect.commands import CommandTest
 from harness.bisect.engine import Answer, Bisection
 from harness.bisect.journal import Journal
@@ -121,7 +121,7 @@ def test_kernels_side_by_side_are_built_in_work_trees_of_their_own(
     )
     # In threads, because another process would know nothing of this test's folders. A work tree more costs nothing.
     monkeypatch.setattr(engine, "lane", lambda test, *_: contextlib.nullcontext(test))
-    monkeypatch.setattr(engine, "_COLD", Cost())
+    monkeypatch.setattr(expected, "_COLD", Cost())
     monkeypatch.setattr(examine, "types", lambda *_: None)
     journal = Journal(tmp_path / "journal")
 
