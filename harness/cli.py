@@ -42,7 +42,7 @@ COMMANDS: Mapping[str, str] = {
     "mutants": "break the patch in every known way, and show which oracle sees it",
     "replay": "repeat a recorded run, instruction for instruction",
     "judge": "judge finished runs again, without a machine",
-    "report": "write the reports of finished runs again",
+    "report": "write the reports of finished runs again, compare two, or write a trace",
     "decode": "file and line for every function in a run's reports and post-mortems",
     "console": "the reports in any kernel console log",
     "init": "a scenario, a test and a workflow to begin with, in a tree of one's own",

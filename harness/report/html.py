@@ -219,7 +219,8 @@ class _Page:
         place = shlex.quote(str(self._folder))
         found = []
         if words:
-            names = list(dict.fromkeys(result.name.partition(".")[0] for result in self._verdict.scenarios))
+            asked = [*(result.name for result in self._verdict.scenarios), *self._verdict.not_run]
+            names = list(dict.fromkeys(name.partition(".")[0] for name in asked))
             found.append(("The same once more", shlex.join([*words, *names])))
         if self._verdict.not_run and words:
             found.append(("The rest of it", f"harness run --resume {place}"))

@@ -232,6 +232,7 @@ def run(
     noise = judging.known_noise(folder, [result.name for result in verdict.scenarios])
     verdict = dataclasses.replace(verdict, noise=noise, cache=(*verdict.cache, *workspace.damage()[before:]))
     _join_consoles(folder, verdict)
+    state.recall(verdict.scenarios)
     write(verdict, folder, state.details)
     # It saves the next run time, and is not worth a verdict.
     with contextlib.suppress(OSError, HarnessError):
@@ -328,6 +329,15 @@ class _State:
             elif not {scenario.name, one.name} & self.skipped.keys():
                 break
         return self.judged, False
+
+    def recall(self, results: Sequence[ScenarioResult]) -> None:
+        """Take the details of what was judged before the run was gone on with."""
+        plans = {one.name: one for _, one in self.request.rounds} if self.kept else {}
+        for result in results:
+            if result.name in plans and result.name not in self.details.found:
+                # They are of use to a reader, and no part of the verdict.
+                with contextlib.suppress(HarnessError):
+                    self.details.add(recordings.read(self.folder / result.name, plans[result.name]), result)
 
     def write(self) -> None:
         """Write run.json."""
@@ -704,7 +714,7 @@ def _keep_kernel(prepared: Prepared, folder: Path) -> None:
         workspace.write_atomic(folder / "kernel" / name, path.read_bytes())
     workspace.write_atomic(folder / "kernel" / "build-id", kernel.build_id + "\n")
     for number, patch in enumerate(kernel.recipe.series.patches, 1):
-        name = _UNSAFE.sub("_", patch.name.rpartition("/")[2])[:80].removesuffix(".patch")
+        name = _UNSAFE.sub("_", patch.name.rpartition("/")[2].lstrip("0123456789-"))[:80].removesuffix(".patch")
         workspace.write_atomic(folder / PATCHES / f"{number:04}-{name}.patch", patch.text)
     for module in prepared.modules:
         workspace.link(module, folder / MODULES / module.name)

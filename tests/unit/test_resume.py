@@ -328,8 +328,14 @@ def test_rounds_are_gone_on_with(world: World, tmp_path: Path):
     world.at, world.how, world.steps = 20, "kill", 0
     begin(world, tmp_path / "run", repeat=3)
     world.better()
+    judged = list((tmp_path / "run").glob("*/record.json"))
 
     assert essence(go_on(world, tmp_path / "run")) == expected
+    # What was judged before is told as fully as the rest.
+    recorded = list((tmp_path / "run").glob("*/record.json"))
+    assert 0 < len(judged) < len(recorded)
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert page.count('class="charts"') == len(recorded)
 
 
 def killed(world: World, folder: Path, at: int = 12) -> Path:

@@ -55,7 +55,9 @@
 
   const axes = (unit) => {
     const look = { stroke: tone("--quiet"), grid: { stroke: tone("--grid"), width: 1 }, ticks: { show: false } };
-    return [{ ...look, size: 30 }, { ...look, size: 56, space: 28, label: unit, labelSize: 18, labelFont: "12px sans-serif" }];
+    // uPlot's own labels end after three digits, and a closer look needs seven.
+    const values = (_, splits, axis, space, step) => splits.map((split) => split.toFixed(Math.min(7, Math.max(0, 1 - Math.floor(Math.log10(step))))));
+    return [{ ...look, size: 30, values, space: 70 }, { ...look, size: 56, space: 28, label: unit, labelSize: 18, labelFont: "12px sans-serif" }];
   };
 
   // One scenario's charts, all of which show the same span of time.
