@@ -46,6 +46,7 @@ COMMANDS: Mapping[str, str] = {
     "decode": "file and line for every function in a run's reports and post-mortems",
     "console": "the reports in any kernel console log",
     "init": "a scenario, a test and a workflow to begin with, in a tree of one's own",
+    "completion": "the script by which bash, zsh or fish completes our words",
     "gc": "limit the size of the cache",
 }
 
@@ -79,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _status(argv: Sequence[str]) -> int:
     _demand_memory()
+    if "_ARGCOMPLETE" in os.environ:
+        _complete()
     try:
         arguments = parse(argv)
     except SystemExit as ended:
@@ -88,6 +91,18 @@ def _status(argv: Sequence[str]) -> int:
         return 0
     command: Callable[[argparse.Namespace], int] = arguments.command
     return command(arguments)
+
+
+def _complete() -> NoReturn:
+    """Offer the shell what the word at its cursor may become, and exit (see harness completion)."""
+    import argcomplete
+    from argcomplete.lexers import split_line
+
+    line, point = os.environ.get("COMP_LINE", ""), os.environ.get("COMP_POINT", "0")
+    *_, words, _ = split_line(line, int(point) if point.isdecimal() else 0)
+    asked = next((word for word in words[1:] if not word.startswith("-")), "")
+    argcomplete.autocomplete(_parser(asked), always_complete_options="long")
+    raise UsageError("_ARGCOMPLETE is set, but no shell asks", "unset _ARGCOMPLETE")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -101,6 +116,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         # As in git; argparse would take them for scenarios.
         cut = list(argv).index("--")
         argv, paths = argv[:cut], list(argv[cut + 1 :])
+    arguments = _parser(asked).parse_args(argv)
+    arguments.paths = paths
+    return arguments
+
+
+def _parser(asked: str) -> argparse.ArgumentParser:
+    """The parser of all commands; of the one that is asked for, with its options."""
     parser = _Parser(prog="harness", description="Does reclaim get along with this kernel's mmu notifiers?")
     parser.add_argument("--version", action="version", version=f"harness {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
@@ -110,8 +132,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             module = importlib.import_module(f"harness.commands.{name}")
             module.options(command)
             command.set_defaults(command=module.main)
-            command.set_defaults(paths=paths)
-    return parser.parse_args(argv)
+    return parser
 
 
 def _ended(error: BaseException) -> int:

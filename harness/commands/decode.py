@@ -40,9 +40,7 @@ _INSTRUCTION = re.compile(r"\s*(?:RIP: |CPU |WARNING: )")
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUN", type=_options.run, help="a run directory, its name in the cache, or last"
-    )
+    _options.runs(parser)
     parser.add_argument("--compiler", choices=("gcc", "clang"), default="gcc", help="what its kernel was built with")
 
 

@@ -18,9 +18,7 @@ from harness.run.resuming import Unfinished
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUN", type=_options.run, help="a run directory, its name in the cache, or last"
-    )
+    _options.runs(parser)
     parser.add_argument("--json", action="store_true", help="the verdict documents on standard output")
 
 

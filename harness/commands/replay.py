@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.commands import _options
+from harness.commands import _names, _options
 from harness.guest import tape as tapes
 from harness.guest.machine import Machine
 from harness.guest.tape import Tape
@@ -54,10 +54,12 @@ class Repetition:
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("run", metavar="RUN", type=_options.run, help="a run with --record, or last")
-    parser.add_argument(
+    run = parser.add_argument("run", metavar="RUN", type=_options.run, help="a run with --record, or last")
+    _names.complete(run, "runs")
+    scenarios = parser.add_argument(
         "scenarios", nargs="*", metavar="SCENARIO", help="which of them (default: what did not pass, or else all)"
     )
+    _names.complete(scenarios, "recorded")
     parser.add_argument("--gdb", action="store_true", help="let gdb in, and print the line that starts it")
     parser.add_argument(
         "--at",

@@ -7,7 +7,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from harness.commands import _options
+from harness.commands import _names, _options
 from harness.model.errors import UsageError
 from harness.model.verdict import Outcome
 
@@ -39,9 +39,7 @@ _DECIDED = {
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument(
-        "scenarios", nargs="*", metavar="SCENARIO", help="a name, a YAML file, or all (default: the default set)"
-    )
+    _options.scenarios(parser)
     _options.kernel(parser)
     _options.machines(parser)
     stop = parser.add_mutually_exclusive_group()
@@ -78,6 +76,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(defaults={name: parser.get_default(name) for name in _DECIDED.values()})
     parser.set_defaults(**dict.fromkeys(_DECIDED.values()))
 
+    _names.complete(resume, "runs")
 
 def main(arguments: argparse.Namespace) -> int:
     """Build, boot, press, judge; the exit code is the verdict's."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from harness.commands import _options
+from harness.commands import _names, _options
 from harness.guest.agent import GuestProcess, GuestResult, GuestTimeout
 from harness.guest.console import clean
 from harness.guest.machine import Condition, Machine
@@ -53,13 +53,14 @@ def options(parser: argparse.ArgumentParser) -> None:
     _options.kernel(parser)
     _options.accel(parser)
     parser.add_argument("--gdb", action="store_true", help="let gdb in, and print the line that starts it")
-    parser.add_argument(
+    words = parser.add_argument(
         "words",
         nargs=argparse.REMAINDER,
         metavar="[RUN[/SCENARIO]] [COMMAND …]",
         help="a run, for a guest in which its scenario was done again up to where it stopped (default: the first that "
         "did not pass); a command to run in the guest, whose status is ours",
     )
+    _names.complete(words, "runs")
 
 
 def main(arguments: argparse.Namespace) -> int:

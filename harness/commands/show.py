@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.commands import _names
 from harness.model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ _KINDS = ("scenarios", "configs", "patches", "oracles", "mutants")
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("name", metavar="NAME", help="as harness list prints it")
+    name = parser.add_argument("name", metavar="NAME", help="as harness list prints it")
+    _names.complete(name, *_KINDS)
     parser.add_argument("--json", action="store_true")
 
 
