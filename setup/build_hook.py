@@ -14,19 +14,22 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDERS = ("guest-modules", "kernel-configs", "mutants", "patches", "scenarios")
+# Where harness doctor looks up what a system calls a package.
+PACKAGES = "setup/packages.tsv"
 
 # Files that a compiler leaves behind when a module is built by hand in its folder.
 LEFTOVERS = (".ko", ".o", ".mod", ".mod.c", ".cmd", ".order", ".symvers", ".pyc")
 
 
 def variants(root: Path) -> dict[str, str]:
-    """Map each file of the folders of variants to its place in the wheel."""
-    return {
+    """Map each file of the folders of variants, and the table of packages, to its place in the wheel."""
+    found = {
         str(path): f"harness/data/{path.relative_to(root)}"
         for folder in FOLDERS
         for path in sorted((root / folder).rglob("*"))
         if path.is_file() and not path.name.endswith(LEFTOVERS)
     }
+    return found | {str(path): f"harness/data/{PACKAGES}" for path in (root / PACKAGES,) if path.is_file()}
 
 
 class VariantsHook(BuildHookInterface[Any]):
