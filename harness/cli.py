@@ -35,7 +35,7 @@ COMMANDS: Mapping[str, str] = {
     "build": "source + patch + config + module, no boot",
     "doctor": "what this machine can do",
     "list": "list scenarios, configs, patches, oracles, mutants, sources or runs",
-    "show": "one scenario, configuration, patch, oracle or mutant in full",
+    "show": "one scenario, configuration, patch, oracle or mutant in full; or why a scenario of a run failed",
     "shell": "a guest, interactive or for one command: fresh, or where a scenario of a run stopped",
     "explore": "search for a scenario that fails, and shrink it",
     "bisect": "which commit, patch or option makes a kernel fail",

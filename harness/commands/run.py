@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from typing import TYPE_CHECKING
 
 from harness.commands import _names, _options
@@ -12,8 +13,10 @@ from harness.model.errors import UsageError
 from harness.model.verdict import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
 
+    from harness.model.run import RunVerdict
     from harness.model.verdict import ScenarioResult
     from harness.run.pipeline import RunRequest
     from harness.run.resuming import Unfinished
@@ -70,6 +73,9 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="set no probes on the lines that your patches change",
     )
     parser.add_argument(
+        "--explain", action="store_true", help="say why the first scenario failed, as harness show RUN does"
+    )
+    parser.add_argument(
         "-q", "--quiet", action="store_true", help="say only what did not pass, and the verdict, on standard error"
     )
     parser.add_argument("--record", action="store_true", help="record each machine, for harness replay (TCG, one CPU)")
@@ -117,9 +123,23 @@ def main(arguments: argparse.Namespace) -> int:
     summary = list(lines.summary(verdict, str(folder), terminal.colour, left))
     terminal.lines(summary[-1:] if arguments.quiet else summary)
     terminal.lines(resuming.hint(folder, verdict))
+    if verdict.outcome is Outcome.FAIL:
+        terminal.lines(_why(arguments.explain, folder, verdict, cache, terminal))
     if arguments.json:
         print(render(verdict), end="")
     return verdict.outcome.exit_code
+
+
+def _why(explain: bool, folder: Path, verdict: RunVerdict, cache: Path, terminal: Terminal) -> Iterator[str]:
+    """Why the first scenario failed, or how to find out."""
+    from harness.report.text import flat
+    from harness.run import explaining
+
+    if not explain:
+        yield f"{'why':12} harness show {flat(shlex.quote(str(folder)))}"
+        return
+    yield ""
+    yield from explaining.explain(folder, verdict, explaining.failed(verdict, folder), cache, terminal)
 
 
 def _asked(arguments: argparse.Namespace, given: Collection[str]) -> RunRequest:
