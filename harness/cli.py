@@ -23,6 +23,14 @@ from harness.model.errors import HarnessError, UsageError
 INTERRUPTED, TERMINATED = 130, 143
 # Enough for numpy with one thread; what QEMU needs, QEMU tells.
 _ADDRESS_SPACE_MIB = 192
+# How argparse says that a word is none of those that are known, and that it knows no such option.
+_CHOICE = re.compile(
+    r"argument (?P<argument>.*?): invalid choice: (?P<wrong>'.*'|\".*\") \(choose from (?P<right>.*)\)", re.DOTALL
+)
+_QUOTED = re.compile(r"'?([^', ]+)'?")
+_STRANGER = re.compile(r"unrecognized arguments: (--[\w-]+)")
+# More choices than these are not told one by one.
+_FEW = 8
 _EMPTY_OPTION = re.compile("--[a-z-]+=")
 
 # What the latest signal asked for, and what ended a thread.
@@ -54,8 +62,27 @@ COMMANDS: Mapping[str, str] = {
 class _Parser(argparse.ArgumentParser):
     """argparse whose usage errors exit with 129: its own 2 would read as *bad* to git bisect."""
 
+    # The options of the command that is asked for; the parser that refuses one does not know them.
+    known: Sequence[str] = ()
+
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, f"{self.prog} --help")
+        hint = f"{self.prog} --help"
+        if choice := _CHOICE.fullmatch(message):
+            right = _QUOTED.findall(choice["right"])
+            wrong = choice["wrong"][1:-1]
+            hint = _nearest(wrong, right) or (hint if len(right) > _FEW else f"one of {', '.join(right)}")
+            message = f"{choice['argument']}: there is no {wrong!r}"
+        elif stranger := _STRANGER.match(message):
+            hint = _nearest(stranger[1], self.known) or hint
+        raise UsageError(message, hint)
+
+
+def _nearest(wrong: str, right: Sequence[str]) -> str:
+    """A hint that names the nearest of some words; empty when none is near."""
+    import difflib
+
+    near = difflib.get_close_matches(wrong, right, n=1)
+    return f"did you mean {near[0]}?" if near else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,6 +159,7 @@ def _parser(asked: str) -> argparse.ArgumentParser:
             module = importlib.import_module(f"harness.commands.{name}")
             module.options(command)
             command.set_defaults(command=module.main)
+            parser.known = [word for action in command._actions for word in action.option_strings]
     return parser
 
 

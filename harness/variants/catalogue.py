@@ -59,7 +59,9 @@ def choose(names: Sequence[str]) -> list[Scenario]:
         else:
             found = [entry for entry in known.values() if name in (entry.name, entry.path.stem)]
         if not found:
-            raise UsageError(f"unknown scenario {name!r}", strict_yaml.offer(name, ["all", *known]))
+            raise UsageError(
+                f"unknown scenario {name!r}", strict_yaml.offer(name, ["all", *known], "harness list scenarios")
+            )
         for entry in found:
             other = chosen.setdefault(entry.name, entry)
             if other.path.resolve() != entry.path.resolve():

@@ -125,3 +125,33 @@ def test_a_folder_with_somebodys_files_is_refused_before_anything_is_built(
     ]
     assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
     assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "hint"),
+    [
+        ("rum", "COMMAND: there is no 'rum'", "did you mean run?"),
+        ("xyzzy", "COMMAND: there is no 'xyzzy'", "harness --help"),
+        ("list scenario", "what: there is no 'scenario'", "did you mean scenarios?"),
+        ("completion tcsh", "shell: there is no 'tcsh'", "one of bash, zsh, fish"),
+        ("run --accel xen", "--accel: there is no 'xen'", "one of auto, kvm, tcg"),
+        ("run --contract mayfial", "--contract: there is no 'mayfial'", "did you mean mayfail?"),
+        ("run --pacth x", "unrecognized arguments: --pacth", "did you mean --patch?"),
+        ("run --xyzzy", "unrecognized arguments: --xyzzy", "harness --help"),
+        ("run --jobs", "argument --jobs: expected one argument", "harness run --help"),
+    ],
+)
+def test_a_wrong_word_is_told_with_the_nearest_right_one(line: str, message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        cli.parse(line.split())
+
+    assert caught.value.message.startswith(message)
+    assert caught.value.hint == hint
+
+
+def test_a_choice_is_told_once_whatever_is_typed() -> None:
+    """A word may hold what argparse puts around it."""
+    with pytest.raises(UsageError) as caught:
+        cli.parse(["run", "--accel", "x' (choose from 'y')"])
+
+    assert "there is no" in caught.value.message
