@@ -128,7 +128,7 @@ def _complete() -> NoReturn:
     line, point = os.environ.get("COMP_LINE", ""), os.environ.get("COMP_POINT", "0")
     *_, words, _ = split_line(line, int(point) if point.isdecimal() else 0)
     asked = next((word for word in words[1:] if not word.startswith("-")), "")
-    argcomplete.autocomplete(_parser(asked), always_complete_options="long")
+    argcomplete.autocomplete(_parser(asked, completes=True), always_complete_options="long")
     raise UsageError("_ARGCOMPLETE is set, but no shell asks", "unset _ARGCOMPLETE")
 
 
@@ -148,13 +148,19 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def _parser(asked: str) -> argparse.ArgumentParser:
-    """The parser of all commands; of the one that is asked for, with its options."""
+def _parser(asked: str, *, completes: bool = False) -> argparse.ArgumentParser:
+    """The parser of all commands; of the one that is asked for, with its options. completes: and without its main()."""
     parser = _Parser(prog="harness", description="Does reclaim get along with this kernel's mmu notifiers?")
     parser.add_argument("--version", action="version", version=f"harness {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if name == asked and completes:
+            from harness.commands import _slow
+
+            if (options := _slow.OPTIONS.get(name)) is not None:
+                options(command)
+                continue
         if name == asked:
             module = importlib.import_module(f"harness.commands.{name}")
             module.options(command)

@@ -6,14 +6,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.commands import _options
-from harness.model.run import RunVerdict
-from harness.model.verdict import ScenarioResult, worst
-from harness.report import document, manifest
-from harness.report.write import rewrite
-from harness.run import judging, resuming
-from harness.run.resuming import Unfinished
+
+if TYPE_CHECKING:
+    from harness.model.run import RunVerdict
+    from harness.model.verdict import ScenarioResult
+    from harness.run.resuming import Unfinished
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,9 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Judge each run again; the exit code is that of the worst."""
-    from harness.report import lines
+    from harness.model.verdict import worst
+    from harness.report import document, lines, manifest
+    from harness.run import resuming
     from harness.terminal import Terminal
 
     verdicts = []
@@ -45,6 +47,9 @@ def main(arguments: argparse.Namespace) -> int:
 
 def judge(run: Unfinished) -> RunVerdict:
     """Judge every scenario anew from its recording; one without a recording keeps its result in verdict.json."""
+    from harness.report.write import rewrite
+    from harness.run import judging
+
     folder, verdict = run.folder, run.verdict
     results = tuple(_judged(folder / result.name, result) for result in verdict.scenarios)
     noise = judging.known_noise(folder, [result.name for result in results])
@@ -54,6 +59,8 @@ def judge(run: Unfinished) -> RunVerdict:
 
 
 def _judged(place: Path, before: ScenarioResult) -> ScenarioResult:
+    from harness.run import resuming
+
     if not (place / "record.json").exists():
         return before
     # The time of each phase, the number of attempts and the tape are no judgement: they are kept.

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from harness.commands import _names, _options
+from harness.commands import _options, _slow
 from harness.guest.agent import GuestProcess, GuestResult, GuestTimeout
 from harness.guest.console import clean
 from harness.guest.machine import Condition, Machine
@@ -59,19 +59,7 @@ _SIGNALLED = 256
 _STDIN, _CHUNK_BYTES = 0, 1 << 16
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
-    _options.kernel(parser)
-    _options.accel(parser)
-    parser.add_argument("--gdb", action="store_true", help="let gdb in, and print the line that starts it")
-    words = parser.add_argument(
-        "words",
-        nargs=argparse.REMAINDER,
-        metavar="[RUN[/SCENARIO]] [COMMAND …]",
-        help="a run, for a guest in which its scenario was done again up to where it stopped (default: the first that "
-        "did not pass); a command to run in the guest, whose status is ours",
-    )
-    _names.complete(words, "runs")
+options = _slow.OPTIONS["shell"]
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -159,11 +147,23 @@ def _pass_on(said: bytes, stream: TextIO) -> None:
 
 @dataclass(frozen=True)
 class Scene:
-    """Where a scenario stopped: its commands until then. unanswered: the last of them did not end."""
+    """Where a scenario stopped: its commands until then. unanswered: the last of them did not end.
+
+    quits: all of them did, and the driver's own end did not, in which the kernel takes down what was left.
+    """
 
     scenario: Scenario
     commands: Sequence[planning.Command]
     unanswered: bool
+    quits: bool = False
+
+    @property
+    def where(self) -> str:
+        """Where that is, for people."""
+        if self.quits or not self.commands:
+            return "the end of its driver" if self.quits else "its beginning"
+        last = self.commands[-1]
+        return f"step {last.step}, {last.text!r}" if last.step else repr(last.text)
 
 
 def scene(place: Path, name: str) -> Scene:
@@ -176,6 +176,8 @@ def scene(place: Path, name: str) -> Scene:
         return Scene(scenario, commands[:last], unanswered=False)
     answered = len(recording.answers)
     unanswered = recording.ended is not Ended.STEP_FAILED
+    if unanswered and answered >= len(commands):
+        return Scene(scenario, commands, unanswered=False, quits=True)
     return Scene(scenario, commands[: answered + unanswered], unanswered)
 
 
@@ -226,6 +228,8 @@ class Visit:
                 driver.send(command.text + "\n", deadline)
                 if not (scene.unanswered and number == len(scene.commands)):
                     _await(driver, deadline)
+            if scene.quits:
+                driver.send("quit\n", deadline)
         except GuestTimeout as late:
             self.progress.say(f"{scene.scenario.name}: {late}")
         except GuestLost as lost:
@@ -235,9 +239,7 @@ class Visit:
                 f"{scene.scenario.name}: the guest ended again, nothing is left to look into: {why}",
                 "harness run --record, then harness replay --gdb",
             ) from None
-        last = scene.commands[-1] if scene.commands else None
-        where = f"step {last.step}, {last.text!r}" if last and last.step else "its beginning"
-        self.progress.say(f"{scene.scenario.name} was done again up to {where}")
+        self.progress.say(f"{scene.scenario.name} was done again up to {scene.where}")
         return driver
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import re
 import shutil
@@ -14,7 +15,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from harness.commands import _names
+from harness.cli import COMMANDS
+from harness.commands import _names, _slow
 from harness.commands.completion import SHELLS
 from harness.host.workspace import data
 from tests.unit.runs import run_directory
@@ -118,3 +120,21 @@ def test_a_real_bash_completes_what_is_typed(tmp_path: Path) -> None:
     bash.send("\x15echo here\r")
     bash.expect(re.escape("here"))
     bash.close(force=True)
+
+
+def test_a_completion_waits_for_no_engine() -> None:
+    """Whatever the command: its options and their names are all that is loaded."""
+    program = (
+        "import sys\nfrom harness import cli\n"
+        "for name in cli.COMMANDS:\n"
+        "    cli._parser(name, completes=True)\n"
+        "    print(name, *(one for one in ('harness.run.pipeline', 'numpy', 'drgn') if one in sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert [line.split() for line in done.stdout.splitlines()] == [[name] for name in COMMANDS]
+
+
+@pytest.mark.parametrize("name", _slow.OPTIONS)
+def test_what_is_completed_is_what_the_command_takes(name: str) -> None:
+    assert importlib.import_module(f"harness.commands.{name}").options is _slow.OPTIONS[name]
