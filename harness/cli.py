@@ -23,6 +23,14 @@ from harness.model.errors import HarnessError, UsageError
 INTERRUPTED, TERMINATED = 130, 143
 # Enough for numpy with one thread; what QEMU needs, QEMU tells.
 _ADDRESS_SPACE_MIB = 192
+# How argparse says that a word is none of those that are known, and that it knows no such option.
+_CHOICE = re.compile(
+    r"argument (?P<argument>.*?): invalid choice: (?P<wrong>'.*'|\".*\") \(choose from (?P<right>.*)\)", re.DOTALL
+)
+_QUOTED = re.compile(r"'?([^', ]+)'?")
+_STRANGER = re.compile(r"unrecognized arguments: (--[\w-]+)")
+# More choices than these are not told one by one.
+_FEW = 8
 _EMPTY_OPTION = re.compile("--[a-z-]+=")
 
 # What the latest signal asked for, and what ended a thread.
@@ -35,7 +43,7 @@ COMMANDS: Mapping[str, str] = {
     "build": "source + patch + config + module, no boot",
     "doctor": "what this machine can do",
     "list": "list scenarios, configs, patches, oracles, mutants, sources or runs",
-    "show": "one scenario, configuration, patch, oracle or mutant in full",
+    "show": "one scenario, configuration, patch, oracle or mutant in full; or why a scenario of a run failed",
     "shell": "a guest, interactive or for one command: fresh, or where a scenario of a run stopped",
     "explore": "search for a scenario that fails, and shrink it",
     "bisect": "which commit, patch or option makes a kernel fail",
@@ -46,6 +54,7 @@ COMMANDS: Mapping[str, str] = {
     "decode": "file and line for every function in a run's reports and post-mortems",
     "console": "the reports in any kernel console log",
     "init": "a scenario, a test and a workflow to begin with, in a tree of one's own",
+    "completion": "the script by which bash, zsh or fish completes our words",
     "gc": "limit the size of the cache",
 }
 
@@ -53,8 +62,27 @@ COMMANDS: Mapping[str, str] = {
 class _Parser(argparse.ArgumentParser):
     """argparse whose usage errors exit with 129: its own 2 would read as *bad* to git bisect."""
 
+    # The options of the command that is asked for; the parser that refuses one does not know them.
+    known: Sequence[str] = ()
+
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, f"{self.prog} --help")
+        hint = f"{self.prog} --help"
+        if choice := _CHOICE.fullmatch(message):
+            right = _QUOTED.findall(choice["right"])
+            wrong = choice["wrong"][1:-1]
+            hint = _nearest(wrong, right) or (hint if len(right) > _FEW else f"one of {', '.join(right)}")
+            message = f"{choice['argument']}: there is no {wrong!r}"
+        elif stranger := _STRANGER.match(message):
+            hint = _nearest(stranger[1], self.known) or hint
+        raise UsageError(message, hint)
+
+
+def _nearest(wrong: str, right: Sequence[str]) -> str:
+    """A hint that names the nearest of some words; empty when none is near."""
+    import difflib
+
+    near = difflib.get_close_matches(wrong, right, n=1)
+    return f"did you mean {near[0]}?" if near else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,6 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _status(argv: Sequence[str]) -> int:
     _demand_memory()
+    if "_ARGCOMPLETE" in os.environ:
+        _complete()
     try:
         arguments = parse(argv)
     except SystemExit as ended:
@@ -88,6 +118,18 @@ def _status(argv: Sequence[str]) -> int:
         return 0
     command: Callable[[argparse.Namespace], int] = arguments.command
     return command(arguments)
+
+
+def _complete() -> NoReturn:
+    """Offer the shell what the word at its cursor may become, and exit (see harness completion)."""
+    import argcomplete
+    from argcomplete.lexers import split_line
+
+    line, point = os.environ.get("COMP_LINE", ""), os.environ.get("COMP_POINT", "0")
+    *_, words, _ = split_line(line, int(point) if point.isdecimal() else 0)
+    asked = next((word for word in words[1:] if not word.startswith("-")), "")
+    argcomplete.autocomplete(_parser(asked, completes=True), always_complete_options="long")
+    raise UsageError("_ARGCOMPLETE is set, but no shell asks", "unset _ARGCOMPLETE")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -101,17 +143,30 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         # As in git; argparse would take them for scenarios.
         cut = list(argv).index("--")
         argv, paths = argv[:cut], list(argv[cut + 1 :])
+    arguments = _parser(asked).parse_args(argv)
+    arguments.paths = paths
+    return arguments
+
+
+def _parser(asked: str, *, completes: bool = False) -> argparse.ArgumentParser:
+    """The parser of all commands; of the one that is asked for, with its options. completes: and without its main()."""
     parser = _Parser(prog="harness", description="Does reclaim get along with this kernel's mmu notifiers?")
     parser.add_argument("--version", action="version", version=f"harness {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if name == asked and completes:
+            from harness.commands import _slow
+
+            if (options := _slow.OPTIONS.get(name)) is not None:
+                options(command)
+                continue
         if name == asked:
             module = importlib.import_module(f"harness.commands.{name}")
             module.options(command)
             command.set_defaults(command=module.main)
-            command.set_defaults(paths=paths)
-    return parser.parse_args(argv)
+            parser.known = [word for action in command._actions for word in action.option_strings]
+    return parser
 
 
 def _ended(error: BaseException) -> int:

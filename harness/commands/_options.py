@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.commands import _names
 from harness.kernel import versions
 from harness.model.contract import AUTO, CHOICES
 
@@ -19,25 +20,44 @@ if TYPE_CHECKING:
 ACCELERATORS = ("auto", "kvm", "tcg")
 
 
+def scenarios(parser: argparse.ArgumentParser) -> None:
+    """Add the scenarios to run."""
+    named = parser.add_argument(
+        "scenarios", nargs="*", metavar="SCENARIO", help="a name, a YAML file, or all (default: the default set)"
+    )
+    _names.complete(named, "scenarios", "all")
+
+
+def runs(parser: argparse.ArgumentParser) -> None:
+    """Add the runs to look at."""
+    named = parser.add_argument(
+        "runs", nargs="+", metavar="RUN", type=run, help="a run directory, its name in the cache, or last"
+    )
+    _names.complete(named, "runs")
+
+
 def kernel(parser: argparse.ArgumentParser) -> None:
     """The options of every command that needs a kernel."""
     default, *others = versions.sources()
-    parser.add_argument(
+    source = parser.add_argument(
         "--source",
         default=default,
         help=f"{default} (default), {', '.join(others)}, debian:VERSION for any other that Debian's archive has, "
         "debian:latest, a directory, a tarball, git:PATH@REV; harness list sources",
     )
-    parser.add_argument(
+    _names.complete(source, "sources")
+    patch = parser.add_argument(
         "--patch",
         action="append",
         metavar="PATCH",
         help=f"{versions.PATCH} (default, but not under --contract stock), none, a .patch/.diff/.mbox file, "
         "a directory with a series",
     )
-    parser.add_argument(
+    _names.complete(patch, "patches", "none")
+    config = parser.add_argument(
         "--config", action="append", metavar="FRAGMENT", help="a fragment of kernel-configs/ by name, or a file"
     )
+    _names.complete(config, "configs")
     parser.add_argument(
         "--contract",
         choices=CHOICES,

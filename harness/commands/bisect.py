@@ -37,9 +37,7 @@ _QUESTION = "question.json"
 def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes; what follows `--` are paths."""
     parser.usage = "harness bisect --good G --bad B [OPTION…] [SCENARIO…] [-- PATH…]"
-    parser.add_argument(
-        "scenarios", nargs="*", metavar="SCENARIO", help="a name, a YAML file, or all (default: the default set)"
-    )
+    _options.scenarios(parser)
     parser.add_argument("--tree", metavar="DIR", help="a git repository (default: the current folder)")
     parser.add_argument("--good", metavar="REV", help="a revision that does not fail")
     parser.add_argument("--bad", metavar="REV", help="a revision that fails")

@@ -1,53 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""harness decode: every report of a run with file and line behind each function, in decoded.txt beside its console.
-
-The kernel of the run is found again by what the verdict says of it, and must
-have the same build ID.
-"""
+"""harness decode: every report of a run with file and line behind each function, in decoded.txt beside its console."""
 
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
-from harness import console
 from harness.commands import _options
-from harness.host import workspace
-from harness.host.progress import Progress
-from harness.kernel import lines
-from harness.kernel.lines import Spot
-from harness.model.instrument import Instrument
-from harness.postmortem.kdump import TEXT
-from harness.report import manifest
-from harness.report.text import plain
-from harness.run import earlier, pipeline
-from harness.run.pipeline import Clock
-
-DECODED = "decoded.txt"
-
-# A name begins once in a text without blanks, and is given up once: a console may hold anything.
-_FRAME = re.compile(
-    r"(?<!\w)(?<!\w\.)(?P<function>[A-Za-z_][\w.]{0,250}+)\+0x(?P<offset>[0-9a-f]{1,8})/0x(?P<size>[0-9a-f]{1,8})(?!\w)",
-    re.ASCII,
-)
-# A kernel has 60,000 functions; the reports of one bug name some hundred places.
-SPOTS_LIMIT = 5000
-# Registers, and WARN(), name the instruction itself.
-_INSTRUCTION = re.compile(r"\s*(?:RIP: |CPU |WARNING: )")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUN", type=_options.run, help="a run directory, its name in the cache, or last"
-    )
+    _options.runs(parser)
     parser.add_argument("--compiler", choices=("gcc", "clang"), default="gcc", help="what its kernel was built with")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Decode each run, and print what was written."""
+    from harness.host import workspace
+    from harness.run.decoding import decode
     from harness.terminal import Terminal
 
     with Terminal() as terminal:
@@ -57,60 +27,3 @@ def main(arguments: argparse.Namespace) -> int:
     for path in made:
         print(path)
     return 0
-
-
-def decode(run: Path, compiler: str, cache: Path, progress: Progress) -> list[Path]:
-    """Write decoded.txt for each scenario that has a report or a post-mortem; returns the files.
-
-    Raises UsageError for a folder that is no run, or a run whose inputs no longer make its kernel.
-    """
-    ran = earlier.read(run, compiler)
-    for doubt in manifest.doubts(run):
-        progress.say(doubt)
-    texts = {run / name: text for name in ran.verdicts if (text := _reports(run / name))}
-    if not texts:
-        return []
-    kernel = pipeline.prepare(ran.request, Instrument(), cache, progress, Clock()).kernel
-    ran.verify(kernel)
-    spots = _first(spot for text in texts.values() for line in text.splitlines() for spot in _spots(line))
-    if len(spots) == SPOTS_LIMIT:
-        progress.say(f"{run}: only the first {SPOTS_LIMIT} places are looked up (limit)")
-    found = lines.find(kernel, spots, cache, earlier.module(run), progress)
-    for place, text in texts.items():
-        decoded = "\n".join(part for line in text.splitlines() for part in (plain(line), *_places(line, found)))
-        workspace.write_atomic(place / DECODED, decoded + "\n")
-    return [place / DECODED for place in texts]
-
-
-def _reports(place: Path) -> str:
-    """What the kernel reported in a scenario, and what was read from outside."""
-    parts = []
-    if (place / "console.log").exists():
-        with (place / "console.log").open("rb") as stream:
-            parts = [f"{report.title}\nconsole line {report.line}\n{report.text}" for report in console.scan(stream)]
-    if (place / TEXT).exists():
-        parts.append((place / TEXT).read_text(encoding="utf-8", errors="backslashreplace"))
-    return "\n\n".join(parts)
-
-
-def _first(spots: Iterable[Spot]) -> set[Spot]:
-    """The first of them, as many as are looked up."""
-    found: set[Spot] = set()
-    for spot in spots:
-        found.add(spot)
-        if len(found) == SPOTS_LIMIT:
-            break
-    return found
-
-
-def _spots(line: str) -> Iterator[Spot]:
-    """The places that a line names. A return address is after its call, so the byte before it is looked up."""
-    back = 0 if _INSTRUCTION.match(line) else 1
-    for match in _FRAME.finditer(line):
-        yield Spot(match["function"], max(0, int(match["offset"], 16) - back), int(match["size"], 16))
-
-
-def _places(line: str, found: Mapping[Spot, tuple[str, ...]]) -> Iterator[str]:
-    indent = " " * (len(line) - len(line.lstrip()) + 4)
-    for spot in _spots(line):
-        yield from (indent + place for place in found.get(spot, ()))

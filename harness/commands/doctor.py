@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.host import accelerator
+from harness.host import accelerator, packages
 from harness.host.process import which
 from harness.host.progress import Progress
 from harness.kernel import apt, versions
@@ -75,6 +75,7 @@ def document(cache: Path, progress: Progress) -> dict[str, Any]:
     return {
         "accelerators": accelerators,
         "missing": missing,
+        "install": packages.commands([name.replace("linux-source-", "source-") for name in missing]),
         "tools": tools,
         "sources": sources,
         "cache": str(cache),
@@ -95,7 +96,11 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         text.append(f"{name:22} {path or 'absent: fetched from the archive of Debian when it is asked for'}")
     text.append(f"{'cache':22} {found['cache']} ({found['free_gib']} GiB free)")
     missing = found["missing"]
-    text.append(f"missing: {', '.join(missing)}; make setup installs it" if missing else "nothing is missing")
+    text.append(f"missing: {', '.join(missing)}" if missing else "nothing is missing")
+    if found["install"]:
+        text += ["to install it:", *(f"  {line}" for line in found["install"])]
+    elif missing:
+        text.append("a kernel's source: --source DIR, TARBALL or git:PATH@REV, or debian:VERSION where apt is")
     return text
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import contextlib
-import functools
 import json
 import secrets
 import shutil
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import pressures
-from harness.commands import _options
+from harness.commands import _options, _slow
 from harness.guest.lab import Lab
 from harness.host import process
 from harness.host.clock import Deadline
@@ -82,30 +81,7 @@ class Hunt:
         return 60 * self.examples / self.seconds if self.seconds else 0.0
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
-    _options.kernel(parser)
-    _options.accel(parser)
-    parser.add_argument(
-        "--seconds", type=_options.seconds, default=60.0, metavar="N", help="how long to search (default 60)"
-    )
-    parser.add_argument(
-        "--seed",
-        type=functools.partial(_options.below, 1 << 32),
-        metavar="S",
-        help="where to begin, to repeat a search",
-    )
-    parser.add_argument(
-        "--jobs", type=_options.jobs, default=0, metavar="N", help="searchers at once, or auto (default)"
-    )
-    parser.add_argument(
-        "--toward-patch",
-        action="store_true",
-        help="prefer scenarios that execute lines that your patches change and few others execute; "
-        "the first for each line is kept in OUT/reached",
-    )
-    _options.out(parser)
-    parser.add_argument("--json", action="store_true", help="what was found, on standard output")
+options = _slow.OPTIONS["explore"]
 
 
 def main(arguments: argparse.Namespace) -> int:

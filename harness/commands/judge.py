@@ -6,29 +6,28 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.commands import _options
-from harness.model import recording as recordings
-from harness.model.run import RunVerdict
-from harness.model.verdict import ScenarioResult, worst
-from harness.report import document, manifest
-from harness.report.detail import Details
-from harness.report.write import rewrite
-from harness.run import earlier, judging, resuming
-from harness.run.resuming import Unfinished
+
+if TYPE_CHECKING:
+    from harness.model.run import RunVerdict
+    from harness.model.verdict import ScenarioResult
+    from harness.report.detail import Details
+    from harness.run.resuming import Unfinished
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUN", type=_options.run, help="a run directory, its name in the cache, or last"
-    )
+    _options.runs(parser)
     parser.add_argument("--json", action="store_true", help="the verdict documents on standard output")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Judge each run again; the exit code is that of the worst."""
-    from harness.report import lines
+    from harness.model.verdict import worst
+    from harness.report import document, lines, manifest
+    from harness.run import resuming
     from harness.terminal import Terminal
 
     verdicts = []
@@ -49,6 +48,10 @@ def main(arguments: argparse.Namespace) -> int:
 
 def judge(run: Unfinished) -> RunVerdict:
     """Judge every scenario anew from its recording; one without a recording keeps its result in verdict.json."""
+    from harness.report.detail import Details
+    from harness.report.write import rewrite
+    from harness.run import judging
+
     folder, verdict = run.folder, run.verdict
     details = Details()
     results = tuple(_judged(folder / result.name, result, details) for result in verdict.scenarios)
@@ -59,6 +62,9 @@ def judge(run: Unfinished) -> RunVerdict:
 
 
 def _judged(place: Path, before: ScenarioResult, details: Details) -> ScenarioResult:
+    from harness.model import recording as recordings
+    from harness.run import earlier, judging
+
     if not (place / "record.json").exists():
         return before
     recording = recordings.read(place, earlier.scenario_of(place, before.name))

@@ -29,10 +29,11 @@ def options(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """List everything of a kind."""
     from harness.host.workspace import cache_dir
-    from harness.terminal import Terminal
     from harness.variants import catalogue
 
     if arguments.what == "sources":
+        from harness.terminal import Terminal
+
         with Terminal() as terminal:
             entries = catalogue.sources(cache_dir(), terminal)
     elif arguments.what == "runs":

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.commands import _options
+from harness.commands import _options, _slow
 from harness.host import process, workspace
 from harness.host.progress import Progress
 from harness.kernel import source, versions
@@ -37,16 +37,7 @@ from harness.variants.mutants import Mutant
 _LIMIT_S = 7200
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="a mutant, or a file of your own (default: all of ours)"
-    )
-    parser.add_argument(
-        "--whole", action="store_true", help="each on the whole default set, too, to see that no other oracle speaks"
-    )
-    _options.kernel(parser)
-    _options.machines(parser)
+options = _slow.OPTIONS["mutants"]
 
 
 def main(arguments: argparse.Namespace) -> int:

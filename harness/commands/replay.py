@@ -8,7 +8,6 @@ mean the same findings.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import tempfile
 import time
@@ -17,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.commands import _options
+from harness.commands import _slow
 from harness.guest import tape as tapes
 from harness.guest.machine import Machine
 from harness.guest.tape import Tape
@@ -52,21 +51,7 @@ class Repetition:
         return f"identical    {self.name}: {same}; {self.seconds:.1f} s (recorded in {self.recorded_s:.1f} s)"
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
-    parser.add_argument("run", metavar="RUN", type=_options.run, help="a run with --record, or last")
-    parser.add_argument(
-        "scenarios", nargs="*", metavar="SCENARIO", help="which of them (default: what did not pass, or else all)"
-    )
-    parser.add_argument("--gdb", action="store_true", help="let gdb in, and print the line that starts it")
-    parser.add_argument(
-        "--at",
-        type=functools.partial(_options.below, 1 << 63),
-        default=0,
-        metavar="N",
-        help="with --gdb: stop at the Nth instruction (default 0)",
-    )
-    parser.add_argument("--json", action="store_true", help="one object a line for each scenario")
+options = _slow.OPTIONS["replay"]
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -140,7 +125,8 @@ def debug(run: Path, name: str, instruction: int, progress: Progress) -> None:
 def _wanted(desk: Desk, machine: Machine, tape: Tape) -> int | None:
     """The instruction that gdb asks for; None when QEMU ended."""
     while said := desk.asked(machine):
-        there = tapes.executed(machine)
+        # Behind the last instruction of the tape, QEMU counts on; the last is the one to go back from.
+        there = min(tapes.executed(machine), tape.instructions)
         try:
             wanted = there + int(said) if said.startswith("-") else int(said)
         except ValueError:

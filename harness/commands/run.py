@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from typing import TYPE_CHECKING
 
-from harness.commands import _options
+from harness.commands import _names, _options
 from harness.model.errors import UsageError
 from harness.model.verdict import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
 
+    from harness.model.run import RunVerdict
+    from harness.model.verdict import ScenarioResult
     from harness.run.pipeline import RunRequest
     from harness.run.resuming import Unfinished
     from harness.terminal import Terminal
@@ -39,9 +43,7 @@ _DECIDED = {
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument(
-        "scenarios", nargs="*", metavar="SCENARIO", help="a name, a YAML file, or all (default: the default set)"
-    )
+    _options.scenarios(parser)
     _options.kernel(parser)
     _options.machines(parser)
     stop = parser.add_mutually_exclusive_group()
@@ -70,10 +72,17 @@ def options(parser: argparse.ArgumentParser) -> None:
         const=-1.0,
         help="set no probes on the lines that your patches change",
     )
-    parser.add_argument("--record", action="store_true", help="record each machine, for harness replay (TCG, one CPU)")
     parser.add_argument(
+        "--explain", action="store_true", help="say why the first scenario failed, as harness show RUN does"
+    )
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="say only what did not pass, and the verdict, on standard error"
+    )
+    parser.add_argument("--record", action="store_true", help="record each machine, for harness replay (TCG, one CPU)")
+    resume = parser.add_argument(
         "--resume", type=_options.run, metavar="RUN", help="go on with a run that was interrupted or killed"
     )
+    _names.complete(resume, "runs")
     # So that what is given can be told from what is not.
     parser.set_defaults(defaults={name: parser.get_default(name) for name in _DECIDED.values()})
     parser.set_defaults(**dict.fromkeys(_DECIDED.values()))
@@ -96,21 +105,41 @@ def main(arguments: argparse.Namespace) -> int:
         )
     # Before the folder changes.
     cache = cache_dir()
-    with Terminal() as terminal:
-        told = lines.Told(terminal.colour)
+    with Terminal(quiet=arguments.quiet) as terminal:
+        told = lines.Told(terminal.colour, terminal.width)
+
+        def tell(result: ScenarioResult) -> None:
+            if not arguments.quiet or result.outcome is not Outcome.PASS:
+                terminal.lines(told.result(result))
+
         run = None if arguments.resume is None else resuming.read(arguments.resume.absolute())
         if run and run.complete:
             terminal.say(f"{run.folder}: is complete, nothing is left to run")
             verdict, folder = run.verdict, run.folder
         else:
             request = _rest(run, arguments.jobs, terminal) if run else _asked(arguments, given)
-            verdict, folder = pipeline.run(request, cache, terminal, lambda result: terminal.lines(told.result(result)))
+            verdict, folder = pipeline.run(request, cache, terminal, tell)
     left = 0 if run or arguments.scenarios else sum(not one.default for one in catalogue.scenarios().values())
-    terminal.lines(lines.summary(verdict, str(folder), terminal.colour, left))
+    summary = list(lines.summary(verdict, str(folder), terminal.colour, left))
+    terminal.lines(summary[-1:] if arguments.quiet else summary)
     terminal.lines(resuming.hint(folder, verdict))
+    if verdict.outcome is Outcome.FAIL:
+        terminal.lines(_why(arguments.explain, folder, verdict, cache, terminal))
     if arguments.json:
         print(render(verdict), end="")
     return verdict.outcome.exit_code
+
+
+def _why(explain: bool, folder: Path, verdict: RunVerdict, cache: Path, terminal: Terminal) -> Iterator[str]:
+    """Why the first scenario failed, or how to find out."""
+    from harness.report.text import flat
+    from harness.run import explaining
+
+    if not explain:
+        yield f"{'why':12} harness show {flat(shlex.quote(str(folder)))}"
+        return
+    yield ""
+    yield from explaining.explain(folder, verdict, explaining.failed(verdict, folder), cache, terminal)
 
 
 def _asked(arguments: argparse.Namespace, given: Collection[str]) -> RunRequest:

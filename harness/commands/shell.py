@@ -9,24 +9,29 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import os
 import re
 import shlex
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from harness.commands import _options
+from harness.commands import _options, _slow
 from harness.guest.agent import GuestProcess, GuestResult, GuestTimeout
 from harness.guest.console import clean
 from harness.guest.machine import Condition, Machine
 from harness.host.clock import Deadline
 from harness.host.progress import Progress
+from harness.host.starvation import share
+from harness.kernel import versions
 from harness.model import recording as recordings
+from harness.model.contract import AUTO
 from harness.model.errors import GuestLost, MachineError, UsageError
 from harness.model.recording import Ended
 from harness.model.scenario import Scenario
@@ -34,6 +39,7 @@ from harness.model.shape import MachineShape
 from harness.model.strict_yaml import offer
 from harness.report.text import one_line
 from harness.run import debugger, drive, earlier, planning
+from harness.run.pipeline import KernelRequest
 from harness.run.session import Session
 from harness.run.watching import Watched
 from harness.variants import instruments
@@ -43,23 +49,17 @@ _COMMAND_LIMIT_S = 86400.0
 # In seconds: how often the harness looks whether the guest lives, and how long it waits for one that shows no sign.
 _LOOK_S = 1.0
 _PATIENCE_S = 30.0
+# PID 1 of a guest sends a word each second: when QEMU's watchdog has waited for it in vain (10 s), and the guest has
+# wanted less than this share of a CPU for so many seconds, it is not busy. It stands still.
+_IDLE, _IDLE_S = 0.3, 3.0
+# The same on a host where QEMU has to wait for its CPU: what it gets, and what it wants.
+_IDLE_GOT, _IDLE_WANTED = 0.1, 0.7
 # The status of a process that a signal ended, less the signal.
 _SIGNALLED = 256
 _STDIN, _CHUNK_BYTES = 0, 1 << 16
 
 
-def options(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
-    _options.kernel(parser)
-    _options.accel(parser)
-    parser.add_argument("--gdb", action="store_true", help="let gdb in, and print the line that starts it")
-    parser.add_argument(
-        "words",
-        nargs=argparse.REMAINDER,
-        metavar="[RUN[/SCENARIO]] [COMMAND …]",
-        help="a run, for a guest in which its scenario was done again up to where it stopped (default: the first that "
-        "did not pass); a command to run in the guest, whose status is ours",
-    )
+options = _slow.OPTIONS["shell"]
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -89,12 +89,33 @@ def _visit(arguments: argparse.Namespace, named: str, progress: Progress) -> Vis
         return Visit(session, progress, gdb=arguments.gdb)
     folder, scenario = earlier.named(named) or (Path(named), "")
     run = earlier.read(folder, arguments.compiler)
-    session = Session(run.request, instruments.NOTIFIER_HOLD, arguments.accel, progress)
-    run.verify(session.lab.kernel)
+    request = _beside(run.request, arguments, named)
+    session = Session(request, instruments.NOTIFIER_HOLD, arguments.accel, progress)
+    if request == run.request:
+        run.verify(session.lab.kernel)
+    else:
+        added = ", ".join(arguments.config)
+        progress.say(f"{named}: not on its own kernel, but on one of its source and patches with {added}")
     name = scenario or run.scenario()
     if name not in run.verdicts:
         raise UsageError(f"{named}: the run has no scenario {name!r}", offer(name, run.verdicts))
     return Visit(session, progress, scene(folder / name, name), arguments.gdb)
+
+
+def _beside(request: KernelRequest, arguments: argparse.Namespace, named: str) -> KernelRequest:
+    """The kernel of a run; with what --config adds to it. Raises UsageError for what a run has decided."""
+    decided = {
+        "--source": arguments.source != versions.DEFAULT,
+        "--patch": arguments.patch is not None,
+        "--contract": arguments.contract != AUTO,
+    }
+    if given := [option for option, is_given in decided.items() if is_given]:
+        raise UsageError(
+            f"{', '.join(given)} and {named}: a run has its own source, patches and contract",
+            f"harness shell {shlex.quote(named)}, or leave out the run",
+        )
+    added = tuple(name for name in arguments.config or () if name not in request.configs)
+    return dataclasses.replace(request, configs=(*request.configs, *added)) if added else request
 
 
 def _pass_on_all(executed: Executed) -> int:
@@ -126,11 +147,23 @@ def _pass_on(said: bytes, stream: TextIO) -> None:
 
 @dataclass(frozen=True)
 class Scene:
-    """Where a scenario stopped: its commands until then. unanswered: the last of them did not end."""
+    """Where a scenario stopped: its commands until then. unanswered: the last of them did not end.
+
+    quits: all of them did, and the driver's own end did not, in which the kernel takes down what was left.
+    """
 
     scenario: Scenario
     commands: Sequence[planning.Command]
     unanswered: bool
+    quits: bool = False
+
+    @property
+    def where(self) -> str:
+        """Where that is, for people."""
+        if self.quits or not self.commands:
+            return "the end of its driver" if self.quits else "its beginning"
+        last = self.commands[-1]
+        return f"step {last.step}, {last.text!r}" if last.step else repr(last.text)
 
 
 def scene(place: Path, name: str) -> Scene:
@@ -143,6 +176,8 @@ def scene(place: Path, name: str) -> Scene:
         return Scene(scenario, commands[:last], unanswered=False)
     answered = len(recording.answers)
     unanswered = recording.ended is not Ended.STEP_FAILED
+    if unanswered and answered >= len(commands):
+        return Scene(scenario, commands, unanswered=False, quits=True)
     return Scene(scenario, commands[: answered + unanswered], unanswered)
 
 
@@ -193,6 +228,8 @@ class Visit:
                 driver.send(command.text + "\n", deadline)
                 if not (scene.unanswered and number == len(scene.commands)):
                     _await(driver, deadline)
+            if scene.quits:
+                driver.send("quit\n", deadline)
         except GuestTimeout as late:
             self.progress.say(f"{scene.scenario.name}: {late}")
         except GuestLost as lost:
@@ -202,9 +239,7 @@ class Visit:
                 f"{scene.scenario.name}: the guest ended again, nothing is left to look into: {why}",
                 "harness run --record, then harness replay --gdb",
             ) from None
-        last = scene.commands[-1] if scene.commands else None
-        where = f"step {last.step}, {last.text!r}" if last and last.step else "its beginning"
-        self.progress.say(f"{scene.scenario.name} was done again up to {where}")
+        self.progress.say(f"{scene.scenario.name} was done again up to {scene.where}")
         return driver
 
 
@@ -223,7 +258,7 @@ def prepare(visit: Visit) -> Callable[[], int]:
 
     def interact() -> int:
         with visit.machine() as machine:
-            progress.say(f"{lab.kernel.release} on {lab.choice.used}; leave with Ctrl-]")
+            progress.say(f"{lab.kernel.release} on {lab.choice.used}; leave with exit or Ctrl-]")
             progress.say(f"its kernel log: {machine.console.log}")
             machine.interact()
         return 0
@@ -258,6 +293,8 @@ def execute(visit: Visit, argv: Sequence[str]) -> Executed:
             except (GuestLost, GuestTimeout) as fault:
                 # Whose fault it is that a guest was lost, its judgement says.
                 late = str(fault)
+                if isinstance(fault, _Still):
+                    seen.given_up = late
     except MachineError as error:
         if done is None:
             raise
@@ -271,6 +308,7 @@ def execute(visit: Visit, argv: Sequence[str]) -> Executed:
 def _run(machine: Machine, argv: Sequence[str]) -> GuestResult:
     """Run a command for as long as the guest lives. Raises GuestTimeout for a guest that stands still."""
     process = machine.agent.start(argv)
+    idle = _Idle(machine)
     threading.Thread(target=_pass_in, args=(process,), name="stdin", daemon=True).start()
     deadline = Deadline(_COMMAND_LIMIT_S)
     while True:
@@ -279,6 +317,34 @@ def _run(machine: Machine, argv: Sequence[str]) -> GuestResult:
         except GuestTimeout:
             if deadline.expired or machine.stands_still(_PATIENCE_S):
                 raise
+            if machine.stands_still(0.0) and idle.for_s() >= _IDLE_S:
+                said = f"PID 1 stands still, and nothing runs in the guest: {machine.signs()}"
+                raise _Still(f"{shlex.join(argv)}: {said}") from None
+
+
+class _Still(GuestTimeout):
+    """The guest is known to stand still for good."""
+
+
+class _Idle:
+    """For how long a guest has done nothing: its QEMU wanted next to nothing of a CPU, and the host did not stop it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._share = share(machine.pid)
+        self._asked_s = self._since_s = time.monotonic()
+
+    def for_s(self) -> float:
+        """For how many seconds; call it every second."""
+        now_s, now = time.monotonic(), share(self._machine.pid)
+        passed_s, got_s = now_s - self._asked_s, now.ran_s - self._share.ran_s
+        wanted_s = got_s + now.waited_s - self._share.waited_s
+        # On a busy host, who wants little waits for it for long.
+        idle = wanted_s < _IDLE * passed_s or (got_s < _IDLE_GOT * passed_s and wanted_s < _IDLE_WANTED * passed_s)
+        if not idle or now.blocked or now.stopped or not now.ran_s:
+            self._since_s = now_s
+        self._asked_s, self._share = now_s, now
+        return now_s - self._since_s
 
 
 def _pass_in(process: GuestProcess) -> None:

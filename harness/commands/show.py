@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""harness show: one scenario, configuration, patch, oracle or mutant in full."""
+"""harness show: one scenario, configuration, patch, oracle or mutant in full; or why a scenario of a run failed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.commands import _names
 from harness.model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ _KINDS = ("scenarios", "configs", "patches", "oracles", "mutants")
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("name", metavar="NAME", help="as harness list prints it")
+    name = parser.add_argument("name", metavar="NAME", help="as harness list prints it; RUN[/SCENARIO]: why it failed")
+    _names.complete(name, *_KINDS, "runs")
     parser.add_argument("--json", action="store_true")
 
 
@@ -32,6 +34,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Tell everything that has the name."""
     from harness.host.workspace import cache_dir
 
+    if _is_run(arguments.name):
+        return _explain(arguments.name, cache_dir())
     found = [*_scenarios(arguments.name, cache_dir()), *_files(arguments.name)]
     if not found:
         raise UsageError(f"unknown name {arguments.name!r}", _hint(arguments.name))
@@ -55,6 +59,35 @@ def lines(entry: dict[str, Any]) -> Iterator[str]:
         yield f"  {heading}"
         for text in texts:
             yield from textwrap.wrap(text, width - 4, initial_indent="    ", subsequent_indent="        ")
+
+
+def _is_run(name: str) -> bool:
+    """Whether a name is that of a run, or of a scenario in one."""
+    from harness.commands import _options
+    from harness.report import document
+
+    place = _options.run(name)
+    # As harness.run.earlier has it, which takes longer to load than a scenario to show.
+    return place.is_dir() and any((folder / document.NAME).is_file() for folder in (place, place.parent))
+
+
+def _explain(name: str, cache: Path) -> int:
+    """Say why a scenario of a run failed."""
+    from harness.commands import _options
+    from harness.report import document, manifest
+    from harness.run import earlier, explaining
+    from harness.terminal import Terminal
+
+    place = earlier.named(str(_options.run(name)))
+    assert place is not None
+    folder, scenario = place
+    verdict = document.read(folder)
+    result = explaining.failed(verdict, folder, scenario)
+    with Terminal() as terminal:
+        terminal.lines(manifest.doubts(folder))
+        told = list(explaining.explain(folder, verdict, result, cache, terminal))
+    print("\n".join(told))
+    return 0
 
 
 def _scenarios(name: str, cache: Path) -> list[dict[str, Any]]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import select
+import signal
 import socket
 import sys
 import termios
@@ -38,6 +40,8 @@ _TAIL_LINES = 400
 _LINE_LIMIT_BYTES = 4096
 # Ctrl-], as in telnet(1) and virsh(1).
 _LEAVE = b"\x1d"
+# How long a shell may take to learn that it is to say when it ends.
+_TRAP_LIMIT_S = 10.0
 _TRUNCATED = b"\n[harness: console.log ends here, %d MiB; the rest was read and counted only]\n"
 
 _PANIC = (b"Kernel panic - not syncing", b"---[ end Kernel panic")
@@ -288,6 +292,25 @@ def _raw(number: int) -> Iterator[None]:
         termios.tcsetattr(number, termios.TCSADRAIN, before)
 
 
+@contextlib.contextmanager
+def _resized() -> Iterator[int]:
+    """A descriptor that can be read when the user's terminal has got another size."""
+    hears, tells = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def tell(_number: int, _frame: object) -> None:
+        # A full pipe can be read, too.
+        with contextlib.suppress(BlockingIOError):
+            os.write(tells, b".")
+
+    before = signal.signal(signal.SIGWINCH, tell)
+    try:
+        yield hears
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+        os.close(hears)
+        os.close(tells)
+
+
 class Terminal:
     """The root shell on hvc0, through pexpect."""
 
@@ -316,21 +339,32 @@ class Terminal:
         raw: bytes = match[1]
         return raw.decode("utf-8", errors="backslashreplace").replace("\r\n", "\n")
 
-    def interact(self) -> None:
-        """Connect standard input and output to the shell, byte by byte, until Ctrl-] or the end of either.
+    def interact(self, fit: Callable[[], None]) -> None:
+        """Connect standard input and output to the shell, byte by byte, until Ctrl-], the shell's or either's end.
 
-        Here, and only here, what the guest prints reaches a terminal as it is.
+        fit: called when the user's terminal has got another size. Here, and only
+        here, what the guest prints reaches a terminal as it is.
         """
         here, there = sys.stdin.fileno(), self.channel.fileno()
-        with _raw(here):
+        # PID 1 starts another shell when one ends, so that somebody else can come: it says so itself.
+        left = f"left-{secrets.token_hex(8)}"
+        with contextlib.suppress(TimeoutError):
+            self.run(f"trap 'echo {left}' EXIT", _TRAP_LIMIT_S)
+        tail = b""
+        with _raw(here), _resized() as resized:
             os.write(there, b"\n")  # a fresh prompt
             while True:
-                ready, _, _ = select.select([here, there], [], [])
+                ready, _, _ = select.select([here, there, resized], [], [])
+                if resized in ready:
+                    os.read(resized, 4096)
+                    fit()
                 if there in ready:
                     said = os.read(there, 4096)
-                    if not said:
+                    before, is_left, _ = (tail + said).partition(left.encode())
+                    os.write(sys.stdout.fileno(), before[len(tail) :] if is_left else said)
+                    if not said or is_left:
                         return
-                    os.write(sys.stdout.fileno(), said)
+                    tail = (tail + said)[-len(left) :]
                 if here in ready:
                     typed = os.read(here, 4096)
                     if not typed or _LEAVE in typed:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -95,6 +97,8 @@ WATCHDOG_S = 10.0
 # A second between two heartbeats, and another for QEMU's event to arrive.
 _WATCHDOG_SLACK_S = 2.0
 _LOOK_S = 0.1
+# How long a guest may take to change the size of its terminal; the user waits.
+_FIT_LIMIT_S = 5.0
 
 
 class Machine:
@@ -196,11 +200,20 @@ class Machine:
             raise MachineError(f"{socket}: QEMU does not listen for gdb there: {self.stderr()}")
 
     def interact(self) -> None:
-        """Hand the user's terminal over to the shell on hvc0, until Ctrl-] or the end of the machine."""
-        size = shutil.get_terminal_size()
-        self.run("stty", "-F", "/dev/hvc0", "rows", str(size.lines), "cols", str(size.columns))
-        self.terminal.interact()
+        """Hand the user's terminal over to the shell on hvc0, until Ctrl-], its `exit` or the end of the machine."""
+        self._fit()
+        self.terminal.interact(self._fit)
         self.mind_the_host()
+
+    def _fit(self) -> None:
+        """Give the guest's terminal the size of the user's. One that hangs keeps the size that it has."""
+        try:
+            size = os.get_terminal_size(sys.stdin.fileno())
+        except (OSError, ValueError):
+            size = shutil.get_terminal_size()
+        with contextlib.suppress(GuestTimeout):
+            words = ("rows", str(size.lines), "cols", str(size.columns))
+            self.run("stty", "-F", "/dev/hvc0", *words, timeout_s=_FIT_LIMIT_S)
 
     def fail(self, trouble: MachineError) -> None:
         """End the machine at once, because the host cannot go on with it; whoever waits for the guest gets the error.

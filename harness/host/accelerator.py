@@ -67,6 +67,8 @@ def probe(cache: Path, progress: Progress = QUIET, device: Path = KVM) -> dict[s
         if known is None:
             progress.say("testing the accelerators with a 64-bit guest")
             known = _measure(qemu, cache, device)
+            if not known["kvm"].usable:
+                progress.say(f"KVM does not work here: {known['kvm'].reason}")
             # A host without the tools for the check is not remembered: somebody may install them.
             if known["tcg"].usable:
                 document = {"key": key, "accelerators": [asdict(item) for item in known.values()]}

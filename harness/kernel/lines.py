@@ -72,6 +72,8 @@ def find(
             progress.say(f"{len(holders)} files hold the functions: those with the most are looked up, {FILES_LIMIT}")
             most = sorted(holders, key=lambda path: len(holders[path]), reverse=True)[:FILES_LIMIT]
             holders = {path: holders[path] for path in most}
+        if holders:
+            progress.say(f"compiling {len(holders)} files of Linux {kernel.version} again, for their lines")
         found: dict[Spot, tuple[str, ...]] = {}
         with workspace.space(cache), tempfile.TemporaryDirectory(dir=objects.folder, prefix="lines-") as scratch:
             compilers = concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0)))

@@ -7,12 +7,13 @@ import hashlib
 import json
 import re
 import stat
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.host import process, workspace
-from harness.host.progress import Progress
+from harness.host.progress import Progress, view
 from harness.kernel import manifest
 from harness.kernel import toolchain as toolchains
 from harness.kernel.diagnosis import failure
@@ -21,7 +22,9 @@ from harness.kernel.toolchain import Toolchain
 _TIMEOUT_S = 3 * 3600
 # The steps of the base configuration on 6.12.117, for a bar that moves even at the very first build.
 _FIRST_GUESS = 1347
-_STEP = re.compile(r"^  (?:\[M\] )?(?:CC|AS|LD|AR|HOSTCC|HOSTLD|LDS|GEN|UPD|HDRINST|WRAP|OBJCOPY|MODPOST|KSYMS|NM)\b")
+_STEP = re.compile(
+    r"^  (?:\[M\] )?(?:CC|AS|LD|AR|HOSTCC|HOSTLD|LDS|GEN|UPD|HDRINST|WRAP|OBJCOPY|MODPOST|KSYMS|NM)\b(?: +\[M\])? *(.*)"
+)
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,13 @@ class ObjectTree:
             workspace.write_atomic(final, config)
         progress.say(f"building {what}")
         argv = toolchains.make(toolchain, self.tree, self.obj, jobs, "vmlinux", "modules")
-        steps = self.run(argv, what, log, cache, progress, self._expected(cache) if cold else 0)
-        if cold:
-            workspace.write_atomic(self._memory(cache), str(steps))
+        memory = self._memory(cache) if cold else self._memory_of_a_change(cache)
+        expected, seconds = _recalled(memory, _FIRST_GUESS if cold else 0)
+        if seconds:
+            view(progress).expect(seconds)
+        began = time.monotonic()
+        steps = self.run(argv, what, log, cache, progress, expected)
+        workspace.write_atomic(memory, f"{steps} {time.monotonic() - began:.1f}")
         workspace.remember(self.folder / "contents", json.dumps(self._contents()))
         workspace.write_atomic(self.folder / "key", key)
 
@@ -117,8 +124,9 @@ class ObjectTree:
             def heard(line: str) -> None:
                 nonlocal steps
                 stream.write(line + "\n")
-                if _STEP.match(line):
+                if match := _STEP.match(line):
                     steps += 1
+                    view(progress).detail(match[1])
                     progress.advance("compile", steps, max(expected, steps) if expected else 0)
 
             done = process.run(argv, timeout_s=_TIMEOUT_S, env=toolchains.environment(cache), on_line=heard)
@@ -150,11 +158,18 @@ class ObjectTree:
         running.unlink()
 
     def _memory(self, cache: Path) -> Path:
-        """Where the number of steps is remembered: by configuration, so that a new source knows it too."""
+        """Where steps and seconds are remembered: by configuration, so that a new source knows them too."""
         return cache / "steps" / self.folder.name
 
-    def _expected(self, cache: Path) -> int:
-        try:
-            return int(self._memory(cache).read_text(encoding="ascii"))
-        except (FileNotFoundError, ValueError):
-            return _FIRST_GUESS
+    def _memory_of_a_change(self, cache: Path) -> Path:
+        """The same of the last build of this very source after a change."""
+        return cache / "steps" / f"{self.folder.parent.parent.name}-{self.folder.name}"
+
+
+def _recalled(memory: Path, guess: int) -> tuple[int, float]:
+    """The steps and the seconds of an earlier build: a guess and 0 when there was none, as after an older harness."""
+    try:
+        steps, *seconds = memory.read_text(encoding="ascii").split()
+        return int(steps), float(seconds[0]) if seconds else 0.0
+    except (FileNotFoundError, ValueError):
+        return guess, 0.0

@@ -55,10 +55,10 @@ class Mapping(dict[str, Any]):
         return self[key]
 
 
-def offer(wrong: str, right: Collection[str]) -> str:
-    """A hint: the nearest right word, or all of them."""
+def offer(wrong: str, right: Collection[str], otherwise: str = "") -> str:
+    """A hint: the nearest right word, or all of them. otherwise: said in place of them, where they are many."""
     near = difflib.get_close_matches(wrong, right, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(right))}"
+    return f"did you mean {near[0]!r}?" if near else otherwise or f"known: {', '.join(sorted(right))}"
 
 
 class _Loader(Composer, _Parser, SafeConstructor, Resolver):  # type: ignore[misc]

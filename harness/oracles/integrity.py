@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.model.recording import Recording
+from harness.model.recording import Answer, Recording
 from harness.model.verdict import Finding
 
 NAME = "integrity"
@@ -22,7 +22,7 @@ def judge(recording: Recording) -> Iterator[Finding]:
             yield Finding(
                 NAME,
                 f"{answer.doing}: pages with the wrong content",
-                f"step {answer.step}: {bad} pages; {answer.command} answered {dict(answer.reply)}",
+                f"step {answer.step}: {bad} pages; {_answered(answer)}",
             )
         for key, wanted in answer.expect.items():
             got = answer.reply.get(key)
@@ -30,9 +30,14 @@ def judge(recording: Recording) -> Iterator[Finding]:
                 yield Finding(
                     NAME,
                     f"{answer.doing}: {key} is not {wanted}",
-                    f"step {answer.step}: {key} is {got!r}, expected {wanted!r}; "
-                    f"{answer.command} answered {dict(answer.reply)}",
+                    f"step {answer.step}: {key} is {got!r}, expected {wanted!r}; {_answered(answer)}",
                 )
+
+
+def _answered(answer: Answer) -> str:
+    """A command and its reply, as a person reads them; the driver counts its own steps, which are no scenario's."""
+    reply = ", ".join(f"{key} {value}" for key, value in answer.reply.items() if key not in ("step", "verb", "ok"))
+    return f"{answer.command} answered {reply or 'ok'}"
 
 
 def holds(wanted: Any, got: Any, reply: Mapping[str, Any]) -> bool:

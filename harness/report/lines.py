@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from harness.model.causes import key
-from harness.model.run import RunVerdict
+from harness.model.run import AccelFacts, RunVerdict
 from harness.model.verdict import Finding, Outcome, ScenarioResult
 from harness.report.text import flat, one_line
 
@@ -15,6 +15,8 @@ from harness.report.text import flat, one_line
 Colour = Callable[[Outcome, str], str]
 
 _INDENT = " " * 13
+# Columns of a scenario's name, at most and at least; of its time, with the blank before it.
+_NAME, _LEAST, _TIME = 36, 8, 9
 
 
 def result(result: ScenarioResult, colour: Colour) -> Iterator[str]:
@@ -25,9 +27,19 @@ def result(result: ScenarioResult, colour: Colour) -> Iterator[str]:
         yield from _finding(finding)
 
 
-def _head(result: ScenarioResult, colour: Colour) -> str:
-    word = colour(result.outcome, "")
-    return f"{word} {one_line(result.name):36} {result.seconds:6.1f} s  {one_line(result.counted, 400)}"
+def _head(result: ScenarioResult, colour: Colour, width: int = 0) -> str:
+    """The line of a scenario. width: of the terminal; what does not fit is left out, so that nothing wraps."""
+    columns = max(_LEAST, min(_NAME, width - len(_INDENT) - _TIME)) if width else _NAME
+    word, name = colour(result.outcome, ""), one_line(result.name, columns)
+    line = f"{word} {name:{columns}} {result.seconds:6.1f} s"
+    counted = one_line(result.counted, 400)
+    if not width:
+        return f"{line}  {counted}"
+    room = width - len(_INDENT) - columns - _TIME - 2
+    if len(counted) > room:
+        kept = counted[: max(0, room)].rpartition(", ")[0]
+        counted = f"{kept}, …" if kept and len(kept) + 3 <= room else ""
+    return f"{line}  {counted}".rstrip()
 
 
 def _reason(result: ScenarioResult) -> Iterator[str]:
@@ -68,16 +80,25 @@ def _coverage(verdict: RunVerdict) -> Iterator[str]:
         yield f"{'too little':12} {one_line(verdict.coverage.short.partition(': ')[0])}"
 
 
+def _accelerator(accel: AccelFacts) -> str:
+    """The one that was used. Why it is not KVM is a paragraph, which is said when it is found out."""
+    if accel.used == "tcg" and accel.requested == "auto":
+        return "tcg: KVM does not work here; harness doctor says why"
+    return f"{accel.used or 'none'}: {accel.reason}"
+
+
 class Told:
     """The results of a run as they come: a finding that was told already is named, and not told again."""
 
-    def __init__(self, colour: Colour) -> None:
+    def __init__(self, colour: Colour, width: int = 0) -> None:
+        """width: of the terminal; 0: no line is cut."""
         self._colour = colour
+        self._width = width
         self._first: dict[tuple[str, str], str] = {}
 
     def result(self, result: ScenarioResult) -> Iterator[str]:
         """One line for a scenario, and for each finding its evidence or where that was told."""
-        yield _head(result, self._colour)
+        yield _head(result, self._colour, self._width)
         yield from _reason(result)
         for finding in result.findings:
             first = self._first.setdefault(key(finding), result.name)
@@ -101,7 +122,7 @@ def summary(verdict: RunVerdict, folder: str, colour: Colour, left: int = 0) -> 
     for line in verdict.cache:
         yield f"{'made again':12} {one_line(line)}"
     spent = ", ".join(f"{name} {value:.1f}" for name, value in verdict.seconds.items() if value >= 0.05)
-    accel = f"{verdict.accel.used or 'none'}: {verdict.accel.reason}"
+    accel = _accelerator(verdict.accel)
     if verdict.contract.used:
         yield f"{'contract':12} {one_line(f'{verdict.contract.used}: {verdict.contract.reason}', 400)}"
     yield f"accelerator  {one_line(accel)}"

@@ -104,7 +104,15 @@ class Listener:
         # The tasks, by pid, that the kernel reported as hung; and whether one died in the kernel.
         self.hung: set[int] = set()
         self.died = False
+        # What the scenario is at, for whoever looks on; and since when it is under way.
+        self.doing = "waits for its machine"
+        self._since = Deadline(0)
         self.enough = threading.Event()
+
+    @property
+    def elapsed_s(self) -> float:
+        """For how long the scenario has been under way."""
+        return self._since.elapsed_s
 
     def __call__(self, line: str) -> None:
         """Take a line of the console."""
@@ -318,6 +326,7 @@ class _Drive:
     def _step(self, driver: GuestProcess, command: Command) -> bool:
         """Give one command; False when the scenario ends with it."""
         began = time.monotonic()
+        self._listener.doing = f"step {command.step}, {command.text}" if command.step else command.text
         self._share = share(self._machine.pid)
         # A mark that any program could print would not tell that the log came through.
         word = f":{secrets.token_hex(8)}" if command.verb == "mark" else ""

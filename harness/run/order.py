@@ -26,11 +26,11 @@ _QUICK_S = 2.0
 
 def order(scenarios: Sequence[Scenario], kernel: KernelBuild, source: str, cache: Path) -> list[Scenario]:
     """Scenarios in the order in which they are best run; source: as --source names it."""
-    seconds, last = _recall(_seconds(cache)), _recall(_last(kernel, source, cache))
+    took, last = seconds(cache), _recall(_last(kernel, source, cache))
 
     def place(scenario: Scenario) -> tuple[int, float]:
         name = scenario.name
-        took_s = seconds.get(name, _QUICK_S)
+        took_s = took.get(name, _QUICK_S)
         for rank, kind in enumerate(("failed", "ran")):
             if name in last.get(kind, ()):
                 return rank, took_s
@@ -39,22 +39,26 @@ def order(scenarios: Sequence[Scenario], kernel: KernelBuild, source: str, cache
     return sorted(scenarios, key=place)
 
 
+def seconds(cache: Path) -> Mapping[str, float]:
+    """Scenario → what it took the last time that it passed."""
+    return _recall(_seconds(cache))
+
+
 def remember(
     results: Sequence[ScenarioResult], ran: Collection[str], kernel: KernelBuild, source: str, cache: Path
 ) -> None:
     """Keep what a run showed for the next one. ran: the names of what executed changed lines."""
-    seconds = _recall(_seconds(cache))
-    seconds |= {_plain(result.name): round(_took_s(result), 2) for result in results if _took_s(result)}
-    workspace.remember(_seconds(cache), json.dumps(seconds))
-    judged = {_plain(result.name) for result in results}
-    failed = [_plain(result.name) for result in results if result.outcome is Outcome.FAIL]
+    took = {plain(result.name): round(_took_s(result), 2) for result in results if _took_s(result)}
+    workspace.remember(_seconds(cache), json.dumps({**seconds(cache), **took}))
+    judged = {plain(result.name) for result in results}
+    failed = [plain(result.name) for result in results if result.outcome is Outcome.FAIL]
     # What had no turn this time, too.
     failed += [name for name in _recall(_last(kernel, source, cache)).get("failed", ()) if name not in judged]
-    shown = {"failed": list(dict.fromkeys(failed)), "ran": list(dict.fromkeys(map(_plain, ran)))}
+    shown = {"failed": list(dict.fromkeys(failed)), "ran": list(dict.fromkeys(map(plain, ran)))}
     workspace.remember(_last(kernel, source, cache), json.dumps(shown))
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """The scenario of a round."""
     return name.partition(".")[0]
 

@@ -14,6 +14,7 @@ import shlex
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from harness.guest.boot import BootFailed
 from harness.guest.lab import Lab
 from harness.guest.machine import Machine
 from harness.host import accelerator, fault, process, workspace
-from harness.host.progress import Progress
+from harness.host.progress import QUIET, Progress, Running, Table, view
 from harness.kernel import build as builds
 from harness.kernel import config, contracts, kconfig, modules, patches, source, versions
 from harness.model import begun
@@ -129,10 +130,23 @@ class Prepared:
         return [self.module] if self.module else []
 
 
+# The phases that a person waits for, by the words for them; what the last one is at, its scenarios tell.
+_PHASES = {
+    "accel": "accelerator",
+    "source": "source",
+    "build": "build",
+    "coverage": "your lines",
+    "image": "guest image",
+    "wall": "scenarios",
+}
+
+
 class Clock:
     """Adds up what each phase took, in seconds of wall time."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress = QUIET) -> None:
+        """progress: is told which phase is under way."""
+        self._view = view(progress)
         self.seconds: dict[str, float] = {}
         self._guard = threading.Lock()
 
@@ -140,9 +154,11 @@ class Clock:
     def phase(self, name: str) -> Iterator[None]:
         """Add the block's time to a phase."""
         began = time.monotonic()
+        self._view.phase(_PHASES.get(name, name))
         try:
             yield
         finally:
+            self._view.phase("")
             self.add(name, time.monotonic() - began)
 
     def add(self, name: str, seconds: float) -> None:
@@ -204,7 +220,7 @@ def run(
     was judged before; only a UsageError, where there is nothing to judge, is raised. An
     interrupt is raised, too, once the verdict is written.
     """
-    clock = Clock()
+    clock = Clock(progress)
     began = time.monotonic()
     before = len(workspace.damage())
     kept = request.resumed
@@ -277,7 +293,7 @@ def _go(state: _State, cache: Path, progress: Progress, clock: Clock, tell: Call
         )
         lab.look = lambda machine, place: look(lab, machine, place)
         if applicable.scenarios:
-            _run_all(applicable, lab, state, folder, clock, tell)
+            _run_all(applicable, lab, state, folder, clock, cache, progress, tell)
 
 
 class _State:
@@ -483,6 +499,7 @@ class _Turns:
         self.before = dict(state.judged)
         # Set when the run has ended and nothing more may start.
         self.over = threading.Event()
+        self.running: dict[str, Listener] = {}
         self._boots = state.kept is None or state.kept.boots
 
     def take(self, scenario: Scenario) -> ScenarioResult | None:
@@ -503,6 +520,7 @@ class _Turns:
             over=self.over,
             watch=self._state.watch,
             told=self._state.details.add,
+            running=self.running,
         )
         if ended is Ended.NO_BOOT:
             self._boots = False
@@ -518,6 +536,8 @@ def _run_all(
     state: _State,
     folder: Path,
     clock: Clock,
+    cache: Path,
+    progress: Progress,
     tell: Callable[[ScenarioResult], None],
 ) -> None:
     """Every scenario that is left on a machine of its own, several at once, the results told in order."""
@@ -525,6 +545,18 @@ def _run_all(
     rounds = [scenario for _, scenario in request.rounds]
     largest_mib = max(scenario.shape.memory_mib for scenario in request.scenarios)
     jobs = request.jobs or min(auto_jobs(largest_mib), len(request.scenarios))
+    took = order.seconds(cache)
+
+    def table() -> Table:
+        """The scenarios as they are now."""
+        ended = Counter(result.outcome.value for result in dict(state.judged).values())
+        running = dict(turns.running)
+        left = [one.name for one in rounds if one.name not in state.judged and one.name not in running]
+        left_s = sum(took.get(order.plain(name), 0.0) for name in left) / jobs
+        rows = [Running(name, one.elapsed_s, one.doing) for name, one in running.items()]
+        return Table(tuple(ended.items()), rows, len(left), left_s)
+
+    view(progress).watch(table)
     with concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="guest") as pool:
 
         def stop() -> None:
@@ -552,6 +584,8 @@ def _run_all(
         except BaseException:
             stop()
             raise
+        finally:
+            view(progress).watch(None)
 
 
 def _clear(folder: Path, name: str) -> None:
@@ -594,6 +628,7 @@ def judge_on(
     over: threading.Event | None = None,
     watch: reached.Watch | None = None,
     told: Callable[[Recording, ScenarioResult], None] | None = None,
+    running: dict[str, Listener] | None = None,
 ) -> tuple[ScenarioResult, Ended | None]:
     """Record a scenario on a fresh machine and judge it.
 
@@ -603,14 +638,20 @@ def judge_on(
     is judged by. timeout_s: replaces the scenario's own, unscaled.
     over: set when the run has ended and nothing more may start. watch: counts what the guest executes.
     told: called with the recording that the result rests on.
+    running: gets the scenario for as long as it is under way.
     """
+    running = {} if running is None else running
     for attempt in (1, 2):
         try:
-            recording, ready = _record(lab, scenario, folder, contract, timeout_s or scenario.timeout_s, watch)
+            listener = running[scenario.name] = Listener()
+            limit_s = timeout_s or scenario.timeout_s
+            recording, ready = _record(lab, scenario, folder, contract, limit_s, watch, listener)
         except GuestLost as lost:
             if attempt == 1 and not (over and over.is_set()):
                 continue
             return ScenarioResult(scenario.name, Outcome.ERROR, reason=str(lost), attempts=attempt), None
+        finally:
+            running.pop(scenario.name, None)
         began = time.monotonic()
         result = judging.judge(recording)
         if result.outcome is Outcome.INCONCLUSIVE and attempt == 1 and not (over and over.is_set()):
@@ -631,7 +672,13 @@ def judge_on(
 
 
 def _record(
-    lab: Lab, scenario: Scenario, folder: Path, contract: Contract, timeout_s: float, watch: reached.Watch | None
+    lab: Lab,
+    scenario: Scenario,
+    folder: Path,
+    contract: Contract,
+    timeout_s: float,
+    watch: reached.Watch | None,
+    listener: Listener,
 ) -> tuple[Recording, dict[str, float]]:
     """Drive a fresh machine and write the recording down; returns it with the seconds of "boot" and "restore".
 
@@ -644,7 +691,6 @@ def _record(
         watch.expect(scenario.name)
     began = time.monotonic()
     try:
-        listener = Listener()
         with lab.machine(scenario.shape, place, listener) as machine:
             waited_s = time.monotonic() - began
             restored_s = machine.ready_s if machine.cloned else 0.0

@@ -30,6 +30,8 @@ from harness.run.pipeline import look
 # Seconds, unscaled: for what the harness itself asks of the guest, and within which its kernel reports a hang.
 _GRACE_S = 4.0
 _LIMIT_S = 10.0
+# How long a guest that was given up is watched for what its CPUs do.
+_PULSE_S = 1.0
 # Until a guest that panicked was looked at from outside, and QEMU has ended.
 _LOOK_LIMIT_S = 60.0
 _TAINTED = "/proc/sys/kernel/tainted"
@@ -42,12 +44,14 @@ class Watched:
 
     judge: says what its kernel has done so far, while the block goes on. It
     raises what the end of the block raises. result: the latest word, and the
-    last one once the block has ended.
+    last one once the block has ended. given_up: why the block is sure that
+    the guest will never answer again: nobody asks it anything more.
     """
 
     machine: Machine
     judge: Callable[[], ScenarioResult]
     result: ScenarioResult | None = None
+    given_up: str = ""
 
 
 @contextlib.contextmanager
@@ -79,7 +83,7 @@ def watched(
         began = Deadline(0)
 
         def judge() -> ScenarioResult:
-            ending, after = watch.end(before)
+            ending, after = watch.end(before, seen.given_up)
             blame_the_kernel_alone(machine, listener, ending)
             recording = Recording(
                 scenario=scenario.unwritten(folder.name, shape),
@@ -140,18 +144,20 @@ class _Watch:
         with contextlib.suppress(TimeoutError):
             self._machine.console.wait_for(re.escape(text), Deadline(self._grace_s))
 
-    def end(self, before: Mapping[str, int]) -> tuple[Ending, Mapping[str, int]]:
+    def end(self, before: Mapping[str, int], given_up: str = "") -> tuple[Ending, Mapping[str, int]]:
         """How the guest is, now that nobody drives it, and its state. Said once of a guest that has ended."""
         if self._over is not None:
             return self._over
         after = before
         try:
+            if given_up:
+                raise GuestTimeout(given_up)
             after = _state(self._machine)
             self.mark("end")
             ended, detail = Ended.COMPLETE, ""
         except GuestTimeout as late:
             self.look()
-            ended, detail = self._silence(late)
+            ended, detail = self._silence(late, _PULSE_S if given_up else self._grace_s)
         except GuestLost as lost:
             ended, detail = why(self._machine, lost)
             if ended is Ended.SILENT:
@@ -167,9 +173,9 @@ class _Watch:
             self._over = ending, after
         return ending, after
 
-    def _silence(self, late: GuestTimeout) -> tuple[Ended, str]:
+    def _silence(self, late: GuestTimeout, patience_s: float) -> tuple[Ended, str]:
         """What became of a guest that did not do in time what it always can."""
-        pulse = self._machine.pulse(self._grace_s)
+        pulse = self._machine.pulse(patience_s)
         if self._machine.told_panic:
             return Ended.PANIC, self._machine.state().evidence
         ended = Ended.NO_PROGRESS if pulse.answers else Ended.SPINNING if pulse.spins else Ended.SILENT

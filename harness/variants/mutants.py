@@ -110,7 +110,7 @@ def choose(
         if "/" in name:
             known[name] = [load(given.path(name))]
         elif name not in known:
-            raise UsageError(f"unknown mutant {name!r}", offer(name, known))
+            raise UsageError(f"unknown mutant {name!r}", offer(name, known, "harness list mutants"))
     chosen: list[Mutant] = []
     missing = []
     every = [name for name, ports in known.items() if any(set(contracts) & set(file.contracts) for file in ports)]

@@ -19,17 +19,21 @@ WARNING = "<4>WARNING: CPU: 0 PID: 1 at mm/vmscan.c:1 shrink_everything+0x1/0x2"
 
 @pytest.mark.guest
 @pytest.mark.kernel_build
-def test_the_shell_is_a_person_s_with_the_module_loaded() -> None:
-    """A prompt without the kernel's noise in it, and Ctrl-] to leave."""
+@pytest.mark.parametrize("leave", ["\x1d", "exit\r"], ids=["key", "exit"])
+def test_the_shell_is_a_person_s_with_the_module_loaded(leave: str) -> None:
+    """A prompt without the kernel's noise in it, a terminal of the size of theirs, and two ways to leave."""
     program, *words = argv("shell")
     shell = pexpect.spawn(program, words, cwd=str(ROOT), env=environment(), timeout=LIMIT_S, encoding="utf-8")
 
-    shell.expect_exact("leave with Ctrl-]")
+    shell.expect_exact("leave with exit or Ctrl-]")
     shell.expect_exact("guest# ")
     shell.sendline("cut -d' ' -f1 /proc/modules; echo d''one")
     shell.expect_exact("notifier_hold")
     shell.expect_exact("done")
-    shell.sendcontrol("]")
+    shell.setwinsize(50, 132)
+    shell.sendline("until stty size | grep -q '^50 132'; do sleep 0.1; done; echo r''esized")
+    shell.expect_exact("resized")
+    shell.send(leave)
     shell.expect(pexpect.EOF)
     shell.close()
 
@@ -72,6 +76,17 @@ def test_what_the_kernel_said_meanwhile_is_told(command: str, status: int, compl
     console = re.search(r"^harness: console: (\S+)$", ended.stderr, re.MULTILINE)
     assert console, ended.stderr
     assert Path(console[1]).is_file()
+
+
+@pytest.mark.guest
+def test_a_guest_whose_pid_1_stands_still_is_not_waited_for() -> None:
+    """Nothing runs in it, so nothing can come; what is found out of it, is told."""
+    freeze = "cd /sys/fs/cgroup; mkdir x; echo 1 > x/cgroup.procs; echo 1 > x/cgroup.freeze; sleep 1000"
+    ended = harness("shell", "sh", "-c", freeze)
+
+    # A host that is too busy to tell is to blame itself.
+    assert ended.status in (1, 128), ended.stderr
+    assert re.search("the guest's kernel: |PID 1 stands still", ended.stderr), ended.stderr
 
 
 @pytest.mark.guest

@@ -9,25 +9,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.commands import decode
 from harness.host.progress import QUIET
 from harness.kernel.lines import Spot
 from harness.model.errors import UsageError
 from harness.model.verdict import Outcome
 from harness.report.write import write
+from harness.run import decoding as decode
 from tests.unit.verdicts import run_of
 
 
 def test_a_call_is_looked_for_before_where_it_returns_to_and_an_instruction_where_it_is():
-    [returned] = decode._spots("    try_to_unmap_one+0x73c/0x7c0 [mod]")
-    [at] = decode._spots("RIP: 0010:nh_wait.isra.0+0x10/0x40 [notifier_hold]")
+    [returned] = decode.spots_of("    try_to_unmap_one+0x73c/0x7c0 [mod]")
+    [at] = decode.spots_of("RIP: 0010:nh_wait.isra.0+0x10/0x40 [notifier_hold]")
 
     assert returned == Spot("try_to_unmap_one", 0x73B, 0x7C0)
     assert at == Spot("nh_wait.isra.0", 0x10, 0x40)
-    [warned] = decode._spots("WARNING: CPU: 0 PID: 9 at mm/rmap.c:1 try_to_unmap_one+0x10/0x40")
+    [warned] = decode.spots_of("WARNING: CPU: 0 PID: 9 at mm/rmap.c:1 try_to_unmap_one+0x10/0x40")
 
     assert warned == Spot("try_to_unmap_one", 0x10, 0x40)
-    assert list(decode._spots("RIP: 0033:0x405490")) == []
+    assert list(decode.spots_of("RIP: 0033:0x405490")) == []
 
 
 def test_each_place_stands_below_its_line_deeper():
@@ -64,7 +64,7 @@ def test_a_run_without_reports_needs_no_kernel(tmp_path: Path):
 )
 def test_whatever_a_console_holds_a_spot_is_a_name_and_two_numbers(line: str) -> None:
     """They go into the command line of addr2line."""
-    for spot in decode._spots(line):
+    for spot in decode.spots_of(line):
         assert re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]{0,250}", spot.function)
         assert 0 <= spot.offset < 1 << 32
         assert 0 <= spot.size < 1 << 32
@@ -81,10 +81,10 @@ def test_whatever_a_console_holds_a_spot_is_a_name_and_two_numbers(line: str) ->
     ],
 )
 def test_a_name_is_taken_whole_or_not_at_all(line: str, names: list[str]) -> None:
-    assert [spot.function for spot in decode._spots(line)] == names
+    assert [spot.function for spot in decode.spots_of(line)] == names
 
 
 def test_as_many_places_are_looked_up_as_a_bug_has() -> None:
     every = (Spot(f"f{number}", 1, 2) for number in itertools.count())
 
-    assert len(decode._first(every)) == decode.SPOTS_LIMIT
+    assert len(decode.first(every)) == decode.SPOTS_LIMIT

@@ -71,6 +71,18 @@ def test_one_that_went_to_its_end_stops_before_anything_is_taken_down(tmp_path: 
     assert not scene.unanswered
 
 
+def test_one_that_hung_while_it_was_taken_down_is_brought_there(tmp_path: Path):
+    """In a command of the harness's own, or in the end of its driver, where the kernel takes down the rest."""
+    [scenario] = catalogue.choose(["memcg-eagain"])
+    commands = planning.plan(scenario)
+    last = kept(tmp_path, Ended.NO_PROGRESS, len(commands))
+    (tmp_path / "again").mkdir()
+    before = kept(tmp_path / "again", Ended.NO_PROGRESS, len(commands) - 1)
+
+    assert (last.commands, last.unanswered, last.quits) == (commands, False, True)
+    assert (before.commands, before.unanswered, before.quits) == (commands, True, False)
+
+
 def kept(folder: Path, ended: Ended, answered: int) -> shell.Scene:
     """The scene of memcg-eagain, recorded as it ended after some answers."""
     [scenario] = catalogue.choose(["memcg-eagain"])

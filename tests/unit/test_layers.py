@@ -19,7 +19,7 @@ _ENGINE = {"report", "oracles", "console", "postmortem", "pressures", "guest", "
 BELOW = {
     "commands": {"bisect", "run", "variants", "terminal", *_ENGINE},
     "bisect": {"run", *_ENGINE},
-    "terminal": {"report", "model"},
+    "terminal": {"report", "host", "model"},
     "run": _ENGINE,
     "variants": {"oracles", "pressures", "kernel", "host", "model"},
     "model": set[str](),
@@ -35,6 +35,7 @@ BELOW = {
 
 # Each third-party library has one home: a reader who wants to know its use opens one place.
 HOMES = {
+    "argcomplete": ("harness.cli", "harness.commands.completion"),
     "cryptography": ("harness.guest",),
     "drgn": ("harness.postmortem",),
     "elftools": ("harness.kernel", "harness.guest"),

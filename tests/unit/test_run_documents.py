@@ -17,7 +17,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from harness.cli import main
-from harness.commands import decode, replay
+from harness.commands import replay
 from harness.guest import tape as tapes
 from harness.host.progress import QUIET
 from harness.kernel import lines
@@ -28,6 +28,7 @@ from harness.model.verdict import Outcome
 from harness.postmortem import kdump
 from harness.report import document, manifest
 from harness.report.write import write
+from harness.run import decoding as decode
 from harness.run import earlier, pipeline
 from tests.unit.runs import NAMES
 from tests.unit.verdicts import run_of

@@ -11,10 +11,13 @@ from typing import Any, cast
 
 import pytest
 
+from harness import cli
 from harness.commands import shell
 from harness.guest.agent import GuestResult, GuestTimeout
-from harness.model.errors import GuestLost, MachineError
+from harness.host.starvation import Share
+from harness.model.errors import GuestLost, MachineError, UsageError
 from harness.model.verdict import Finding, Outcome, ScenarioResult
+from harness.run.pipeline import KernelRequest
 from tests.unit.conftest import Said
 
 WARNED = Finding("clean-log", "WARNING in \x1b[1mx", "2 times\nconsole line 812:\nWARNING: …")
@@ -30,8 +33,11 @@ class Guest:
         self.judged = judged
         self.still = still
         self.agent = self.machine = self
+        # Nobody's: the host counts nothing of it.
+        self.pid = 0
         self.console = SimpleNamespace(log=Path("/run/guest_1/console.log"))
         self.result: ScenarioResult | None = None
+        self.given_up = ""
 
     @contextlib.contextmanager
     def watched(self, shape: object) -> Iterator[Guest]:
@@ -117,3 +123,51 @@ def test_a_command_without_an_end_is_none_of_the_kernel_s_faults(monkeypatch) ->
 
     with pytest.raises(MachineError, match="x: not done; its kernel says nothing of it"):
         executed(GuestTimeout("x: not done"), judged=[])
+
+
+def test_what_a_run_has_decided_is_not_asked_for_beside_it() -> None:
+    """A fragment is added to its kernel; nothing is ignored."""
+    theirs = KernelRequest("debian:6.1", ("mayfail",), ("lockdep",))
+
+    def beside(*words: str) -> KernelRequest:
+        return shell._beside(theirs, cli.parse(["shell", *words, "last"]), "last")
+
+    assert beside() == theirs
+    assert beside("--config", "lockdep") == theirs
+    assert beside("--config", "debug-info").configs == ("lockdep", "debug-info")
+    for words in (["--source", "debian:7.2"], ["--patch", "none"], ["--contract", "stock"]):
+        with pytest.raises(UsageError, match=rf"{words[0]} and last: a run has its own"):
+            beside(*words)
+
+
+def test_only_a_guest_that_the_host_lets_run_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each second: what QEMU got, what it waited for, and whether the host had stopped it."""
+    now = [100.0]
+    given = [Share(10.0, 0.0)]
+    monkeypatch.setattr(shell, "share", lambda _: given[0])
+    monkeypatch.setattr(shell, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    idle = shell._Idle(cast("Any", SimpleNamespace(pid=1)))
+
+    def after(got_s: float, waited_s: float, *, stopped: bool = False) -> float:
+        now[0] += 1
+        given[0] = Share(given[0].ran_s + got_s, given[0].waited_s + waited_s, stopped)
+        return idle.for_s()
+
+    assert [after(0.05, 0.1), after(0.05, 0.1)] == [1, 2]
+    assert after(0.5, 0) == 0
+    assert after(0.05, 0.6) == 1
+    assert after(0.05, 0.9) == 0
+    assert [after(0, 0), after(0, 0, stopped=True), after(0, 0)] == [1, 0, 1]
+
+
+def test_a_guest_that_stands_still_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever judges it is told, and asks it nothing more."""
+    monkeypatch.setattr(shell, "_IDLE_S", -1.0)
+    guest = Guest([GuestTimeout("late")], [PANIC], still=True)
+    monkeypatch.setattr(guest, "stands_still", lambda patience_s: patience_s == 0.0, raising=False)
+    monkeypatch.setattr(guest, "signs", lambda: "no heartbeat", raising=False)
+
+    done = shell.execute(shell.Visit(cast("Any", guest), Said()), ["x"])
+
+    assert done.done is None
+    assert "PID 1 stands still" in guest.given_up

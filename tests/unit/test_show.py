@@ -20,6 +20,7 @@ from harness.model.verdict import Outcome
 from harness.report.write import write
 from harness.run import runs
 from harness.variants import catalogue
+from tests.unit.runs import NAMES, run_directory
 from tests.unit.verdicts import run_of
 
 
@@ -185,3 +186,13 @@ def test_lines_are_wrapped_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     entry = {"name": "x", "kind": "scenario", "file": "f", "summary": "word " * 50, "chapters": {"a": ["b " * 60]}}
 
     assert max(map(len, show.lines(entry))) <= 60
+
+
+def test_a_run_is_explained_and_a_scenario_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_directory(tmp_path / "run")
+
+    assert main(["show", str(run / NAMES[0])]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"pass         {NAMES[0]}")
+    assert "  again          harness run --source " in said
+    assert main(["show", str(run / "nothing")]) == 129

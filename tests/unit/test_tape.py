@@ -6,6 +6,8 @@ import json
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -136,3 +138,21 @@ def test_where_a_repetition_parts_from_its_tape_is_said(place: Path, tmp_path: P
 def test_kvm_cannot_be_recorded(capsys: pytest.CaptureFixture[str]):
     assert main(["run", "--record", "--accel", "kvm", "memcg-eagain"]) == 129
     assert "QEMU records no guest on KVM" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("stands", "said", "wanted"), [(50, "-10", 40), (50, "70", 70), (120, "-10", 90), (100, "-101", None)]
+)
+def test_gdb_goes_back_from_the_end_of_the_tape_too(
+    stands: int, said: str, wanted: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """QEMU counts on behind the last instruction, where no repetition can be taken to."""
+    asked = iter([said, ""])
+    told: list[str] = []
+    desk = SimpleNamespace(asked=lambda _: next(asked), tell=told.append)
+    monkeypatch.setattr(tapes, "executed", lambda _: stands)
+
+    found = replay._wanted(cast("Any", desk), cast("Any", None), cast("Any", SimpleNamespace(instructions=100)))
+
+    assert found == wanted
+    assert bool(told) == (wanted is None)
