@@ -179,7 +179,7 @@ def test_harness_bisect_is_not_led_astray(made: History, tmp_path: Path, bad: st
 # Those that accepted a start get no end when another refuses: wrong by either contract, with the patch and without.
 UNPAIRED = "mm/mmu_notifier: nobody has to be told"
 PLAIN = (
-    Edit("mm/dmapool: reword", "mm/dmapool.c", '"%s %s busy\\n"', '"%s %s is busy\\n"'),
+    Edit("mm/msync: an error is an int or longer", "mm/msync.c", "\tint error = -EINVAL;", "\tlong error = -EINVAL;"),
     Edit(UNPAIRED, "mm/mmu_notifier.c", "\tif (ret) {\n", "\tif (0) {\n"),
     Edit("mm/mremap: drop an initial value", "mm/mremap.c", "\tunsigned long ret = -EINVAL;", "\tlong ret = -EINVAL;"),
     Edit("mm/fadvise: reword", "mm/fadvise.c", "no bad return value, but ignore advice", "advice is ignored"),
