@@ -84,6 +84,13 @@ def find(
     return found
 
 
+def find_in(module: Path, spots: Iterable[Spot]) -> dict[Spot, tuple[str, ...]]:
+    """The same for the functions of a module that was built with debug info, such as a user's."""
+    with module.open("rb") as stream:
+        sizes = {symbol.name: symbol["st_size"] for symbol in symbol_table(ELFFile(stream)).iter_symbols()}
+    return _lines(module, [spot for spot in spots if spot.function in sizes and _fits(sizes[spot.function], spot)], ())
+
+
 def _fits(size: int, spot: Spot) -> bool:
     return not spot.size or not size or -(-size // _ALIGNMENT) * _ALIGNMENT == spot.size or size == spot.size
 

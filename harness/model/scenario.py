@@ -395,6 +395,16 @@ def _shape(top: strict_yaml.Mapping) -> MachineShape:
     )
 
 
+def shape(words: Mapping[str, Any]) -> MachineShape:
+    """The machine that the words of a scenario's `shape` ask for. Raises UsageError."""
+    top = strict_yaml.parse(strict_yaml.dump({"shape": dict(words)}), "shape")
+    try:
+        return _shape(top)
+    except UsageError as error:
+        # There is no file whose line could be named.
+        raise UsageError(re.sub(r"^shape:\d+: ", "", error.message), error.hint) from None
+
+
 def _cgroup(top: strict_yaml.Mapping) -> Mapping[str, Any]:
     entry = _section(top, "cgroup")
     if isinstance(entry, strict_yaml.Mapping):
