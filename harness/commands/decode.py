@@ -8,8 +8,6 @@ have the same build ID.
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from harness import console
@@ -17,25 +15,13 @@ from harness.commands import _options
 from harness.host import workspace
 from harness.host.progress import Progress
 from harness.kernel import lines
-from harness.kernel.lines import Spot
 from harness.model.instrument import Instrument
 from harness.postmortem.kdump import TEXT
 from harness.report import manifest
-from harness.report.text import plain
-from harness.run import earlier, pipeline
+from harness.run import decoding, earlier, pipeline
 from harness.run.pipeline import Clock
 
 DECODED = "decoded.txt"
-
-# A name begins once in a text without blanks, and is given up once: a console may hold anything.
-_FRAME = re.compile(
-    r"(?<!\w)(?<!\w\.)(?P<function>[A-Za-z_][\w.]{0,250}+)\+0x(?P<offset>[0-9a-f]{1,8})/0x(?P<size>[0-9a-f]{1,8})(?!\w)",
-    re.ASCII,
-)
-# A kernel has 60,000 functions; the reports of one bug name some hundred places.
-SPOTS_LIMIT = 5000
-# Registers, and WARN(), name the instruction itself.
-_INSTRUCTION = re.compile(r"\s*(?:RIP: |CPU |WARNING: )")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -72,13 +58,12 @@ def decode(run: Path, compiler: str, cache: Path, progress: Progress) -> list[Pa
         return []
     kernel = pipeline.prepare(ran.request, Instrument(), cache, progress, Clock()).kernel
     ran.verify(kernel)
-    spots = _first(spot for text in texts.values() for line in text.splitlines() for spot in _spots(line))
-    if len(spots) == SPOTS_LIMIT:
-        progress.say(f"{run}: only the first {SPOTS_LIMIT} places are looked up (limit)")
+    spots = decoding.spots(texts.values())
+    if len(spots) == decoding.SPOTS_LIMIT:
+        progress.say(f"{run}: only the first {decoding.SPOTS_LIMIT} places are looked up (limit)")
     found = lines.find(kernel, spots, cache, earlier.module(run), progress)
     for place, text in texts.items():
-        decoded = "\n".join(part for line in text.splitlines() for part in (plain(line), *_places(line, found)))
-        workspace.write_atomic(place / DECODED, decoded + "\n")
+        workspace.write_atomic(place / DECODED, decoding.decoded(text, found) + "\n")
     return [place / DECODED for place in texts]
 
 
@@ -91,26 +76,3 @@ def _reports(place: Path) -> str:
     if (place / TEXT).exists():
         parts.append((place / TEXT).read_text(encoding="utf-8", errors="backslashreplace"))
     return "\n\n".join(parts)
-
-
-def _first(spots: Iterable[Spot]) -> set[Spot]:
-    """The first of them, as many as are looked up."""
-    found: set[Spot] = set()
-    for spot in spots:
-        found.add(spot)
-        if len(found) == SPOTS_LIMIT:
-            break
-    return found
-
-
-def _spots(line: str) -> Iterator[Spot]:
-    """The places that a line names. A return address is after its call, so the byte before it is looked up."""
-    back = 0 if _INSTRUCTION.match(line) else 1
-    for match in _FRAME.finditer(line):
-        yield Spot(match["function"], max(0, int(match["offset"], 16) - back), int(match["size"], 16))
-
-
-def _places(line: str, found: Mapping[Spot, tuple[str, ...]]) -> Iterator[str]:
-    indent = " " * (len(line) - len(line.lstrip()) + 4)
-    for spot in _spots(line):
-        yield from (indent + place for place in found.get(spot, ()))
