@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from harness.guest.agent import GuestResult
+from harness.guest.console import clean
 from harness.guest.machine import Machine
 from harness.model.errors import UsageError, unreadable
 
@@ -64,7 +65,7 @@ def make_folder(machine: Machine, path: str, timeout_s: float) -> None:
 def demand(done: GuestResult) -> GuestResult:
     """Raises OSError for a command of the guest that failed."""
     if done.status:
-        said = done.stderr.decode("utf-8", "backslashreplace").strip() or f"status {done.status}"
+        said = clean(done.stderr).strip() or f"status {done.status}"
         raise OSError(0, f"in the guest: {said}", done.command)
     return done
 

@@ -20,12 +20,12 @@ from harness.kernel import build as builds
 from harness.kernel import toolchain
 from harness.kernel.build import KernelBuild
 from harness.kernel.objects import ObjectTree
-from harness.model.errors import BuildError, CannotTest, UsageError
+from harness.model.errors import BuildError, CannotTest, UsageError, unreadable
 
 _SOURCES = ("*.c", "*.h", "*.S", "Makefile", "Kbuild")
 _COMPLAINT = re.compile(r"\S+:\d+(?::\d+)?: (?:warning|error): .+|WARNING: modpost: .+")
 # What a user's folder of a module may hold.
-_FILES_LIMIT, _BYTES_LIMIT = 1000, 32 << 20
+FILES_LIMIT, BYTES_LIMIT = 1000, 32 << 20
 _MADE = (".mod.c", ".ko", ".o", ".cmd")
 _ORDER = "modules.order"
 
@@ -126,8 +126,11 @@ def out_of_tree(folder: Path, kernel: KernelBuild, cache: Path, progress: Progre
     The folder is copied with those below it, so nothing is written into it; its content is the key. Raises
     UsageError for a folder that holds no module, BuildError for one that does not compile on this kernel.
     """
-    sources = _tree(folder)
-    texts = [part for path in sources for part in (str(path.relative_to(folder)), path.read_bytes())]
+    try:
+        sources = _tree(folder)
+        texts = [part for path in sources for part in (str(path.relative_to(folder)), path.read_bytes())]
+    except OSError as error:
+        raise unreadable(error, f"{error.filename}: cannot be read: {error.strerror}") from None
     target = cache / "modules" / workspace.digest(builds.RECIPE, "out of tree", kernel.key, folder.name, *texts)
     what = f"module {folder.name}"
     if not workspace.whole(target, progress, what):
@@ -194,9 +197,9 @@ def _tree(folder: Path) -> list[Path]:
     for path in _files(folder):
         found.append(path)
         size += path.stat().st_size
-        if len(found) > _FILES_LIMIT or size > _BYTES_LIMIT:
+        if len(found) > FILES_LIMIT or size > BYTES_LIMIT:
             raise UsageError(
-                f"{folder}: more than {_FILES_LIMIT} files or {_BYTES_LIMIT >> 20} MiB (limit)",
+                f"{folder}: more than {FILES_LIMIT} files or {BYTES_LIMIT >> 20} MiB (limit)",
                 "name the folder of one module",
             )
     if not {folder / "Makefile", folder / "Kbuild"} & set(found):
@@ -219,8 +222,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def built_with(kernel: KernelBuild, name: str, cache: Path, progress: Progress = QUIET) -> list[Path]:
     """A module of the kernel's own by its name, as modprobe knows it, behind those that it depends on."""
-    with builds.objects_again(kernel, cache, progress) as objects:
-        listed = (objects.obj / _ORDER).read_text(encoding="utf-8").split()
+    listed = _order(kernel, cache, progress).read_text(encoding="utf-8").split()
     places = {_plain(Path(entry).stem): Path(entry).with_suffix("") for entry in listed}
     found: dict[str, Path] = {}
 
@@ -236,6 +238,17 @@ def built_with(kernel: KernelBuild, name: str, cache: Path, progress: Progress =
 
     take(_plain(name))
     return list(found.values())
+
+
+def _order(kernel: KernelBuild, cache: Path, progress: Progress) -> Path:
+    """The list of the kernel's own modules, kept in the store: who asks for it again waits for nobody's build."""
+    target = cache / "modules" / workspace.digest(builds.RECIPE, kernel.key, _ORDER)
+    if not workspace.whole(target, progress, _ORDER):
+        with builds.objects_again(kernel, cache, progress) as objects:
+            if not workspace.whole(target, progress, _ORDER):
+                with workspace.publishing(target) as fresh:
+                    shutil.copyfile(objects.obj / _ORDER, fresh / _ORDER)
+    return target / _ORDER
 
 
 def depends(module: Path) -> list[str]:

@@ -7,12 +7,15 @@ import io
 import os
 import tarfile
 from pathlib import Path
+from typing import cast
 
 import pytest
 from elftools.elf.elffile import ELFFile
 
 from harness.guest import carry
+from harness.guest.agent import GuestResult
 from harness.kernel import modules
+from harness.kernel.build import KernelBuild
 from harness.model.errors import UsageError
 
 
@@ -81,7 +84,7 @@ def test_a_module_is_what_its_author_wrote(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_module_is_told_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[str], words: str
 ) -> None:
-    monkeypatch.setattr(modules, "_FILES_LIMIT", 3)
+    monkeypatch.setattr(modules, "FILES_LIMIT", 3)
     for name in files:
         (tmp_path / name).write_text("x")
 
@@ -106,3 +109,21 @@ def test_a_file_without_module_information_depends_on_nothing() -> None:
     with Path("/proc/self/exe").open("rb") as stream:
         assert ELFFile(stream).get_section_by_name(".modinfo") is None
     assert modules.depends(Path("/proc/self/exe")) == []
+
+
+def test_a_module_that_cannot_be_read_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "Kbuild").write_text("obj-m := a.o\n")
+
+    def refuse(_path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", "a.c")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(UsageError, match=r"a\.c: cannot be read: Permission denied"):
+        modules.out_of_tree(tmp_path, cast(KernelBuild, None), tmp_path)
+
+
+def test_what_a_guest_says_of_a_failure_is_safe_to_print() -> None:
+    with pytest.raises(OSError, match=r"no \\x1b\[1m") as raised:
+        carry.demand(GuestResult(("false",), 1, b"", b"no \x1b[1m"))
+
+    assert raised.value.filename == "false"
