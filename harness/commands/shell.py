@@ -34,7 +34,7 @@ from harness.model.recording import Ended
 from harness.model.scenario import Scenario
 from harness.model.shape import MachineShape
 from harness.model.strict_yaml import offer
-from harness.report.text import one_line
+from harness.report.text import one_line, plain
 from harness.run import debugger, drive, earlier, planning
 from harness.run.session import Session
 from harness.run.watching import Watched
@@ -108,10 +108,12 @@ def _visit(arguments: argparse.Namespace, named: str, progress: Progress) -> Vis
 
 def _equipped(visit: Visit, arguments: argparse.Namespace) -> Visit:
     """The visit with what its guest is given. A folder that holds no module is told before there is a guest."""
-    loads = [path for folder in arguments.module for path in visit.session.build_modules(folder).modules]
+    made = [visit.session.build_modules(folder) for folder in arguments.module]
+    for line in (line for one in made for line in one.warnings):
+        visit.progress.say(plain(line))
     if arguments.share is not None and not arguments.share.is_dir():
         raise UsageError(f"--share {arguments.share}: not a folder", "name one whose content is to be in the guest")
-    return dataclasses.replace(visit, loads=loads, share=arguments.share)
+    return dataclasses.replace(visit, loads=[path for one in made for path in one.modules], share=arguments.share)
 
 
 def _pass_on_all(executed: Executed) -> int:

@@ -131,7 +131,7 @@ def out_of_tree(folder: Path, kernel: KernelBuild, cache: Path, progress: Progre
         texts = [part for path in sources for part in (str(path.relative_to(folder)), path.read_bytes())]
     except OSError as error:
         raise unreadable(error, f"{error.filename}: cannot be read: {error.strerror}") from None
-    target = cache / "modules" / workspace.digest(builds.RECIPE, "out of tree", kernel.key, folder.name, *texts)
+    target = cache / "modules" / workspace.digest(builds.RECIPE, "a user's", kernel.key, folder.name, *texts)
     what = f"module {folder.name}"
     if not workspace.whole(target, progress, what):
         with builds.objects_again(kernel, cache, progress) as objects:
@@ -175,7 +175,7 @@ def _make_out_of_tree(
                 shutil.copyfile(module, fresh / module.name)
             (fresh / _ORDER).write_text("".join(f"{module.name}\n" for module in made), encoding="utf-8")
             said = log.read_text(encoding="utf-8", errors="backslashreplace")
-            (fresh / "build.log").write_text(said.replace(f"{copy}/", f"{folder}/"), encoding="utf-8")
+            (fresh / "build.log").write_text(said.replace(f"{copy}/", ""), encoding="utf-8")
 
 
 def _listed(order: Path) -> list[Path]:

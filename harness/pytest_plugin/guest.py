@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from harness.run.watching import Watched
 
 _KUNIT = "/sys/kernel/debug/kunit"
+
+
+class CompilerWarning(UserWarning):
+    """What the compiler said at W=1 about a module of the test's."""
 
 
 @dataclass(frozen=True)
@@ -234,8 +239,11 @@ class Guest:
     def load(self, folder: str | Path, **parameters: object) -> list[str]:
         """Build the modules of a folder of this machine and load them; returns their names. For `module`."""
         from harness.model.errors import UsageError
+        from harness.report.text import plain
 
         made = self._session.build_modules(self._here(folder))
+        if made.warnings:
+            warnings.warn(CompilerWarning(plain("\n".join([f"module {folder}:", *made.warnings]))), stacklevel=2)
         if parameters and len(made.modules) > 1:
             raise UsageError(
                 f"{folder}: makes {len(made.modules)} modules, and parameters are for one",

@@ -16,9 +16,10 @@ _ANSWERS = (Kind.START, Kind.INVALIDATE)
 
 
 def around(log: EventLog, number: int | None, count: int) -> list[Event]:
-    """The events next to one, or the last ones; in the order in which they began."""
+    """The events next to one; or the last ones before the last mark but one, behind which all is taken down."""
     if number is None:
-        last = max((int(chunk["seq"].max()) for chunk in log.chunks()), default=0)
+        marks = sorted(entry.seq for entry in log.of(Kind.MARK))
+        last = marks[-2] - 1 if len(marks) > 2 else max((int(chunk["seq"].max()) for chunk in log.chunks()), default=0)
         first = last - count
     else:
         first, last = number - count // 2, number + count // 2

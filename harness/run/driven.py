@@ -145,7 +145,7 @@ class Driven:
             return
         grace_s = scaled(STEP_LIMIT_S, self._slowdown)
         try:
-            for command in planning.take_down(self.scenario):
+            for command in (planning.left_off(self.scenario), *planning.take_down(self.scenario)):
                 reply = self._give(command)
                 if reply.get("ok") is not True:
                     self.broken = self.broken or f"{command.text}: {reply.get('error', 'failed')}"

@@ -22,7 +22,6 @@ from harness.model.instrument import Instrument
 from harness.model.scenario import Scenario, renamed
 from harness.model.shape import MachineShape
 from harness.model.verdict import ScenarioResult
-from harness.report.text import plain
 from harness.run import decoding, judging, pipeline, reached
 from harness.run.watching import Watched, watched
 
@@ -110,11 +109,8 @@ class Session:
         return watched(self.lab, folder, shape or MachineShape(), self.contract, boots=boots)
 
     def build_modules(self, folder: Path) -> OutOfTree:
-        """Build the modules of a user's folder for the session's kernel, and say what the compiler said."""
-        made = modules.out_of_tree(folder, self.lab.kernel, self._cache, self._progress)
-        for line in made.warnings:
-            self._progress.say(plain(line))
-        return made
+        """Build the modules of a user's folder for the session's kernel."""
+        return modules.out_of_tree(folder, self.lab.kernel, self._cache, self._progress)
 
     def own_modules(self, name: str) -> list[Path]:
         """A module of the kernel's own, behind those that it depends on."""

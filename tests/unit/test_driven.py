@@ -94,7 +94,9 @@ def test_the_commands_are_those_of_the_scenario_that_it_writes(
     (told,) = catalogue.choose([str(path)])
     wanted = [command.text for command in planning.plan(told)]
     # The name of the scenario is that of the guest; what a buffer needs is done before that buffer.
-    assert sorted(line.replace("guest_1", "scenario") for line in process.heard) == sorted([*wanted, "quit"])
+    assert sorted(line.replace("guest_1", "scenario") for line in process.heard) == sorted(
+        [*wanted, "mark text=done:scenario", "quit"]
+    )
     steps = [command.text for command in planning.plan(told) if command.step]
     assert [line for line in process.heard if line in steps] == steps
     assert process.ended

@@ -723,7 +723,7 @@ def test_before_pytest_9_a_program_s_failures_fail_the_test(guests) -> None:
 def test_the_name_of_a_selftest_is_no_path(guests, name: str) -> None:
     ran = guests(f"def test(guest): guest.kselftest({name!r})", Fake(()))
 
-    ran.assert_outcomes(failed=1)
+    ran.assert_outcomes(errors=1)
     ran.stdout.fnmatch_lines(["*is not the name of a selftest (write COLLECTION:PROGRAM, as in mm:cow)"])
 
 

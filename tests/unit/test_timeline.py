@@ -57,6 +57,18 @@ def test_the_events_around_one_are_shown_and_else_the_last() -> None:
     assert timeline.lines([], str) == []
 
 
+def test_what_takes_things_down_is_not_shown() -> None:
+    log = Log()
+    log.add(Kind.MARK)
+    log.pair()
+    shown_last = log.start(pid=77)
+    log.add(Kind.MARK)
+    log.pair()
+    log.add(Kind.MARK)
+
+    assert timeline.around(event.parse(log.packed()), None, 6)[-1].seq == shown_last.seq
+
+
 @settings(max_examples=50, derandomize=True, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(list(Kind)), st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**32 - 1))))
 def test_whatever_is_in_a_log_is_a_line_of_its_own(entries: list[tuple[Kind, int, int]]) -> None:
