@@ -727,13 +727,13 @@ def test_the_name_of_a_selftest_is_no_path(guests, name: str) -> None:
     ran.stdout.fnmatch_lines(["*is not the name of a selftest (write COLLECTION:PROGRAM, as in mm:cow)"])
 
 
-def test_without_the_plugin_nothing_of_it_is_there(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile("def test(guest): pass")
+def test_without_the_plugin_nothing_of_it_is_there(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although it is installed."""
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    pytester.makepyfile("def test(pytestconfig): assert pytestconfig.pluginmanager.has_plugin('kernel_harness')")
 
-    ran = pytester.runpytest("-p", "no:kernel_harness", "-p", "no:cacheprovider")
-
-    ran.assert_outcomes(errors=1)
-    ran.stdout.fnmatch_lines(["*fixture 'guest' not found"])
+    for words, counted in (((), "passed"), (("-p", "no:kernel_harness"), "failed")):
+        pytester.runpytest("-p", "no:cacheprovider", *words).assert_outcomes(**{counted: 1})
 
 
 def test_what_could_not_be_done_for_a_test_is_an_error_at_its_line(guests) -> None:
