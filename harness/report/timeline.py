@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import bisect
 import errno
 from collections.abc import Callable, Sequence
 
@@ -17,16 +18,25 @@ _ANSWERS = (Kind.START, Kind.INVALIDATE)
 
 def around(log: EventLog, number: int | None, count: int) -> list[Event]:
     """The events next to one; or the last ones before the last mark but one, behind which all is taken down."""
+    # An event takes two numbers, one for its begin and one for its end.
+    reach = 2 * count
     if number is None:
         marks = sorted(entry.seq for entry in log.of(Kind.MARK))
         last = marks[-2] - 1 if len(marks) > 2 else max((int(chunk["seq"].max()) for chunk in log.chunks()), default=0)
-        first = last - count
-    else:
-        first, last = number - count // 2, number + count // 2
+        return _between(log, last - reach, last)[-count:]
+    found = _between(log, number - reach, number + reach)
+    begin = max(0, bisect.bisect_left([entry.seq for entry in found], number) - count // 2)
+    return found[begin : begin + count]
+
+
+def _between(log: EventLog, first: int, last: int) -> list[Event]:
+    """The events that began behind one number and up to another."""
     found: list[Event] = []
     for chunk in log.chunks():
-        found += chunk.take((chunk["seq"] > first) & (chunk["seq"] <= last))
-    return sorted(found, key=lambda entry: entry.seq)[:count]
+        # In the type of the log, a number below 0 would be a large one.
+        seq = chunk["seq"].astype("int64")
+        found += chunk.take((seq > first) & (seq <= last))
+    return sorted(found, key=lambda entry: entry.seq)
 
 
 def lines(events: Sequence[Event], name: Callable[[int], str]) -> list[str]:

@@ -52,7 +52,8 @@ def test_the_events_around_one_are_shown_and_else_the_last() -> None:
     last = timeline.around(event.parse(log.packed()), None, 6)
 
     assert numbers[20] in [entry.seq for entry in around]
-    assert len(around) <= 6
+    assert len(around) == len(last) == 6
+    assert timeline.around(event.parse(log.packed()), 1, 6)[0].seq == min(numbers)
     assert last[-1].seq == max(numbers)
     assert timeline.lines([], str) == []
 
