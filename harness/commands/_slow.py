@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from harness.commands import _names, _options
 
@@ -14,6 +15,13 @@ def shell(parser: argparse.ArgumentParser) -> None:
     """What harness shell takes."""
     _options.kernel(parser)
     _options.accel(parser)
+    parser.add_argument(
+        "--module", action="append", type=Path, default=[], metavar="DIR",
+        help="build the modules of this folder for the kernel, and load them; repeatable",
+    )  # fmt: skip
+    parser.add_argument(
+        "--share", type=Path, metavar="DIR", help="copy this folder, as it is now, to /share in the guest, read-only"
+    )
     parser.add_argument("--gdb", action="store_true", help="let gdb in, and print the line that starts it")
     words = parser.add_argument(
         "words",

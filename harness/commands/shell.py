@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TextIO
 
 from harness.commands import _options, _slow
+from harness.guest import carry
 from harness.guest.agent import GuestProcess, GuestResult, GuestTimeout
 from harness.guest.console import clean
 from harness.guest.machine import Condition, Machine
@@ -32,12 +33,12 @@ from harness.host.starvation import share
 from harness.kernel import versions
 from harness.model import recording as recordings
 from harness.model.contract import AUTO
-from harness.model.errors import GuestLost, MachineError, UsageError
+from harness.model.errors import CannotTest, GuestLost, MachineError, UsageError
 from harness.model.recording import Ended
 from harness.model.scenario import Scenario
 from harness.model.shape import MachineShape
 from harness.model.strict_yaml import offer
-from harness.report.text import one_line
+from harness.report.text import one_line, plain
 from harness.run import debugger, drive, earlier, planning
 from harness.run.pipeline import KernelRequest
 from harness.run.session import Session
@@ -86,7 +87,7 @@ def _visit(arguments: argparse.Namespace, named: str, progress: Progress) -> Vis
     """A visit to a fresh guest, or to a guest like that of an earlier run."""
     if not named:
         session = Session(_options.kernel_request(arguments), instruments.NOTIFIER_HOLD, arguments.accel, progress)
-        return Visit(session, progress, gdb=arguments.gdb)
+        return _equipped(Visit(session, progress, gdb=arguments.gdb), arguments)
     folder, scenario = earlier.named(named) or (Path(named), "")
     run = earlier.read(folder, arguments.compiler)
     request = _beside(run.request, arguments, named)
@@ -99,7 +100,17 @@ def _visit(arguments: argparse.Namespace, named: str, progress: Progress) -> Vis
     name = scenario or run.scenario()
     if name not in run.verdicts:
         raise UsageError(f"{named}: the run has no scenario {name!r}", offer(name, run.verdicts))
-    return Visit(session, progress, scene(folder / name, name), arguments.gdb)
+    return _equipped(Visit(session, progress, scene(folder / name, name), arguments.gdb), arguments)
+
+
+def _equipped(visit: Visit, arguments: argparse.Namespace) -> Visit:
+    """The visit with what its guest is given. A folder that holds no module is told before there is a guest."""
+    made = [visit.session.build_modules(folder) for folder in arguments.module]
+    for line in (line for one in made for line in one.warnings):
+        visit.progress.say(plain(line))
+    if arguments.share is not None and not arguments.share.is_dir():
+        raise UsageError(f"--share {arguments.share}: not a folder", "name one whose content is to be in the guest")
+    return dataclasses.replace(visit, loads=[path for one in made for path in one.modules], share=arguments.share)
 
 
 def _beside(request: KernelRequest, arguments: argparse.Namespace, named: str) -> KernelRequest:
@@ -183,12 +194,17 @@ def scene(place: Path, name: str) -> Scene:
 
 @dataclass(frozen=True)
 class Visit:
-    """What to do in a guest, and where. scene: None for a fresh guest. gdb: print the line that starts it."""
+    """What to do in a guest, and where. scene: None for a fresh guest. gdb: print the line that starts it.
+
+    loads: modules; share: a folder.
+    """
 
     session: Session
     progress: Progress
     scene: Scene | None = None
     gdb: bool = False
+    loads: Sequence[Path] = ()
+    share: Path | None = None
 
     @property
     def shape(self) -> MachineShape | None:
@@ -212,10 +228,23 @@ class Visit:
                 desk = stack.enter_context(debugger.desk())
                 desk.serve(machine)
                 self.progress.say(desk.line(self.session.lab.kernel.vmlinux, module, text))
+            self._give(machine)
             # The driver holds the pages and the subscribers, so it must not end before the visit does.
             driver = self._set(machine, self.scene) if self.scene else None
             yield
             del driver
+
+    def _give(self, machine: Machine) -> None:
+        """Copy what the user wants to have in the guest."""
+        try:
+            if self.share is not None:
+                carry.share(machine, self.share)
+            for module in self.loads:
+                carry.load(machine, module)
+        except GuestTimeout as late:
+            raise GuestLost(str(late)) from None
+        except OSError as refused:
+            raise CannotTest(str(refused), f"see {machine.console.log}") from None
 
     def _set(self, machine: Machine, scene: Scene) -> GuestProcess:
         """Give a scenario's commands again."""

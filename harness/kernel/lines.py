@@ -86,6 +86,18 @@ def find(
     return found
 
 
+def find_in(module: Path, spots: Iterable[Spot]) -> dict[Spot, tuple[str, ...]]:
+    """The same for the functions of a module that was built with debug info, such as a user's."""
+    with module.open("rb") as stream:
+        elf = ELFFile(stream)
+        sizes = {symbol.name: symbol["st_size"] for symbol in symbol_table(elf).iter_symbols()}
+        # The names of its sources are relative to where the compiler ran.
+        units = elf.get_dwarf_info().iter_CUs() if elf.has_dwarf_info() else ()
+        roots = {unit.get_top_DIE().attributes["DW_AT_comp_dir"].value.decode() for unit in units}
+    fitting = [spot for spot in spots if spot.function in sizes and _fits(sizes[spot.function], spot)]
+    return _lines(module, fitting, [Path(root) for root in roots])
+
+
 def _fits(size: int, spot: Spot) -> bool:
     return not spot.size or not size or -(-size // _ALIGNMENT) * _ALIGNMENT == spot.size or size == spot.size
 

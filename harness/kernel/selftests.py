@@ -22,8 +22,9 @@ from harness.kernel.manifest import Manifest
 from harness.kernel.objects import ObjectTree
 from harness.model.errors import CannotTest
 
-# The second until v6.2.
-_FOLDERS = ("tools/testing/selftests/mm", "tools/testing/selftests/vm")
+_SELFTESTS = "tools/testing/selftests"
+# A collection of tests is a folder; that of mm had another name until v6.2.
+_EARLIER = {"mm": ("vm",)}
 # What a program is made from: no kernel-internal header, so that a patch to one costs nothing here.
 _INPUTS = (
     "tools/testing/selftests/lib.mk",
@@ -42,16 +43,18 @@ _INPUTS = (
 _STATIC = "-static -s"
 
 
-def program(name: str, kernel: KernelBuild, cache: Path, progress: Progress = QUIET) -> Path:
+def program(name: str, kernel: KernelBuild, cache: Path, progress: Progress = QUIET, collection: str = "mm") -> Path:
     """Compile a test of the tree that a kernel was built from, or find it in the store.
 
+    collection: the folder of tools/testing/selftests.
     Raises CannotTest for a tree that has no such test, BuildError with the
     compiler's first error for one that does not compile here.
     """
     manifest = _manifest(kernel.recipe, cache)
-    folder = next((folder for folder in _FOLDERS if f"{folder}/{name}.c" in manifest), "")
+    folders = [f"{_SELFTESTS}/{part}" for part in (collection, *_EARLIER.get(collection, ()))]
+    folder = next((folder for folder in folders if f"{folder}/{name}.c" in manifest), "")
     if not folder:
-        raise CannotTest(f"selftest {name}: Linux {kernel.version} has none: no {name}.c in {' or '.join(_FOLDERS)}")
+        raise CannotTest(f"selftest {name}: Linux {kernel.version} has none: no {name}.c in {' or '.join(folders)}")
     inputs = [f"{path}\t{entry}" for path, entry in sorted(manifest.items()) if path.startswith((folder, *_INPUTS))]
     compiler = process.run([process.which("gcc"), "--version"], timeout_s=10).stdout
     key = workspace.digest(builds.RECIPE, name, _STATIC, compiler, *inputs)

@@ -18,6 +18,10 @@ from typing import Any
 # Exit statuses of tools/testing/selftests/kselftest.h that are not failures.
 _EXIT_PASS, _EXIT_SKIP = 0, 4
 _PASSED, _SKIPPED, _FAILED = range(3)
+# As _RESULT, at any depth of a suite's (Documentation/dev-tools/ktap.rst).
+_CASE = re.compile(r"( *)(not )?ok (\d{1,9})\b *(?:- *)?(.*)")
+# How many results are told one by one.
+CASES_LIMIT = 5000
 # How many lines and reasons are kept, and how many characters of each.
 SHOWN = 20
 _WIDTH = 160
@@ -121,6 +125,58 @@ def read(text: str, status: int, *, cut: bool = False) -> Results:
         reasons.update([last[:_WIDTH] or "no reason"] * (not passed))
     shown = tuple(line[:_WIDTH] for line in failed[:SHOWN])
     return Results(passed, len(failed), reasons.total(), shown, tuple(reasons.most_common(SHOWN)), cut)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test of a program: its name, behind those of its suites; verdict: pass, fail or skip; what was said of it."""
+
+    name: str
+    verdict: str
+    text: str = ""
+
+
+_WORDS = {_PASSED: "pass", _SKIPPED: "skip", _FAILED: "fail"}
+
+
+def cases(text: str, status: int) -> list[Case]:
+    """The results in a program's output one by one, those of suites within suites, too.
+
+    text and status: as read() takes them. What read() finds beside the results, such as a plan that was
+    not kept, is a case of its own.
+    """
+    # Results by depth that no result of a suite stands behind yet.
+    open_ones: list[tuple[int, Case]] = []
+    said: list[str] = []
+    lines = text.replace("\r", "\n").splitlines()
+    for line in lines:
+        match = _CASE.match(line)
+        if match is None:
+            if line.lstrip().startswith("#"):
+                said.append(line.strip())
+            continue
+        depth, name = len(match[1]), (_DIRECTIVE.sub("", match[4]).strip(" #") or f"test {match[3]}")[:_WIDTH]
+        verdict, reason = _verdict(re.match(_RESULT, line.strip()) or match)
+        within = []
+        while open_ones and open_ones[-1][0] > depth:
+            within.append(open_ones.pop()[1])
+        tests = [Case(f"{name}: {one.name}"[:_WIDTH], one.verdict, one.text) for one in reversed(within)]
+        # A suite that fails although none of its tests does is told by itself.
+        if not tests or (verdict == _FAILED and not any(one.verdict == "fail" for one in tests)):
+            told = reason if verdict == _SKIPPED else "\n".join([*said[-SHOWN:], line.strip()])
+            tests.append(Case(name, _WORDS[verdict], told if verdict != _PASSED else ""))
+        open_ones += [(depth, one) for one in tests]
+        said = []
+        if len(open_ones) > CASES_LIMIT:
+            return [*(one for _, one in open_ones[:CASES_LIMIT]), Case("the rest", "fail", f"more than {CASES_LIMIT}")]
+    found = [one for _, one in open_ones]
+    whole = read(text, status)
+    extra = [line for line in whole.failures if not line.startswith("not ok ")]
+    if not found:
+        name = lines[-1][:_WIDTH] if lines else "the program"
+        found = [Case(name, "skip", whole.why_skipped)] if not whole.passed and not whole.failed else []
+        found += [Case("the program", "pass")] * min(whole.passed, 1)
+    return found + [Case("the program", "fail", line) for line in extra]
 
 
 def _verdict(match: re.Match[str]) -> tuple[int, str]:

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from harness.model import strict_yaml
 from harness.model.contract import Contract
@@ -72,6 +73,17 @@ def read(top: strict_yaml.Mapping) -> Needs:
         _release(entry, "until"),
         _contract(entry),
     )
+
+
+def made(options: Collection[str], without: Collection[str], version: Any, until: Any) -> Needs:
+    """The same from words that no file holds. Raises ValueError."""
+    for name in (*options, *without):
+        if not _OPTION.fullmatch(name):
+            raise ValueError(f"{name!r} is not the name of an option, as KASAN is")
+    for text in (version, until):
+        if not isinstance(text, str) or (text and not _VERSION.fullmatch(text)):
+            raise ValueError(f"{text!r} is not a version, as '6.8' is")
+    return Needs(tuple(options), tuple(without), version, until)
 
 
 def _contract(entry: strict_yaml.Mapping) -> Contract | None:

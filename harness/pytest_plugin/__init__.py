@@ -6,22 +6,30 @@
     pytest scenarios/                     every scenario of a folder called scenarios
     pytest mine.yaml                      one file
     def test_x(judged): judged("memcg-eagain")
-    def test_y(guest): guest.agent.run(["uname", "-r"], timeout_s=10)
+    def test_y(guest): guest.run("uname", "-r", check=True)
+    def test_z(guest, module): module("my-driver")
 
 Options: --kernel-source, --kernel-patch, --kernel-config, --kernel-accel, with
-the meanings that `harness run` gives them. A test with a guest is judged as a
-scenario is: what its kernel says fails it, whatever the test asserts.
+the meanings that `harness run` gives them; the marker `kernel` chooses for one
+test. A test with a guest is judged as a scenario is: what its kernel says fails
+it, whatever the test asserts. docs/pytest.md has it all.
 """
 
 from harness.pytest_plugin.guests import (
     guest,
-    pytest_configure,
+    kernel,
+    module,
+    notifier,
+    observed,
+    pressure,
     pytest_report_teststatus,
     pytest_runtest_call,
     pytest_runtest_makereport,
     pytest_runtest_protocol,
+    pytest_runtest_setup,
     pytest_terminal_summary,
 )
+from harness.pytest_plugin.marks import pytest_configure
 from harness.pytest_plugin.options import pytest_addoption, pytest_load_initial_conftests
 from harness.pytest_plugin.scenarios import judged, pytest_collect_file
 from harness.pytest_plugin.sessions import pytest_unconfigure
@@ -29,6 +37,11 @@ from harness.pytest_plugin.sessions import pytest_unconfigure
 __all__ = [
     "guest",
     "judged",
+    "kernel",
+    "module",
+    "notifier",
+    "observed",
+    "pressure",
     "pytest_addoption",
     "pytest_collect_file",
     "pytest_configure",
@@ -37,6 +50,7 @@ __all__ = [
     "pytest_runtest_call",
     "pytest_runtest_makereport",
     "pytest_runtest_protocol",
+    "pytest_runtest_setup",
     "pytest_terminal_summary",
     "pytest_unconfigure",
 ]

@@ -27,6 +27,15 @@ class KernelFault(Failed):  # type: ignore[misc]
     __module__ = "builtins"
 
 
+class TimeUp(Failed):  # type: ignore[misc]
+    """A test took longer than its marker allows."""
+
+    __module__ = "builtins"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, pytrace=True)
+
+
 class HostFault(Failed):  # type: ignore[misc]
     """The kernel was not judged, for a reason that is not its own. transient: it may be different next time."""
 
@@ -54,7 +63,5 @@ def errors_as_text(*, quiet: bool = False) -> Iterator[None]:
 
 
 def texts(findings: Iterable[Finding]) -> list[str]:
-    """Findings as people read them."""
-    from harness.report.text import plain
-
-    return [plain(f"[{finding.oracle}] {finding.summary}\n{finding.evidence}") for finding in findings]
+    """Findings as people read them, once they were made plain."""
+    return [f"[{finding.oracle}] {finding.summary}\n{finding.evidence}" for finding in findings]

@@ -3,25 +3,31 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
+import functools
+import signal
+import threading
 import traceback
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.pytest_plugin import sessions
-from harness.pytest_plugin.faults import Failed, HostFault, KernelFault, errors_as_text, texts
+from harness.pytest_plugin import marks, sessions, telling
+from harness.pytest_plugin.faults import Failed, HostFault, KernelFault, TimeUp, errors_as_text, texts
+from harness.pytest_plugin.guest import Guest, Kernel, fixture_of_guest, kernel_of
+from harness.pytest_plugin.marks import Expected, Marks
+from harness.pytest_plugin.notifiers import Notifier, Observed, Pressure
 
 if TYPE_CHECKING:
-    from harness.guest.machine import Machine
-    from harness.model.verdict import Finding
-    from harness.run.watching import Watched
+    from harness.run.session import Session
 
 _WATCH = pytest.StashKey["_Watch"]()
+# The guest that a test had, for what is told of a failure.
+_HAD = pytest.StashKey[Guest]()
 _TRIES = pytest.StashKey[int]()
 # Whether a test is to be run again.
 _DUE = pytest.StashKey[bool]()
@@ -29,66 +35,60 @@ _DUE = pytest.StashKey[bool]()
 _AGAIN = "again"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """The marker of a test whose guest is to complain."""
-    config.addinivalue_line(
-        "markers",
-        "kernel_report(pattern, oracle=None): the kernel of the test's guest must do this, and is not blamed for it; "
-        "pattern: a regular expression that is searched in a finding's summary, as that of a scenario's `expect`",
-    )
-
-
-@dataclass(frozen=True)
-class _Expected:
-    """What a test says with the marker kernel_report."""
-
-    pattern: str
-    oracle: str | None = None
-
-    def meets(self, finding: Finding) -> bool:
-        """The kernel did it."""
-        return self.oracle in (None, finding.oracle) and re.search(self.pattern, finding.summary) is not None
-
-
 @dataclass
 class _Watch:
     """The guest of a test that is under way. told: what the test has failed by already. lost: nothing can be said."""
 
-    seen: Watched
-    expected: Sequence[_Expected]
+    guest: Guest
+    session: Session
+    expected: Sequence[Expected]
     told: set[str] = field(default_factory=set)
     lost: bool = False
 
     def complaint(self) -> str:
         """What the kernel has done that nobody expected or told yet, and what it was to do and did not."""
-        assert self.seen.result is not None
-        findings = self.seen.result.findings
+        results = [life.result for life in self.guest.lives if life.result is not None]
+        findings = [finding for result in results for finding in result.findings]
         complaints = {
             finding.summary: text
             for finding, text in zip(findings, texts(findings), strict=True)
             if not any(expected.meets(finding) for expected in self.expected)
         }
         for expected in self.expected:
-            if not any(expected.meets(finding) for finding in findings):
+            if expected.must and not any(expected.meets(finding) for finding in findings):
                 text = f"[kernel_report] the kernel was to do {expected.pattern!r} and did not"
+                complaints[text] = text
+        for life in self.guest.lives:
+            if life.driven.broken and not findings:
+                text = f"[driver] {life.driven.broken}"
                 complaints[text] = text
         new = [text for summary, text in complaints.items() if summary not in self.told]
         self.told.update(complaints)
-        return "\n".join([*new, f"console: {self.seen.machine.console.log}"]) if new else ""
+        if not new:
+            return ""
+        decoded = telling.decoded(self.session, new, self.guest.built)
+        return "\n".join([*decoded, f"console: {self.guest.machine.console.log}"])
 
 
 @pytest.fixture
-def guest(request: pytest.FixtureRequest) -> Iterator[Machine]:
+def guest(request: pytest.FixtureRequest) -> Iterator[Guest]:
     """A fresh machine with the chosen kernel and the module loaded; its kernel is judged with the test."""
-    session = sessions.session(request.config)
-    with ExitStack() as stack:
+    with errors_as_text():
+        marked = marks.read(request.node)
+        session = sessions.session(request.config, marked.kernel)
+        reason = _unfit(session, marked)
+    if reason:
+        pytest.skip(reason)
+    made = Guest(request, session, marked.shape)
+    request.node.stash[_HAD] = made
+    with contextlib.ExitStack() as stack:
+        stack.callback(made.end)
         with errors_as_text():
-            expected = list(_expected(request.node))
             _ = session.lab
-            seen = stack.enter_context(session.watched())
-        watch = request.node.stash[_WATCH] = _Watch(seen, expected)
+            made.begin()
+        watch = request.node.stash[_WATCH] = _Watch(made, session, marked.expected)
         try:
-            yield seen.machine
+            yield made
         finally:
             del request.node.stash[_WATCH]
         with errors_as_text(quiet=watch.lost):
@@ -98,30 +98,102 @@ def guest(request: pytest.FixtureRequest) -> Iterator[Machine]:
         raise KernelFault(complaint, pytrace=False)
 
 
-def _expected(item: pytest.Item) -> Iterator[_Expected]:
-    """What the markers of a test say. Raises UsageError."""
-    from harness.model.errors import UsageError
+@pytest.fixture(scope="session")
+def kernel(pytestconfig: pytest.Config) -> Kernel:
+    """The kernel that the options choose; built at the first use."""
+    with errors_as_text():
+        return kernel_of(sessions.session(pytestconfig))
 
-    for marker in item.iter_markers("kernel_report"):
-        try:
-            expected = _Expected(*marker.args, **marker.kwargs)
-            re.compile(expected.pattern)
-        except (TypeError, re.error) as error:
-            raise UsageError(f"{item.nodeid}: kernel_report: {error}", "pytest --markers") from None
-        yield expected
+
+@pytest.fixture
+def module(guest: Guest) -> Callable[..., list[str]]:
+    """A function that builds the modules of a folder for the guest's kernel, and loads them; returns their names."""
+    return fixture_of_guest(guest).load
+
+
+@pytest.fixture
+def notifier(guest: Guest) -> Notifier:
+    """Notifiers on the memory of a process of the guest."""
+    return Notifier(fixture_of_guest(guest))
+
+
+@pytest.fixture
+def pressure(notifier: Notifier) -> Pressure:
+    """Ways to make the guest's kernel reclaim."""
+    return Pressure(notifier)
+
+
+@pytest.fixture
+def observed(guest: Guest) -> Observed:
+    """What the guest's notifiers have seen."""
+    return Observed(fixture_of_guest(guest))
+
+
+def _unfit(session: Session, marked: Marks) -> str:
+    """Why a test does not apply to the kernel; empty when it does."""
+    needs = marked.needs
+    if not (needs.options or needs.without or needs.version or needs.until):
+        return ""
+    from harness.kernel import kconfig
+
+    built = session.lab.kernel
+    return needs.missing(kconfig.values(built.config.read_text(encoding="utf-8")), built.release)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """A test with a guest ends with its judgement."""
     try:
-        yield
+        with _limited(item):
+            yield
     except (KeyboardInterrupt, SystemExit, pytest.exit.Exception):
         raise
     except BaseException as own:
         _judge(item, own)
         raise
     _judge(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """What a fixture of the user's asks of a guest in vain is shown at their line, too."""
+    try:
+        yield
+    except Exception as own:
+        if _HAD in item.stash:
+            _forget_our_frames(own)
+        raise
+
+
+def _late(said: str, _number: int, _frame: FrameType | None) -> None:
+    raise TimeUp(said)
+
+
+@contextlib.contextmanager
+def _limited(item: pytest.Item) -> Iterator[None]:
+    """The time that a test may take by its marker, on a machine that may be slower than an ordinary one."""
+    if item.get_closest_marker("kernel") is None:
+        yield
+        return
+    with errors_as_text():
+        marked = marks.read(item)
+    watch = item.stash.get(_WATCH, None)
+    # A signal is handled by the main thread alone; whoever has a handler, such as pytest-timeout, keeps it.
+    mine = threading.current_thread() is threading.main_thread()
+    if not marked.timeout_s or not mine or signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
+        yield
+        return
+    slowdown = max(1.0, watch.guest.watched.slowdown) if watch else 1.0
+    limit_s = marked.timeout_s * slowdown
+
+    said = f"not done within {limit_s:.4g} s = {marked.timeout_s:g} s × slow-down {slowdown:.1f} (limit)"
+    signal.signal(signal.SIGALRM, functools.partial(_late, said))
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 def _judge(item: pytest.Item, own: BaseException | None = None) -> None:
@@ -131,14 +203,17 @@ def _judge(item: pytest.Item, own: BaseException | None = None) -> None:
 
     watch = item.stash.get(_WATCH, None)
     if watch is None:
-        if own is None and item.get_closest_marker("kernel_report"):
+        marked = any(item.get_closest_marker(name) for name in ("kernel", "kernel_report"))
+        if own is None and marked and any(expected.must for expected in marks.read(item).expected):
             raise Failed("kernel_report: the test has no guest to report anything", pytrace=False)
         return
     if own is not None:
         _forget_our_frames(own)
     with errors_as_text():
         try:
-            watch.seen.judge()
+            if isinstance(own, TimeUp):
+                watch.guest.watched.look()
+            watch.guest.watched.judge()
         except Exception as error:
             watch.lost = True
             # A guest that was lost after the test had failed by itself is no second failure.
@@ -161,10 +236,10 @@ def _excused(item: pytest.Item, own: BaseException) -> bool:
 
 def _is_of_the_guest(error: BaseException) -> bool:
     """Whether an exception is what a guest's methods raise when the guest does not do what was asked."""
-    from harness.model.errors import MachineError
+    from harness.model.errors import HarnessError
 
     # GuestTimeout is an OSError, and so is the guest's errno.
-    return isinstance(error, MachineError | OSError)
+    return isinstance(error, HarnessError | OSError | TimeUp)
 
 
 def _forget_our_frames(error: BaseException | None) -> None:
@@ -176,7 +251,8 @@ def _forget_our_frames(error: BaseException | None) -> None:
         at = error.__traceback__ if _is_of_the_guest(error) else None
         while at is not None and at.tb_next is not None:
             file = Path(at.tb_next.tb_frame.f_code.co_filename)
-            if file != here and file.is_relative_to(here.parents[1]):
+            ours = file != here or at.tb_next.tb_frame.f_code.co_name == _late.__name__
+            if ours and file.is_relative_to(here.parents[1]):
                 at.tb_next = None
             at = at.tb_next
         # What it was raised from is shown, too.
@@ -190,6 +266,8 @@ def pytest_runtest_makereport(
     """The kernel's fault counts as *failed*; the host's as *error*, and not before the test was tried again."""
     report = yield
     fault = call.excinfo.value if call.excinfo else None
+    if report.failed and (had := item.stash.get(_HAD, None)) is not None:
+        report.sections += [*telling.sections(had), ("to repeat it", telling.repeat(item, had.lives))]
     if isinstance(fault, KernelFault):
         # An xfail excuses what a test asserts; what its kernel does is excused by kernel_report.
         report.__dict__.pop("wasxfail", None)
@@ -205,7 +283,16 @@ def pytest_runtest_makereport(
         report.outcome = _AGAIN if again else "failed"  # type: ignore[assignment]
         report.when = "setup"
         item.stash[_DUE] = again
+    elif _is_of_the_host(fault) and report.when == "call" and report.outcome == "failed":
+        # What we could not do says nothing of the kernel.
+        report.when = "setup"
     return report
+
+
+def _is_of_the_host(fault: BaseException | None) -> bool:
+    from harness.model.errors import HarnessError
+
+    return isinstance(fault, HarnessError)
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)

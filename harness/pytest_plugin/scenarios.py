@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.pytest_plugin import sessions
+from harness.pytest_plugin import sessions, telling
 from harness.pytest_plugin.faults import HostFault, ScenarioFailed, errors_as_text, texts
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class ScenarioItem(pytest.Item):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Findings as text; a traceback only for a bug in the harness."""
         if isinstance(excinfo.value, ScenarioFailed):
-            return str(excinfo.value)
+            return f"{excinfo.value}\nto repeat it: {telling.repeat(self)}"
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
@@ -140,4 +140,4 @@ def _demand_pass(result: ScenarioResult) -> None:
     if result.outcome is Outcome.ERROR:
         raise HostFault(plain("\n".join(lines)), pytrace=False)
     if result.outcome is not Outcome.PASS:
-        raise ScenarioFailed("\n".join([plain(lines[0]), *texts(result.findings)]))
+        raise ScenarioFailed("\n".join(map(plain, [lines[0], *texts(result.findings)])))

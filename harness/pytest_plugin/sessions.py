@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The session of a run of pytest: the kernel that its options choose, prepared on first use."""
+"""The sessions of a run of pytest: one for each kernel that its options and markers choose, prepared on first use."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,11 +14,11 @@ from harness.pytest_plugin import options
 if TYPE_CHECKING:
     from harness.run.session import Session
 
-_SESSION = pytest.StashKey["Session"]()
+_SESSIONS = pytest.StashKey[dict[tuple[object, ...], "Session"]]()
 
 
-def session(config: pytest.Config) -> Session:
-    """The session of this run."""
+def session(config: pytest.Config, kernel: Mapping[str, Any] = MappingProxyType({})) -> Session:
+    """The session of this run for a kernel: that of the options, but for what a test's marker replaces."""
     from harness.kernel import versions
     from harness.model.contract import AUTO
     from harness.run.pipeline import KernelRequest
@@ -24,24 +26,38 @@ def session(config: pytest.Config) -> Session:
     from harness.terminal import Terminal
     from harness.variants import instruments
 
-    if _SESSION not in config.stash:
-        contract = options.value(config, "--kernel-contract") or AUTO
-        request = KernelRequest(
-            options.value(config, "--kernel-source") or versions.DEFAULT,
-            tuple(options.value(config, "--kernel-patch") or versions.patch(contract)),
-            tuple(options.value(config, "--kernel-config") or ()),
-            contract=contract,
-        )
+    def value(key: str) -> Any:
+        return kernel.get(key) or options.value(config, f"--kernel-{key}")
+
+    made = config.stash.setdefault(_SESSIONS, {})
+    contract = value("contract") or AUTO
+    request = KernelRequest(
+        value("source") or versions.DEFAULT,
+        tuple(value("patch") or versions.patch(contract)),
+        tuple(value("config") or ()),
+        contract=contract,
+    )
+    accel = value("accel") or "auto"
+    key = (request.source, request.patches, request.configs, contract, accel)
+    if key not in made:
         terminal = Terminal()
-        for name in config.stash.get(options.TAKEN, ()):
+        for name in config.stash.get(options.TAKEN, ()) if not made else ():
             terminal.say(f"kernel harness: {name} is somebody else's option here; ours has its default")
-        accel = options.value(config, "--kernel-accel") or "auto"
-        config.stash[_SESSION] = Session(request, instruments.NOTIFIER_HOLD, accel, terminal)
-    return config.stash[_SESSION]
+        made[key] = Session(request, instruments.NOTIFIER_HOLD, accel, terminal)
+    return made[key]
+
+
+def chosen(config: pytest.Config) -> list[str]:
+    """The options that choose the kernel of this run, for a command that repeats a test."""
+    words = []
+    for name in ("source", "patch", "config", "contract", "accel"):
+        given = options.value(config, f"--kernel-{name}")
+        values = given if isinstance(given, list) else [given] if given not in (None, "auto") else []
+        words += [f"--kernel-{name}={one}" for one in values]
+    return words
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Say where the recordings are."""
-    made = config.stash.get(_SESSION, None)
-    if made is not None:
+    for made in config.stash.get(_SESSIONS, {}).values():
         made.close()

@@ -7,8 +7,9 @@ have the same build ID.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness import console
@@ -49,13 +50,12 @@ def decode(run: Path, compiler: str, cache: Path, progress: Progress) -> list[Pa
         return []
     kernel = pipeline.prepare(ran.request, Instrument(), cache, progress, Clock()).kernel
     ran.verify(kernel)
-    spots = first(spot for text in texts.values() for line in text.splitlines() for spot in spots_of(line))
-    if len(spots) == SPOTS_LIMIT:
+    named = spots(texts.values())
+    if len(named) == SPOTS_LIMIT:
         progress.say(f"{run}: only the first {SPOTS_LIMIT} places are looked up (limit)")
-    found = lines.find(kernel, spots, cache, earlier.module(run), progress)
+    found = lines.find(kernel, named, cache, earlier.module(run), progress)
     for place, text in texts.items():
-        decoded = "\n".join(part for line in text.splitlines() for part in (plain(line), *_places(line, found)))
-        workspace.write_atomic(place / DECODED, decoded + "\n")
+        workspace.write_atomic(place / DECODED, decoded(text, found) + "\n")
     return [place / DECODED for place in texts]
 
 
@@ -70,14 +70,19 @@ def _reports(place: Path) -> str:
     return "\n\n".join(parts)
 
 
-def first(spots: Iterable[Spot]) -> set[Spot]:
-    """The first of them, as many as are looked up."""
+def spots(texts: Iterable[str]) -> set[Spot]:
+    """The places that some reports name; the first of them, as many as are looked up."""
     found: set[Spot] = set()
-    for spot in spots:
+    for spot in itertools.chain.from_iterable(spots_of(line) for text in texts for line in text.splitlines()):
         found.add(spot)
         if len(found) == SPOTS_LIMIT:
             break
     return found
+
+
+def decoded(text: str, found: Mapping[Spot, Sequence[str]]) -> str:
+    """A report, safe to print, with the source lines of each place below it."""
+    return "\n".join(part for line in text.splitlines() for part in (plain(line), *_places(line, found)))
 
 
 def spots_of(line: str) -> Iterator[Spot]:
@@ -87,7 +92,7 @@ def spots_of(line: str) -> Iterator[Spot]:
         yield Spot(match["function"], max(0, int(match["offset"], 16) - back), int(match["size"], 16))
 
 
-def _places(line: str, found: Mapping[Spot, tuple[str, ...]]) -> Iterator[str]:
+def _places(line: str, found: Mapping[Spot, Sequence[str]]) -> Iterator[str]:
     indent = " " * (len(line) - len(line.lstrip()) + 4)
     for spot in spots_of(line):
         yield from (indent + place for place in found.get(spot, ()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import re
 import secrets
 import threading
@@ -33,6 +32,7 @@ from harness.model.postmortem import Hangs, PostMortem, Wait
 from harness.model.recording import Answer, Ended, Recording
 from harness.model.scenario import Scenario
 from harness.postmortem import examine as outside
+from harness.run.driven import numbers, parsed
 from harness.run.planning import Command, module, plan
 
 # After this many reports on the console the scenario ends: each costs the guest
@@ -367,7 +367,7 @@ class _Drive:
                 continue
             if line is None:
                 return self._killed(driver, command)
-            reply = _parsed(line)
+            reply = parsed(line)
             if reply is None:
                 raise GuestLost(f"the guest driver answered {line[:80]!r} to {command.text!r}")
             if "progress" not in reply:
@@ -595,20 +595,5 @@ def why(machine: Machine, lost: GuestLost) -> tuple[Ended, str]:
     raise GuestLost(f"{lost.message}; {state.evidence or broke}") from lost
 
 
-def _parsed(line: str) -> dict[str, Any] | None:
-    """A reply of the driver; None for what is none, or could not be written down as text."""
-    try:
-        reply = json.loads(line)
-        json.dumps(reply, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError):
-        return None
-    return reply if isinstance(reply, dict) else None
-
-
 def _counters(replies: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    return {
-        key: value
-        for reply in replies[:1]
-        for key, value in reply.items()
-        if isinstance(value, int) and not isinstance(value, bool)
-    }
+    return numbers(replies[0]) if replies else {}

@@ -38,11 +38,15 @@ def plan(scenario: Scenario) -> list[Command]:
     processes, subscribers, and then their memory. What a child process made
     goes with it.
     """
-    steps = scenario.steps
-    made = {(step.verb, step.target) for step in steps}
-    foreign = {(step.verb, step.target) for step in steps if step.process}
-    gone = {(step.verb, step.target) for step in steps if not step.process and "offset" not in step.arguments}
-    buffers = [name for name in scenario.buffers if ("map", name) not in foreign and ("unmap", name) not in gone]
+    commands = set_up(scenario)
+    for number, step in enumerate(scenario.steps, 1):
+        commands += step_commands(scenario, number, step)
+    return [*commands, *take_down(scenario)]
+
+
+def set_up(scenario: Scenario) -> list[Command]:
+    """What comes before the steps."""
+    made = {(step.verb, step.target) for step in scenario.steps}
     commands = [_own("mark", f"begin:{scenario.name}", f"text=begin:{scenario.name}"), _own("vmstat")]
     if scenario.cgroup:
         limits = [f"{key}={value}" for key, value in scenario.cgroup.items()]
@@ -53,15 +57,26 @@ def plan(scenario: Scenario) -> list[Command]:
         path = "/sys/kernel/mm/transparent_hugepage/enabled"
         commands.append(_own("write", path, f"path={path} value=madvise"))
     commands += [_own("map", name, _map(scenario, name)) for name in scenario.buffers if ("map", name) not in made]
-    commands += [
+    return commands + [
         _own("subscribe", name, _subscribe(scenario, name))
         for name in scenario.subscribers
         if ("subscribe", name) not in made
     ]
-    for number, step in enumerate(steps, 1):
-        commands += _step(scenario, number, step)
+
+
+def left_off(scenario: Scenario) -> Command:
+    """A mark behind the last step, for who looks at the log of a driver that was given one step at a time."""
+    return _own("mark", f"done:{scenario.name}", f"text=done:{scenario.name}")
+
+
+def take_down(scenario: Scenario) -> list[Command]:
+    """What comes after the steps."""
+    steps = scenario.steps
+    foreign = {(step.verb, step.target) for step in steps if step.process}
+    gone = {(step.verb, step.target) for step in steps if not step.process and "offset" not in step.arguments}
+    buffers = [name for name in scenario.buffers if ("map", name) not in foreign and ("unmap", name) not in gone]
     threads = dict.fromkeys(step.background for step in steps if step.background and not step.process)
-    commands += [_own("wait", name, f"name={name}") for name in threads if ("wait", name) not in gone]
+    commands = [_own("wait", name, f"name={name}") for name in threads if ("wait", name) not in gone]
     processes = [target for verb, target in gone if verb == "fork"]
     commands += [
         _own("end", name, f"name={name}")
@@ -112,7 +127,7 @@ def _subscribe(scenario: Scenario, name: str) -> str:
     return " ".join(words)
 
 
-def _step(scenario: Scenario, number: int, step: Step) -> Iterator[Command]:
+def step_commands(scenario: Scenario, number: int, step: Step) -> Iterator[Command]:
     """The lines of a step; only the last runs in the background or repeatedly, and has the expected reply."""
     where = f"@{step.process} " if step.process else ""
     *before, last = _lines(scenario, step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +15,14 @@ from harness.guest.lab import Lab
 from harness.guest.machine import Machine
 from harness.host import accelerator, workspace
 from harness.host.progress import QUIET, Progress
+from harness.kernel import lines, modules, selftests
+from harness.kernel.modules import OutOfTree
 from harness.model.contract import Contract
 from harness.model.instrument import Instrument
 from harness.model.scenario import Scenario, renamed
 from harness.model.shape import MachineShape
 from harness.model.verdict import ScenarioResult
-from harness.run import judging, pipeline, reached
+from harness.run import decoding, judging, pipeline, reached
 from harness.run.watching import Watched, watched
 
 
@@ -98,9 +101,35 @@ class Session:
         """A fresh machine for whoever drives and judges it."""
         return self.lab.machine(shape or MachineShape(), self.folder / self._unnamed())
 
-    def watched(self, name: str = "", shape: MachineShape | None = None) -> AbstractContextManager[Watched]:
+    def watched(
+        self, name: str = "", shape: MachineShape | None = None, *, boots: bool = False
+    ) -> AbstractContextManager[Watched]:
         """A fresh machine whose kernel is judged when the block ends; its folder is called `name`, if that is given."""
-        return watched(self.lab, self.folder / (name or self._unnamed()), shape or MachineShape())
+        folder = self.folder / (name or self._unnamed())
+        return watched(self.lab, folder, shape or MachineShape(), self.contract, boots=boots)
+
+    def build_modules(self, folder: Path) -> OutOfTree:
+        """Build the modules of a user's folder for the session's kernel."""
+        return modules.out_of_tree(folder, self.lab.kernel, self._cache, self._progress)
+
+    def own_modules(self, name: str) -> list[Path]:
+        """A module of the kernel's own, behind those that it depends on."""
+        return modules.built_with(self.lab.kernel, name, self._cache, self._progress)
+
+    def selftest(self, collection: str, name: str) -> Path:
+        """A program of the kernel's selftests."""
+        return selftests.program(name, self.lab.kernel, self._cache, self._progress, collection)
+
+    def decoded(self, texts: Sequence[str], loaded: Sequence[Path] = ()) -> list[str]:
+        """Reports with the source lines of their places. loaded: modules of users that may be named there."""
+        spots = decoding.spots(texts)
+        found: dict[lines.Spot, tuple[str, ...]] = {}
+        if spots:
+            for module in loaded:
+                found |= lines.find_in(module, spots)
+            left = spots - found.keys()
+            found |= lines.find(self.lab.kernel, left, self._cache, self.module, self._progress)
+        return [decoding.decoded(text, found) for text in texts]
 
     def close(self) -> None:
         """Say where the recordings are, and what known noise their passes rest on."""

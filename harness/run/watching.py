@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 import secrets
 import threading
@@ -17,14 +18,15 @@ from harness.guest.lab import Lab
 from harness.guest.machine import Machine, Watchdogs
 from harness.host.clock import Deadline, scaled
 from harness.host.starvation import share
-from harness.model import event, scenario
+from harness.model.contract import Contract
 from harness.model.errors import GuestLost, MachineError
 from harness.model.postmortem import PostMortem
-from harness.model.recording import Answer, Ended, Recording
+from harness.model.recording import Answer, Ended
 from harness.model.shape import MachineShape
 from harness.model.verdict import ScenarioResult
 from harness.run import judging
 from harness.run.drive import Ending, Listener, blame_the_kernel_alone, demand_modules, why
+from harness.run.driven import Driven
 from harness.run.pipeline import look
 
 # Seconds, unscaled: for what the harness itself asks of the guest, and within which its kernel reports a hang.
@@ -43,13 +45,18 @@ class Watched:
     """A guest that is watched.
 
     judge: says what its kernel has done so far, while the block goes on. It
-    raises what the end of the block raises. result: the latest word, and the
-    last one once the block has ended. given_up: why the block is sure that
-    the guest will never answer again: nobody asks it anything more.
+    raises what the end of the block raises. look: writes a post-mortem, if there
+    is none. result: the latest word, and the last one once the block has ended.
+    driven: the guest's driver, for whoever wants to give it steps; it can take
+    none once the guest was judged. given_up: why the block is sure that the
+    guest will never answer again: nobody asks it anything more.
     """
 
     machine: Machine
     judge: Callable[[], ScenarioResult]
+    look: Callable[[], None]
+    driven: Driven
+    slowdown: float
     result: ScenarioResult | None = None
     given_up: str = ""
 
@@ -59,17 +66,22 @@ def watched(
     lab: Lab,
     folder: Path,
     shape: MachineShape = MachineShape(),  # noqa: B008 - frozen
+    contract: Contract = Contract.MAYFAIL,
+    *,
+    boots: bool = False,
 ) -> Iterator[Watched]:
     """A fresh machine of a lab, whatever it carries, until the block ends; then `result` says what its kernel did.
 
-    folder: gets its console; its name is the result's. An exception of the
+    folder: gets its console; its name is the result's. contract: the one that its kernel is judged by.
+    boots: it boots, where the lab would clone. An exception of the
     block is passed on, and the guest is judged all the same, unless the block
     was interrupted. Raises what lab.machine() does, CannotTest for a guest
     that cannot load what it carries, and GuestLost or MachineError when the
     host or our connection is to blame for what the guest did not do.
     """
     listener = Listener()
-    with lab.machine(shape, folder, listener) as machine:
+    make = lab.boot if boots else lab.machine
+    with make(shape, folder, listener) as machine:
         demand_modules(machine)
         slowdown = lab.slowdown(machine)
         watch = _Watch(lab, machine, folder, scaled(_GRACE_S, slowdown))
@@ -83,26 +95,27 @@ def watched(
         began = Deadline(0)
 
         def judge() -> ScenarioResult:
-            ending, after = watch.end(before, seen.given_up)
+            ending, after = watch.end(before, seen.driven, seen.given_up)
+            seen.driven.write()
             blame_the_kernel_alone(machine, listener, ending)
-            recording = Recording(
-                scenario=scenario.unwritten(folder.name, shape),
+            told = seen.driven.recorded()
+            recording = dataclasses.replace(
+                told,
                 ended=ending.ended,
                 detail=ending.detail,
                 seconds=began.elapsed_s,
-                answers=watch.marks,
-                before=before,
-                after=after,
-                module={},
-                events=event.EMPTY,
+                answers=[*told.answers, *watch.marks],
+                before={**told.before, **before},
+                after={**told.after, **after},
                 console=machine.console.log.read_bytes(),
                 postmortem=ending.found,
-                slowdown=slowdown,
+                contract=contract,
             )
-            seen.result = judging.judge(recording, oracles.of_the_console())
+            # Without a step there is no event log to judge, either.
+            seen.result = judging.judge(recording, None if told.answers else oracles.of_the_console())
             return seen.result
 
-        seen = Watched(machine, judge)
+        seen = Watched(machine, judge, watch.look, Driven(machine, lab.instrument, shape, slowdown, folder), slowdown)
         try:
             yield seen
         except Exception:
@@ -144,7 +157,7 @@ class _Watch:
         with contextlib.suppress(TimeoutError):
             self._machine.console.wait_for(re.escape(text), Deadline(self._grace_s))
 
-    def end(self, before: Mapping[str, int], given_up: str = "") -> tuple[Ending, Mapping[str, int]]:
+    def end(self, before: Mapping[str, int], driven: Driven, given_up: str = "") -> tuple[Ending, Mapping[str, int]]:
         """How the guest is, now that nobody drives it, and its state. Said once of a guest that has ended."""
         if self._over is not None:
             return self._over
@@ -152,9 +165,12 @@ class _Watch:
         try:
             if given_up:
                 raise GuestTimeout(given_up)
+            driven.finish()
+            if driven.late:
+                raise GuestTimeout(driven.late)
             after = _state(self._machine)
             self.mark("end")
-            ended, detail = Ended.COMPLETE, ""
+            ended, detail = (Ended.STEP_FAILED, driven.broken) if driven.broken else (Ended.COMPLETE, "")
         except GuestTimeout as late:
             self.look()
             ended, detail = self._silence(late, _PULSE_S if given_up else self._grace_s)
@@ -169,7 +185,7 @@ class _Watch:
             self._machine.wait(_LOOK_LIMIT_S)
         with self._looking:
             ending = Ending(ended, detail, self._found or PostMortem(), self._given, self._grace_s)
-        if ended is not Ended.COMPLETE:
+        if ended not in (Ended.COMPLETE, Ended.STEP_FAILED):
             self._over = ending, after
         return ending, after
 

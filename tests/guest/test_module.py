@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The C code of guest-modules, checked by the kernel's own tools."""
+"""The C code of guest-modules and examples, checked by the kernel's own tools."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from tests.guest.command import EACH, ROOT
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
 C = ROOT / "guest-modules"
+EXAMPLES = ROOT / "examples"
+EXAMPLES_C = sorted(EXAMPLES.rglob("*.[ch]"))
 MODULE = C / "notifier_hold"
 PLANTED = C / "planted"
 REACHED = C / "reached"
@@ -86,8 +88,9 @@ def complaints(checkpatch: Path, files: list[Path]) -> dict[str, str]:
         ([COMPAT], COMPAT_ONLY),
         (PLANTED_C, PLANTED_ONLY),
         (USER_C, KERNEL_ONLY),
+        (EXAMPLES_C, {}),
     ],
-    ids=["modules", "compat", "planted", "programs"],
+    ids=["modules", "compat", "planted", "programs", "examples"],
 )
 def test_checkpatch_says_only_what_is_against_the_purpose_of_a_file(
     checkpatch: Path, files: list[Path], expected: dict[str, str]
@@ -112,6 +115,12 @@ def test_compiler_and_sparse_are_silent_about_the_modules(source: str):
     """W=1 and C=2, everything compiled anew."""
     assert modules.complaints(MODULE, kernel(source), cache_dir()) == []
     assert modules.complaints(REACHED, kernel(source), cache_dir()) == []
+
+
+@pytest.mark.parametrize("name", ["pin-driver/pinner", "ioctl-misc/parcel"])
+def test_compiler_and_sparse_are_silent_about_the_examples(name: str):
+    """As a reader who copies one will want."""
+    assert modules.complaints(EXAMPLES / name, kernel(), cache_dir()) == []
 
 
 def test_compiler_and_sparse_are_silent_about_the_planted_faults():

@@ -18,8 +18,7 @@ from harness.kernel import build as builds
 from harness.kernel import lines
 from harness.kernel.build import KernelBuild
 from harness.kernel.lines import Spot
-from harness.run import decoding as decode
-from harness.run import pipeline
+from harness.run import decoding, pipeline
 from harness.run.pipeline import Clock, KernelRequest
 from harness.variants import instruments
 from tests.guest.command import PATCHES, harness
@@ -127,7 +126,7 @@ def test_a_run_is_decoded_to_file_and_line_without_debug_info_in_its_kernel(tmp_
     request = KernelRequest(patches=patches)
     prepared = pipeline.prepare(request, instruments.NOTIFIER_HOLD, cache_dir(), QUIET, Clock())
     kernel, (module,) = prepared.kernel, prepared.modules
-    reported = {spot for line in decoded.splitlines() for spot in decode.spots_of(line)}
+    reported = {spot for line in decoded.splitlines() for spot in decoding.spots_of(line)}
     inside = in_the_module(kernel)
     ours = lines.find(kernel, reported | inside, cache_dir(), module)
     assert inside & ours.keys()

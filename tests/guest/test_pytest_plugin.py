@@ -149,7 +149,7 @@ def test_the_options_choose_the_kernel_and_its_findings_are_shown(own: Path):
     [
         ("--kernel-source=/nonexistent", "--source /nonexistent: no such file or directory"),
         ("--kernel-patch=mayfial", "--patch mayfial: no such patch"),
-        ("--kernel-config=bsae", "bsae"),
+        ("--kernel-config=bsae", "--config bsae: no such fragment or file"),
     ],
 )
 def test_an_option_that_names_nothing_is_one_line(own: Path, option: str, complaint: str):

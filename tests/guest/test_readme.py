@@ -6,11 +6,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from harness import pytest_plugin
 from harness.cli import parse
 from harness.model.errors import UsageError
 from harness.variants import catalogue
@@ -29,6 +31,7 @@ EXPECTED = {
     f"{HARNESS} list scenarios": 0,
     f"{HARNESS} list oracles": 0,
     f"{HARNESS} doctor": 0,
+    ".venv/bin/pytest examples": 0,
     ".venv/bin/pytest scenarios/memcg-eagain.yaml": 0,
 }
 NIGHTLY = ("--source debian:6.1", "--contract stock all")
@@ -150,7 +153,32 @@ def test_every_name_in_readmes_python_is_a_fixture_of_the_plugin():
 
     for scenario in re.findall(r'judged\("([^"]+)"\)', block):
         catalogue.choose([scenario])
-    assert set(re.findall(r"^def \w+\((\w+)\)", block, re.MULTILINE)) == {"guest", "judged"}
+    used = {
+        name.strip() for names in re.findall(r"^def \w+\((.*)\):", block, re.MULTILINE) for name in names.split(",")
+    }
+    assert used == {"guest", "judged", "module"}
+    assert used <= set(pytest_plugin.__all__)
+
+
+def test_the_first_test_of_readme_passes_with_a_module_of_one_s_own(tmp_path: Path):
+    """As a user begins: a folder with a module, README's file beside it, pytest from anywhere else."""
+    shutil.copytree(ROOT / "examples" / "pin-driver" / "pinner", tmp_path / "my-driver")
+    (block,) = blocks("python")
+    (tmp_path / "test_mine.py").write_text(block, encoding="utf-8")
+    done = subprocess.run(
+        [ROOT / ".venv/bin/pytest", "-p", "no:cacheprovider", "-k", "comes_and_goes", "test_mine.py"],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
 
 
 def test_exit_codes_in_readme_are_those_of_the_errors():

@@ -21,7 +21,7 @@ from harness.guest import agent as agents
 from harness.guest.agent import MAGIC, PAYLOAD_MAX, Agent, Frame, GuestResult, GuestTimeout, _Conversation
 from harness.host.clock import Deadline
 from harness.model.errors import GuestLost, MachineError
-from harness.run import drive, watching
+from harness.run import drive, driven, watching
 from tests.unit.fuzzing import fuzz
 
 HEAD = struct.Struct("<IIII")
@@ -162,7 +162,7 @@ def test_a_fault_of_ours_in_the_reader_is_told_and_keeps_nobody(
     "line", ["", "[" * 100_000, "9" * 5000, "[]", "7", '{"a": NaN}', '{"a": "\\ud800"}', '{"a"', "\\xff"]
 )
 def test_what_is_no_reply_of_the_driver_is_none(line: str) -> None:
-    assert drive._parsed(line) is None
+    assert driven.parsed(line) is None
 
 
 @pytest.mark.parametrize("odd", [{"status": "0"}, {"status": []}, {"signal": None}, {"signal": 1 << 70}, {}])

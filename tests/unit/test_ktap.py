@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from harness.model import ktap
 from harness.model.ktap import SHOWN, Results, read, restore
 
 HEAD = "TAP version 13\n"
@@ -81,3 +84,72 @@ def test_results_come_back_from_their_document_and_nothing_else_does() -> None:
 def test_tests_that_stand_behind_the_end_of_what_was_read_did_not_fail() -> None:
     assert read(HEAD + "1..3\nok 1 a\n", 0, cut=True) == Results(1, 0, 0, cut=True)
     assert read(HEAD + "1..3\nok 1 a\n", 0).failed == 1
+
+
+KUNIT = """\
+KTAP version 1
+1..1
+    KTAP version 1
+    # Subtest: list
+    1..3
+    ok 1 list_init
+    # list_add: EXPECTATION FAILED at lib/list-test.c:3
+    not ok 2 list_add
+    ok 3 list_del # SKIP no reason given
+not ok 1 list
+"""
+
+
+def test_the_cases_of_a_suite_are_told_one_by_one() -> None:
+    assert [(case.name, case.verdict) for case in ktap.cases(KUNIT, 0)] == [
+        ("list: list_init", "pass"),
+        ("list: list_add", "fail"),
+        ("list: list_del", "skip"),
+    ]
+    assert "EXPECTATION FAILED" in ktap.cases(KUNIT, 0)[1].text
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "verdicts"),
+    [
+        ("hello\n", 0, ["pass"]),
+        ("hello\n", 4, ["skip"]),
+        ("hello\n", 1, ["fail"]),
+        ("", 256 + 11, ["fail"]),
+        ("1..3\nok 1 a\n", 0, ["pass", "fail"]),
+        ("ok 1 a\n", 1, ["pass", "fail"]),
+        ("    ok 1 a\nnot ok 1 suite\n", 0, ["pass", "fail"]),
+        ("not ok 1 a # TODO later\n", 0, ["pass"]),
+    ],
+)
+def test_nothing_that_failed_is_lost_among_the_cases(text: str, status: int, verdicts: list[str]) -> None:
+    assert [case.verdict for case in ktap.cases(text, status)] == verdicts
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            ["ok 1 a", "not ok 2 b", "    ok 1 c", "        not ok 3 - d", "# x", "1..2", "ok", "\r", "Bail out!"]
+        )
+        | st.text(max_size=8),
+        max_size=12,
+    ),
+    st.sampled_from([0, 1, 4, 256 + 9]),
+)
+def test_the_cases_agree_with_the_whole(lines: list[str], status: int) -> None:
+    """A program that failed has a case that failed; and a guest may print anything."""
+    text = "\n".join(lines)
+
+    cases = ktap.cases(text, status)
+
+    assert cases or not lines
+    if ktap.read(text, status).failed:
+        assert any(case.verdict == "fail" for case in cases)
+
+
+def test_there_is_an_end_to_the_cases() -> None:
+    cases = ktap.cases("\n".join(f"ok {number} x" for number in range(ktap.CASES_LIMIT + 9)), 0)
+
+    assert len(cases) == ktap.CASES_LIMIT + 1
+    assert cases[-1].verdict == "fail"

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness import oracles
 from harness.guest.boot import BootFailed
 from harness.host.workspace import data
-from harness.model.errors import CannotTest, GuestLost, HarnessError, LaunchError
+from harness.model.errors import CannotTest, GuestLost, HarnessError, LaunchError, MachineError
 from harness.model.scenario import unwritten
 from harness.model.shape import MachineShape
 from harness.model.verdict import Finding, Outcome, ScenarioResult
@@ -25,8 +26,10 @@ from harness.pytest_plugin.scenarios import _looks_like_a_scenario
 # What the plugin imports late: a run of pytest within this one forgets what it was the first to import.
 from harness.run import session as run_session
 from harness.variants import catalogue
+from tests.unit.recordings import recording
 
 pytest_plugins = ["pytester"]
+oracles.prepare()
 
 OURS = sorted(data("scenarios").glob("*.yaml"))
 SCENARIO = (data("scenarios") / "memcg-eagain.yaml").read_text()
@@ -282,16 +285,23 @@ class Fake:
     def __init__(self, *judgements: Sequence[Finding] | Exception, start: Sequence[Exception | None] = ()) -> None:
         self.judgements = list(judgements)
         self.start = list(start)
-        self.lab = self.began = 0
+        self.lab: object = 0
+        self.began = self.looks = 0
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator[SimpleNamespace]:
+    def watched(self, **_: object) -> Iterator[SimpleNamespace]:
         """A guest, or why there is none."""
         self.began += 1
         if self.start and (error := self.start.pop(0)):
             raise error
-        console = SimpleNamespace(log="/run/guest_1/console.log")
-        seen = SimpleNamespace(machine=SimpleNamespace(console=console), result=None)
+        console = SimpleNamespace(log=Path("/run/guest_1/console.log"))
+        seen = SimpleNamespace(machine=SimpleNamespace(console=console), result=None, slowdown=2.0, look=self.look)
+        seen.driven = SimpleNamespace(
+            broken="",
+            events=Path("/run/events/guest_1.bin"),
+            kept=Path("/run/guest_1/scenario.yaml"),
+            recorded=recording,
+        )
 
         def judge() -> None:
             said = self.judgements.pop(0) if len(self.judgements) > 1 else self.judgements[0]
@@ -303,13 +313,21 @@ class Fake:
         yield seen
         judge()
 
+    def look(self) -> None:
+        """Count the looks from outside."""
+        self.looks += 1
+
+    def decoded(self, _texts: Sequence[str], _loaded: Sequence[Path]) -> list[str]:
+        """Reports of a kernel whose objects are gone."""
+        raise MachineError("another kernel than before")
+
 
 @pytest.fixture
 def guests(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pytest.RunResult]:
     """A function that runs a test file with guests that do what `fake` says."""
 
     def run(source: str, fake: Fake, *words: str) -> pytest.RunResult:
-        monkeypatch.setattr(sessions, "session", lambda _: fake)
+        monkeypatch.setattr(sessions, "session", lambda *_: fake)
         pytester.makepyfile(test_it=f"import pytest\nfrom harness.model.errors import GuestLost\n\n{source}")
         return pytester.runpytest(
             "-p", "harness.pytest_plugin", "-p", "no:cacheprovider", "--strict-markers", "-rA", *words
@@ -547,3 +565,187 @@ def test_an_error_of_the_harness_is_a_line_without_control_characters(guests, mo
 
     ran.assert_outcomes(errors=1)
     ran.stdout.fnmatch_lines(["/tmp/\\x1b]0;x\\x07 (look)"])
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("needs='KASAN'", "needs CONFIG_KASAN, which this kernel is built without"),
+        ("needs=['KSM', 'CONFIG_KASAN']", "needs CONFIG_KASAN, which"),
+        ("without='KSM'", "is for kernels without CONFIG_KSM, and this one has it"),
+        ("version='6.13'", "needs Linux 6.13, and this is 6.12.1"),
+        ("until='6.12'", "is for Linux before 6.12, and this is 6.12.1"),
+    ],
+)
+def test_a_test_is_skipped_on_a_kernel_without_what_it_needs(guests, tmp_path: Path, words: str, says: str) -> None:
+    (tmp_path / "config").write_text("CONFIG_KSM=y\n")
+    fake = Fake(())
+    fake.lab = SimpleNamespace(kernel=SimpleNamespace(config=tmp_path / "config", release="6.12.1"))
+
+    ran = guests(f"@pytest.mark.kernel({words})\ndef test(guest): pass", fake)
+
+    ran.assert_outcomes(skipped=1)
+    ran.stdout.fnmatch_lines([f"SKIPPED*{says}*"])
+    assert fake.began == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("expct='x'", "unknown word 'expct' (did you mean 'expect'?)"),
+        ("'x'", "it takes only names with values, as in kernel(memory='1G')"),
+        ("expect='('", "*unterminated subpattern*"),
+        ("expect=3", "expect is 3, neither a text nor a list of texts"),
+        ("memory='1M'", "*a guest needs 128M to boot"),
+        ("memory='much'", "'much' is not a size (write 64K, 16M or 1G)"),
+        ("cpus=0", "*cpus is 0, not a whole number from 1 to 64"),
+        ("timeout='1 s'", "timeout is '1 s', not a number of seconds from 0 to 86400"),
+        ("timeout=float('nan')", "timeout is nan, not a number*"),
+        ("needs='kasan'", "'kasan' is not the name of an option, as KASAN is"),
+        ("version=6.8", "6.8 is not a version, as '6.8' is"),
+        ("accel='hvf'", "accel is 'hvf', not auto, kvm, tcg"),
+    ],
+)
+def test_a_wrong_word_in_a_marker_is_one_line_and_no_guest_begins(guests, words: str, says: str) -> None:
+    fake = Fake(())
+
+    ran = guests(f"@pytest.mark.kernel({words})\ndef test(guest): pass", fake)
+
+    ran.assert_outcomes(errors=1)
+    ran.stdout.fnmatch_lines([f"*test_it.py::test: kernel: {says}*"])
+    ran.stdout.no_fnmatch_line("*Traceback*")
+    assert fake.began == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "findings", "counted"),
+    [
+        ("expect='WARNING in planted_'", [WARNED], "passed"),
+        ("expect='WARNING in planted_'", [], "failed"),
+        ("allow='WARNING in planted_'", [WARNED], "passed"),
+        ("allow='WARNING in planted_'", [], "passed"),
+        ("allow='WARNING in planted_'", [WARNED, PANIC], "failed"),
+        ("expect=['WARNING', 'panicked']", [WARNED, PANIC], "passed"),
+    ],
+)
+def test_a_marker_says_what_a_kernel_must_and_may_do(guests, words: str, findings, counted: str) -> None:
+    guests(f"@pytest.mark.kernel({words})\ndef test(guest): pass", Fake(findings)).assert_outcomes(**{counted: 1})
+
+
+def test_markers_of_a_class_and_of_its_test_add_up(guests, monkeypatch) -> None:
+    """The nearest one counts."""
+    seen: list[object] = []
+    fake = Fake([WARNED])
+
+    def watched(**words: object):
+        seen.append(words["shape"])
+        return Fake.watched(fake)
+
+    monkeypatch.setattr(fake, "watched", watched)
+    ran = guests(
+        "@pytest.mark.kernel(memory='1G', cpus=4, allow='WARNING')\nclass TestIt:\n"
+        "    @pytest.mark.kernel(memory='256M', cmdline='a=1 b')\n    def test(self, guest): pass",
+        fake,
+    )
+
+    ran.assert_outcomes(passed=1)
+    assert seen == [MachineShape(memory_mib=256, cpus=4, cmdline=("a=1", "b"))]
+
+
+def test_the_time_of_a_test_is_that_of_its_guest(guests) -> None:
+    """Twice as slow, twice as long; then it is a failure with the line where it was, and the guest is looked at."""
+    fake = Fake(())
+
+    ran = guests(
+        "import threading\n@pytest.mark.kernel(timeout=0.05)\ndef test(guest):\n    threading.Event().wait(60)", fake
+    )
+
+    ran.assert_outcomes(failed=1)
+    ran.stdout.fnmatch_lines(
+        ["*threading.Event().wait(60)*", "E *not done within 0.1 s = 0.05 s × slow-down 2.0 (limit)"]
+    )
+    ran.stdout.no_fnmatch_line("*pytest_plugin/guests.py*")
+    assert fake.looks == 1
+    guests("@pytest.mark.kernel(timeout=60)\ndef test(): pass", fake).assert_outcomes(passed=1)
+
+
+def test_a_failure_says_how_to_repeat_it_and_what_could_not_be_decoded(guests) -> None:
+    ran = guests(
+        "@pytest.mark.parametrize('x', ['a b'])\ndef test(guest, x): pass", Fake([WARNED]), "--kernel-config=kasan"
+    )
+
+    ran.stdout.fnmatch_lines(
+        [
+            "no source lines: another kernel than before",
+            "*- to repeat it -*",
+            "pytest --kernel-config=kasan 'test_it.py::test[[]a b[]]'",
+        ]
+    )
+
+
+def test_a_fixture_that_builds_upon_somebody_else_s_guest_says_so(guests) -> None:
+    ran = guests(
+        "@pytest.fixture\ndef guest(): return 'Alice'\ndef test(notifier): pass\ndef test_m(module): pass", Fake(())
+    )
+
+    ran.assert_outcomes(errors=2)
+    ran.stdout.fnmatch_lines(["this fixture needs the fixture `guest` of the harness, and the project has its own"])
+
+
+PROGRAM = """
+from harness.guest.agent import GuestResult
+from harness.pytest_plugin.guest import Guest
+
+def test(guest, request, monkeypatch):
+    text = b'1..3\\nok 1 good\\nnot ok 2 bad \\x1b[1m\\nok 3 other # SKIP no swap\\n'
+    monkeypatch.setattr(Guest, 'put', lambda *_: '/tmp/p')
+    monkeypatch.setattr(Guest, 'run', lambda *_, **__: GuestResult(('p',), 0, text, b''))
+    assert guest.program('/bin/p').stdout == text
+"""
+
+
+def test_what_a_program_of_a_guest_tells_are_subtests(guests) -> None:
+    ran = guests(PROGRAM, Fake(()), "-o", "verbosity_subtests=1")
+
+    ran.stdout.fnmatch_lines(["SUBFAILED[[]p: bad \\x1b[[]1m[]]*", "*1 failed*"], consecutive=False)
+    ran.stdout.fnmatch_lines(["SUBSKIPPED[[]p: other[]]*no swap*"])
+    assert ran.ret == 1
+
+
+def test_before_pytest_9_a_program_s_failures_fail_the_test(guests) -> None:
+    ran = guests(PROGRAM, Fake(()), "-p", "no:subtests")
+
+    ran.assert_outcomes(failed=1)
+    ran.stdout.fnmatch_lines(["bad \\x1b[[]1m: not ok 2*"])
+
+
+@pytest.mark.parametrize("name", ["cow", "mm:", "../x:y", "mm:../../x", "mm:a b"])
+def test_the_name_of_a_selftest_is_no_path(guests, name: str) -> None:
+    ran = guests(f"def test(guest): guest.kselftest({name!r})", Fake(()))
+
+    ran.assert_outcomes(errors=1)
+    ran.stdout.fnmatch_lines(["*is not the name of a selftest (write COLLECTION:PROGRAM, as in mm:cow)"])
+
+
+def test_without_the_plugin_nothing_of_it_is_there(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although it is installed."""
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    pytester.makepyfile("def test(pytestconfig): assert pytestconfig.pluginmanager.has_plugin('kernel_harness')")
+
+    for words, counted in (((), "passed"), (("-p", "no:kernel_harness"), "failed")):
+        pytester.runpytest("-p", "no:cacheprovider", *words).assert_outcomes(**{counted: 1})
+
+
+def test_what_could_not_be_done_for_a_test_is_an_error_at_its_line(guests) -> None:
+    """A module that does not compile, a word that no scenario has: it says nothing of the kernel."""
+    fails = "from harness.pytest_plugin.guest import Guest\nfrom harness.model.errors import BuildError\n"
+    fails += "@pytest.fixture(autouse=True)\ndef broken(monkeypatch):\n"
+    fails += (
+        "    def load(*_): raise BuildError('my.c:3: no such thing')\n    monkeypatch.setattr(Guest, 'load', load)\n"
+    )
+    fails += "@pytest.fixture\ndef driver(broken, module): module('x')\n"
+
+    ran = guests(f"{fails}def test(module): module('x')\ndef test_driver(driver): pass", Fake(()))
+
+    ran.assert_outcomes(errors=2)
+    ran.stdout.fnmatch_lines(["*module('x')", "E *BuildError: my.c:3: no such thing"])

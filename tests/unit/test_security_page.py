@@ -23,11 +23,14 @@ def test_each_door_is_there() -> None:
 
 
 def test_each_number_is_the_one_that_is_enforced() -> None:
-    from harness.kernel import manifest
+    from harness.guest import carry
+    from harness.kernel import manifest, modules
     from harness.model import strict_yaml
 
     assert f"{manifest.FILES_LIMIT:,} files and {manifest.BYTES_LIMIT >> 30} GiB" in PAGE
     assert f"{strict_yaml.LIMIT_BYTES >> 10} KiB" in PAGE
+    assert f"{carry.LIMIT_BYTES >> 20} MiB and {carry.LIMIT_FILES:,} files" in PAGE
+    assert f"{modules.FILES_LIMIT:,} files and {modules.BYTES_LIMIT >> 20} MiB" in PAGE
 
 
 def test_its_command_runs() -> None:
