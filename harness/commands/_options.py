@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from harness.kernel import versions
 from harness.model.contract import AUTO, CHOICES
+from harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from harness.model.scenario import Scenario
     from harness.run.pipeline import KernelRequest, RunRequest
@@ -29,6 +30,11 @@ def kernel(parser: argparse.ArgumentParser) -> None:
         "debian:latest, a directory, a tarball, git:PATH@REV; harness list sources",
     )
     parser.add_argument(
+        "--built",
+        metavar="DIR",
+        help="in place of a source: a tree that you have built (vmlinux, .config, Module.symvers), which is only read",
+    )
+    parser.add_argument(
         "--patch",
         action="append",
         metavar="PATCH",
@@ -37,6 +43,11 @@ def kernel(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--config", action="append", metavar="FRAGMENT", help="a fragment of kernel-configs/ by name, or a file"
+    )
+    parser.add_argument(
+        "--base-config",
+        metavar="FILE",
+        help="a whole .config of yours in the place of ours: a distribution's, a defconfig, that of a bug report",
     )
     parser.add_argument(
         "--contract",
@@ -49,16 +60,42 @@ def kernel(parser: argparse.ArgumentParser) -> None:
 
 
 def kernel_request(arguments: argparse.Namespace) -> KernelRequest:
-    """The kernel that the options of kernel() ask for."""
+    """The kernel that the options of kernel() ask for. Raises UsageError for some that exclude each other."""
     from harness.run.pipeline import KernelRequest
 
+    if arguments.built is not None:
+        return built_request(
+            arguments.built,
+            {
+                "--source": arguments.source != versions.DEFAULT,
+                "--patch": arguments.patch,
+                "--config": arguments.config,
+                "--base-config": arguments.base_config,
+                "--compiler": arguments.compiler != "gcc",
+            },
+            arguments.contract,
+        )
     return KernelRequest(
         arguments.source,
         tuple(arguments.patch or versions.patch(arguments.contract)),
         tuple(arguments.config or ()),
         arguments.compiler,
         arguments.contract,
+        base_config=arguments.base_config or "",
     )
+
+
+def built_request(folder: str, others: Mapping[str, object], contract: str, option: str = "--built") -> KernelRequest:
+    """A kernel that its owner has built. others: the options that would make one, and what they were given."""
+    from harness.model.run import BUILT
+    from harness.run.pipeline import KernelRequest
+
+    if excluded := [name for name, value in others.items() if value]:
+        raise UsageError(
+            f"{option} {folder} beside {', '.join(excluded)}: a kernel that is built already is taken as it is",
+            f"leave out {', '.join(excluded)}, or {option}",
+        )
+    return KernelRequest(f"{BUILT}{folder}", (), contract=contract)
 
 
 def accel(parser: argparse.ArgumentParser) -> None:

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 _DECIDED = {
     "SCENARIO": "scenarios",
     "--source": "source",
+    "--built": "built",
     "--patch": "patch",
     "--config": "config",
+    "--base-config": "base_config",
     "--contract": "contract",
     "--compiler": "compiler",
     "--accel": "accel",
@@ -121,6 +123,10 @@ def _asked(arguments: argparse.Namespace, given: Collection[str]) -> RunRequest:
     vars(arguments).update({name: value for name, value in arguments.defaults.items() if name not in given})
     if arguments.record and arguments.accel == "kvm":
         raise UsageError("--record and --accel kvm: QEMU records no guest on KVM", "leave out --accel, or --record")
+    if arguments.built is not None and arguments.changed_since:
+        raise UsageError(
+            f"--built {arguments.built} beside --changed-since: no source is compiled here", "leave out --changed-since"
+        )
     having = bool(arguments.changed_since) or patches.own(arguments.patch or ())
     if arguments.require_patch_coverage > 0 and not having:
         asked = f"--require-patch-coverage {arguments.require_patch_coverage:g}"
@@ -140,6 +146,7 @@ def _asked(arguments: argparse.Namespace, given: Collection[str]) -> RunRequest:
 
 def _rest(run: Unfinished, jobs: int, terminal: Terminal) -> RunRequest:
     """The rest of a run. What its folder names is built, and so it is said."""
+    from harness.model.run import subject
     from harness.report.text import one_line
     from harness.run import resuming
     from harness.variants import instruments
@@ -148,7 +155,7 @@ def _rest(run: Unfinished, jobs: int, terminal: Terminal) -> RunRequest:
     request = resuming.request(run, instruments.NOTIFIER_HOLD, jobs)
     assert request.resumed is not None
     done = sum(result.outcome is not Outcome.ERROR for result in run.verdict.scenarios)
-    what = one_line(f"{request.kernel.source} + {', '.join(request.kernel.patches)}", 1000)
+    what = one_line(subject(request.kernel.source, request.kernel.patches), 1000)
     terminal.say(f"{run.folder}: {what}; {done} scenarios were judged, {len(run.left)} are left")
     try:
         os.chdir(request.resumed.begun.folder)

@@ -48,6 +48,8 @@ def program(name: str, kernel: KernelBuild, cache: Path, progress: Progress = QU
     Raises CannotTest for a tree that has no such test, BuildError with the
     compiler's first error for one that does not compile here.
     """
+    if kernel.recipe.built:
+        raise CannotTest(f"selftest {name}: is compiled from a source, and --built names none")
     manifest = _manifest(kernel.recipe, cache)
     folder = next((folder for folder in _FOLDERS if f"{folder}/{name}.c" in manifest), "")
     if not folder:

@@ -17,6 +17,7 @@ _SESSION = pytest.StashKey["Session"]()
 
 def session(config: pytest.Config) -> Session:
     """The session of this run."""
+    from harness.commands._options import built_request
     from harness.kernel import versions
     from harness.model.contract import AUTO
     from harness.run.pipeline import KernelRequest
@@ -26,12 +27,19 @@ def session(config: pytest.Config) -> Session:
 
     if _SESSION not in config.stash:
         contract = options.value(config, "--kernel-contract") or AUTO
-        request = KernelRequest(
-            options.value(config, "--kernel-source") or versions.DEFAULT,
-            tuple(options.value(config, "--kernel-patch") or versions.patch(contract)),
-            tuple(options.value(config, "--kernel-config") or ()),
-            contract=contract,
-        )
+        folder = options.value(config, "--kernel-built")
+        makes = ("--kernel-source", "--kernel-patch", "--kernel-config", "--kernel-base-config")
+        given = {name: options.value(config, name) for name in makes}
+        if folder is not None:
+            request = built_request(folder, given, contract, "--kernel-built")
+        else:
+            request = KernelRequest(
+                given["--kernel-source"] or versions.DEFAULT,
+                tuple(given["--kernel-patch"] or versions.patch(contract)),
+                tuple(given["--kernel-config"] or ()),
+                contract=contract,
+                base_config=given["--kernel-base-config"] or "",
+            )
         terminal = Terminal()
         for name in config.stash.get(options.TAKEN, ()):
             terminal.say(f"kernel harness: {name} is somebody else's option here; ours has its default")

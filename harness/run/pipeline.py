@@ -27,7 +27,7 @@ from harness.guest.machine import Machine
 from harness.host import accelerator, fault, process, workspace
 from harness.host.progress import Progress
 from harness.kernel import build as builds
-from harness.kernel import config, contracts, kconfig, modules, patches, source, versions
+from harness.kernel import built, config, contracts, kconfig, modules, patches, source, versions
 from harness.model import begun
 from harness.model import recording as recordings
 from harness.model.begun import Begun
@@ -37,7 +37,7 @@ from harness.model.errors import BuildError, CannotTest, GuestLost, HarnessError
 from harness.model.instrument import Instrument
 from harness.model.postmortem import PostMortem
 from harness.model.recording import Ended, Recording
-from harness.model.run import AccelFacts, KernelFacts, MachineFacts, RunVerdict
+from harness.model.run import BUILT, AccelFacts, KernelFacts, MachineFacts, RunVerdict
 from harness.model.scenario import Scenario, renamed
 from harness.model.verdict import Outcome, ScenarioResult
 from harness.postmortem import examine
@@ -60,6 +60,8 @@ class KernelRequest:
     compiler: str = "gcc"
     # The name of the one that it is judged by, or auto.
     contract: str = AUTO
+    # A file with a whole .config of the user's, in the place of ours; empty for none.
+    base_config: str = ""
     # What its inputs() must be, so that it is the kernel of an earlier run; empty for any.
     inputs: str = ""
 
@@ -155,21 +157,15 @@ def prepare(request: KernelRequest, instrument: Instrument, cache: Path, progres
 def _prepared(
     request: KernelRequest, instrument: Instrument, cache: Path, progress: Progress, clock: Clock
 ) -> Prepared:
-    with clock.phase("source"):
-        tree = source.fetch(request.source, cache, progress)
-        if warning := versions.untried(tree.version):
-            progress.say(warning)
-        series = patches.load(request.patches, tree.version)
-        fragments = config.load(request.configs)
+    kernel = _taken(request, cache, progress, clock) or _built(request, cache, progress, clock)
     with clock.phase("build"):
-        kernel = builds.build(
-            tree, series, fragments, cache, progress, compiler=request.compiler, wanted=request.inputs
-        )
         folder = instrument.module
         module = modules.build_module(folder, kernel, cache, progress) if folder else None
         # Now, while the object tree is this kernel's, and not when a guest hangs: 1 s. No judgement depends on it.
         with contextlib.suppress(BuildError):
             examine.types(kernel, cache, progress)
+    for line in kernel.told:
+        progress.say(line)
     made = kernel.recipe
     contract = contracts.choose(
         request.contract, request.patches, lambda: contracts.defines(made.source, builds.patched(made, cache))
@@ -177,6 +173,44 @@ def _prepared(
     # harness gc removes what was used longest ago.
     os.utime(kernel.vmlinux.parent)
     return Prepared(kernel, module, contract)
+
+
+def _owner(request: KernelRequest) -> built.BuiltTree | None:
+    """The tree that its owner has built, if one is asked for."""
+    if not request.source.startswith(BUILT):
+        return None
+    if request.patches or request.configs or request.base_config:
+        other = "--patch" if request.patches else "--config" if request.configs else "--base-config"
+        raise UsageError(
+            f"--built {request.source.removeprefix(BUILT)} beside {other}: a kernel that is built already "
+            "is taken as it is",
+            f"leave out {other}, or name its source with --source",
+        )
+    return built.find(request.source)
+
+
+def _taken(request: KernelRequest, cache: Path, progress: Progress, clock: Clock) -> builds.KernelBuild | None:
+    """Its kernel."""
+    with clock.phase("source"):
+        tree = _owner(request)
+        if tree is None:
+            return None
+        kernel = builds.take(request.source, tree, cache, progress, wanted=request.inputs)
+        if warning := versions.untried(kernel.version):
+            progress.say(warning)
+    return kernel
+
+
+def _built(request: KernelRequest, cache: Path, progress: Progress, clock: Clock) -> builds.KernelBuild:
+    """A kernel from its source, or from the store."""
+    with clock.phase("source"):
+        tree = source.fetch(request.source, cache, progress)
+        if warning := versions.untried(tree.version):
+            progress.say(warning)
+        series = patches.load(request.patches, tree.version)
+        fragments = config.load(request.configs, request.base_config)
+    with clock.phase("build"):
+        return builds.build(tree, series, fragments, cache, progress, compiler=request.compiler, wanted=request.inputs)
 
 
 def run(
@@ -254,7 +288,7 @@ def _go(state: _State, cache: Path, progress: Progress, clock: Clock, tell: Call
         state.watch.recall(folder, state.judged)
     _keep_kernel(prepared, folder)
     if request.record:
-        tapes.keep(folder, prepared.kernel.vmlinux, image.path)
+        tapes.keep(folder, prepared.kernel.image, image.path)
     with clock.phase("wall"):
         state.lab = lab = Lab(
             prepared.kernel, image, choice, cache, progress, instrument=request.instrument, record=request.record
@@ -429,6 +463,7 @@ def _begun(request: RunRequest) -> Begun:
         source=kernel.source,
         patches=tuple(kernel.patches),
         configs=tuple(kernel.configs),
+        base_config=kernel.base_config,
         compiler=kernel.compiler,
         accel=request.accel,
         jobs=request.jobs,
@@ -543,9 +578,14 @@ def look(lab: Lab, machine: Machine, folder: Path) -> PostMortem:
 def missing(scenario: Scenario, kernel: builds.KernelBuild, contract: Contract, cache: Path, progress: Progress) -> str:
     """Why a scenario does not apply to a kernel; empty when it does. Builds what it needs from the kernel's tree."""
     options = kconfig.values(kernel.config.read_text(encoding="utf-8"))
-    lacking = scenario.needs.missing(options, kernel.release, contract)
+    needs = dataclasses.replace(scenario.needs, options=tuple(scenario.needed))
+    lacking = needs.missing(options, kernel.release, contract)
     if lacking:
         return lacking
+    loaded = {name.rpartition("/")[2].upper() for name in scenario.modules}
+    if modules_only := [name for name in needs.options if options.get(name) == "m" and name not in loaded]:
+        named = ", ".join(f"CONFIG_{name}" for name in modules_only)
+        return f"needs {named} built in, and this kernel has it as a module, which guests do not load"
     if not contract.demanded(scenario.exercised, scenario.policies):
         return f"exercises {', '.join(scenario.exercised)} alone, of which the contract {contract} has none"
     try:
@@ -681,6 +721,8 @@ def _keep_kernel(prepared: Prepared, folder: Path) -> None:
     for name, path in (("config", kernel.config), ("build.log", kernel.log)):
         workspace.write_atomic(folder / "kernel" / name, path.read_bytes())
     workspace.write_atomic(folder / "kernel" / "build-id", kernel.build_id + "\n")
+    if kernel.told:
+        workspace.write_atomic(folder / "kernel" / "config.told", "".join(f"{line}\n" for line in kernel.told))
     for module in prepared.modules:
         workspace.link(module, folder / MODULES / module.name)
 
