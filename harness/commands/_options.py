@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,16 @@ def built_request(folder: str, others: Mapping[str, object], contract: str, opti
             f"leave out {', '.join(excluded)}, or {option}",
         )
     return KernelRequest(f"{BUILT}{folder}", (), contract=contract)
+
+
+def print_script(text: str) -> None:
+    """Write a script on standard output as it is; a terminal gets none of its control characters."""
+    from harness.guest.console import clean
+
+    raw = text.encode(errors="surrogateescape")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(clean(raw).encode() if sys.stdout.isatty() else raw)
+    sys.stdout.flush()
 
 
 def accel(parser: argparse.ArgumentParser) -> None:

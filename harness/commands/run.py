@@ -36,6 +36,7 @@ _DECIDED = {
     "--record": "record",
     "--require-patch-coverage or --no-patch-coverage": "require_patch_coverage",
     "--changed-since": "changed_since",
+    "--print-recipe": "print_recipe",
 }
 
 
@@ -76,6 +77,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", type=_options.run, metavar="RUN", help="go on with a run that was interrupted or killed"
     )
+    parser.add_argument(
+        "--print-recipe",
+        action="store_true",
+        help="run nothing: print the commands that would, as a shell script",
+    )
     # So that what is given can be told from what is not.
     parser.set_defaults(defaults={name: parser.get_default(name) for name in _DECIDED.values()})
     parser.set_defaults(**dict.fromkeys(_DECIDED.values()))
@@ -106,6 +112,9 @@ def main(arguments: argparse.Namespace) -> int:
             verdict, folder = run.verdict, run.folder
         else:
             request = _rest(run, arguments.jobs, terminal) if run else _asked(arguments, given)
+            if arguments.print_recipe:
+                _options.print_script(pipeline.recipe(request, cache, terminal))
+                return 0
             verdict, folder = pipeline.run(request, cache, terminal, lambda result: terminal.lines(told.result(result)))
     left = 0 if run or arguments.scenarios else sum(not one.default for one in catalogue.scenarios().values())
     terminal.lines(lines.summary(verdict, str(folder), terminal.colour, left))

@@ -27,7 +27,7 @@ from harness.guest.machine import Machine
 from harness.host import accelerator, fault, process, workspace
 from harness.host.progress import Progress
 from harness.kernel import build as builds
-from harness.kernel import built, config, contracts, kconfig, modules, patches, source, versions
+from harness.kernel import built, config, contracts, kconfig, modules, patches, source, toolchain, versions
 from harness.model import begun
 from harness.model import recording as recordings
 from harness.model.begun import Begun
@@ -44,10 +44,13 @@ from harness.postmortem import examine
 from harness.report import manifest
 from harness.report.write import write
 from harness.run import judging, order, reached
+from harness.run import recipe as recipes
 from harness.run.drive import Listener, drive, files
 
 # In a run's folder: the module as it was loaded.
 MODULES = "kernel/modules"
+# The same run by hand.
+RECIPE = "kernel/recipe"
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,23 @@ class Clock:
         """Add seconds to a phase, from any thread."""
         with self._guard:
             self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+
+def recipe(request: RunRequest, cache: Path, progress: Progress) -> str:
+    """The commands that would make and boot what a run is about, as a shell script; nothing is built."""
+    kernel = request.kernel
+    choice = accelerator.choose(request.accel, cache, progress)
+    if tree := _owner(kernel):
+        made = builds.owned(kernel.source, tree)
+    else:
+        found = source.fetch(kernel.source, cache, progress)
+        series, fragments = patches.load(kernel.patches, found.version), config.load(kernel.configs, kernel.base_config)
+        made = builds.Recipe(found, series, tuple(fragments), toolchain.find(kernel.compiler))
+        builds.patched(made, cache)
+    folder = workspace.claim(request.out) if request.out else recipes.place(cache, made, request.scenarios)
+    text = recipes.write(made, request.scenarios, request.instrument, choice.used, folder, cache, progress)
+    progress.say(f"{folder}: the script and the files that it needs")
+    return text
 
 
 def prepare(request: KernelRequest, instrument: Instrument, cache: Path, progress: Progress, clock: Clock) -> Prepared:
@@ -286,7 +306,7 @@ def _go(state: _State, cache: Path, progress: Progress, clock: Clock, tell: Call
     state.carry(image.key)
     if state.watch:
         state.watch.recall(folder, state.judged)
-    _keep_kernel(prepared, folder)
+    _keep_kernel(prepared, folder, request, choice.used, cache, progress)
     if request.record:
         tapes.keep(folder, prepared.kernel.image, image.path)
     with clock.phase("wall"):
@@ -716,7 +736,9 @@ def run_folder(out: Path | None, cache: Path) -> Path:
     raise MachineError(f"{cache / 'runs'}: a thousand runs began in this second")
 
 
-def _keep_kernel(prepared: Prepared, folder: Path) -> None:
+def _keep_kernel(
+    prepared: Prepared, folder: Path, request: RunRequest, accel: str, cache: Path, progress: Progress
+) -> None:
     kernel = prepared.kernel
     for name, path in (("config", kernel.config), ("build.log", kernel.log)):
         workspace.write_atomic(folder / "kernel" / name, path.read_bytes())
@@ -725,6 +747,7 @@ def _keep_kernel(prepared: Prepared, folder: Path) -> None:
         workspace.write_atomic(folder / "kernel" / "config.told", "".join(f"{line}\n" for line in kernel.told))
     for module in prepared.modules:
         workspace.link(module, folder / MODULES / module.name)
+    recipes.write(kernel.recipe, request.scenarios, request.instrument, accel, folder / RECIPE, cache, progress)
 
 
 def _join_consoles(folder: Path, verdict: RunVerdict) -> None:
