@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import os
 import re
 from collections.abc import Mapping
@@ -68,7 +69,7 @@ class CommandTest:
                 raise
             return self._bring(target, repository.files(target.kernel.source, rest))
         chosen = kernels.fitting(target.kernel.patches, self._fixes, found, self._cache)
-        asked = pipeline.KernelRequest(target.kernel.source, chosen, target.kernel.configs, target.kernel.compiler)
+        asked = dataclasses.replace(target.kernel, patches=chosen)
         prepared = pipeline.prepare(asked, Instrument(), self._cache, self._progress, pipeline.Clock())
         # A command need not use the module, which an old kernel may not take.
         with contextlib.suppress(CannotTest):

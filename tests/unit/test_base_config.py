@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.host import workspace
+from harness.cli import parse
+from harness.commands import bisect, mutants
+from harness.host import process, workspace
 from harness.kernel import bootable, config, kconfig, patches
 from harness.kernel import build as builds
 from harness.kernel.build import KernelBuild
@@ -17,8 +19,11 @@ from harness.kernel.config import Fragment, Request
 from harness.kernel.objects import ObjectTree
 from harness.kernel.source import fetch
 from harness.model.errors import ConfigError, UsageError
+from harness.model.instrument import Instrument
+from harness.run.pipeline import KernelRequest, RunRequest
 from harness.variants import catalogue
 from tests.unit.conftest import Said
+from tests.unit.fuzzing import fuzz
 
 
 @pytest.fixture
@@ -123,6 +128,7 @@ def test_what_is_no_configuration_is_a_usage_error(tmp_path: Path, content: byte
         config.load([], str(path))
 
 
+@fuzz(50)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\n\r"), max_size=40))
 def test_no_value_of_a_fragment_is_run_by_make(value: str):
     """Whatever is around them: make expands $ in include/config/auto.conf, and a shell backquotes."""
@@ -178,3 +184,28 @@ def test_ours_can_be_used_by_guests_where_kconfig_agrees():
         "CONFIG_VIRTIO_PCI=y",
         "CONFIG_MODULE_SIG_FORCE=n",
     ]
+
+
+def test_a_search_on_another_configuration_is_another_question(tmp_path: Path):
+    """Else it would go on with the answers of the first; what a search tries has it, too."""
+
+    def question(text: str) -> object:
+        words = ["--config-good", "lockdep", "--config-bad", "kasan", "--base-config", theirs(tmp_path, text)]
+        return bisect._question(parse(["bisect", *words]), None, [])
+
+    assert question("CONFIG_SWAP=y\n") == question("CONFIG_SWAP=y\n") != question("CONFIG_ZRAM=y\n")
+
+
+def test_a_mutant_is_run_on_the_same_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    seen: list[str] = []
+
+    def run(argv: list[str], **_: object) -> process.Completed:
+        seen.extend(argv)
+        return process.Completed(tuple(argv), 0, "", "")
+
+    monkeypatch.setattr(process, "run", run)
+    request = RunRequest(KernelRequest(base_config="theirs.config"), Instrument(), ())
+
+    mutants._run(request, ["x.patch"], [], tmp_path, 1)
+
+    assert seen[seen.index("--base-config") + 1] == "theirs.config"

@@ -23,6 +23,7 @@ from harness.model.instrument import Instrument
 from harness.run import recipe as recipes
 from harness.variants import catalogue
 from tests.unit.conftest import Said, diff, git
+from tests.unit.fuzzing import fuzz
 from tests.unit.test_built import compiled
 
 
@@ -145,6 +146,7 @@ def test_the_scenarios_commands_are_beside_it(toy: Path, cache: Path, tmp_path: 
     assert any(line.startswith("subscribe name=device buffer=held ") for line in lines)
 
 
+@fuzz(25)
 @given(st.text(max_size=30), st.sampled_from(["/@work", "/@files", ""]))
 def test_no_word_leaves_its_quotes(text: str, place: str):
     """Only our own variables are the shell's; everything else stays as it is."""
