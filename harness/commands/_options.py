@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.commands import _names
 from harness.kernel import versions
 from harness.model.contract import AUTO, CHOICES
+from harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from harness.model.scenario import Scenario
     from harness.run.pipeline import KernelRequest, RunRequest
@@ -46,6 +48,11 @@ def kernel(parser: argparse.ArgumentParser) -> None:
         "debian:latest, a directory, a tarball, git:PATH@REV; harness list sources",
     )
     _names.complete(source, "sources")
+    parser.add_argument(
+        "--built",
+        metavar="DIR",
+        help="in place of a source: a tree that you have built (vmlinux, .config, Module.symvers), which is only read",
+    )
     patch = parser.add_argument(
         "--patch",
         action="append",
@@ -59,6 +66,11 @@ def kernel(parser: argparse.ArgumentParser) -> None:
     )
     _names.complete(config, "configs")
     parser.add_argument(
+        "--base-config",
+        metavar="FILE",
+        help="a whole .config of yours in the place of ours: a distribution's, a defconfig, that of a bug report",
+    )
+    parser.add_argument(
         "--contract",
         choices=CHOICES,
         default=AUTO,
@@ -69,16 +81,52 @@ def kernel(parser: argparse.ArgumentParser) -> None:
 
 
 def kernel_request(arguments: argparse.Namespace) -> KernelRequest:
-    """The kernel that the options of kernel() ask for."""
+    """The kernel that the options of kernel() ask for. Raises UsageError for some that exclude each other."""
     from harness.run.pipeline import KernelRequest
 
+    if arguments.built is not None:
+        return built_request(
+            arguments.built,
+            {
+                "--source": arguments.source != versions.DEFAULT,
+                "--patch": arguments.patch,
+                "--config": arguments.config,
+                "--base-config": arguments.base_config,
+                "--compiler": arguments.compiler != "gcc",
+            },
+            arguments.contract,
+        )
     return KernelRequest(
         arguments.source,
         tuple(arguments.patch or versions.patch(arguments.contract)),
         tuple(arguments.config or ()),
         arguments.compiler,
         arguments.contract,
+        base_config=arguments.base_config or "",
     )
+
+
+def built_request(folder: str, others: Mapping[str, object], contract: str, option: str = "--built") -> KernelRequest:
+    """A kernel that its owner has built. others: the options that would make one, and what they were given."""
+    from harness.model.run import BUILT
+    from harness.run.pipeline import KernelRequest
+
+    if excluded := [name for name, value in others.items() if value]:
+        raise UsageError(
+            f"{option} {folder} beside {', '.join(excluded)}: a kernel that is built already is taken as it is",
+            f"leave out {', '.join(excluded)}, or {option}",
+        )
+    return KernelRequest(f"{BUILT}{folder}", (), contract=contract)
+
+
+def print_script(text: str) -> None:
+    """Write a script on standard output as it is; a terminal gets none of its control characters."""
+    from harness.guest.console import clean
+
+    raw = text.encode(errors="surrogateescape")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(clean(raw).encode() if sys.stdout.isatty() else raw)
+    sys.stdout.flush()
 
 
 def accel(parser: argparse.ArgumentParser) -> None:

@@ -178,7 +178,8 @@ def _question(arguments: argparse.Namespace, history: History | None, scenarios:
             workspace.digest(name, fragment.text)
             for name in (*kernel.configs, *mixed)
             for fragment in config.load([name])[-1:]
-        ],
+        ]
+        + [workspace.digest(fragment.text) for fragment in config.load([], kernel.base_config) if fragment.whole],
         "patches": texts(kernel.patches),
         "fixes": texts(arguments.fix),
         "compiler": kernel.compiler,
@@ -265,6 +266,7 @@ def _reproduce(arguments: argparse.Namespace, subject: Subject, answer: Answer) 
         kernel = target.kernel
         words = ["harness", "run", "--source", kernel.source]
         words += [word for patch in kernel.patches for word in ("--patch", patch)]
+        words += ["--base-config", kernel.base_config] if kernel.base_config else []
         words += [word for fragment in kernel.configs for word in ("--config", fragment)]
         if kernel.contract == Contract.STOCK or not contracts.is_plain(kernel.patches):
             words += ["--contract", kernel.contract]

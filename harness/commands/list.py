@@ -55,6 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _run(one: Kept) -> dict[str, str]:
     """A run in a line: what it was run on, and what came of it."""
+    from harness.model.run import subject
     from harness.report.text import one_line
 
     if one.verdict is None:
@@ -67,7 +68,7 @@ def _run(one: Kept) -> dict[str, str]:
     counts = {word: sum(result.outcome.value == word for result in run.scenarios) for word in ("pass", "fail")}
     said = ", ".join(f"{number} {word}" for word, number in counts.items() if number)
     causes = "; ".join(cause.finding.summary for cause in run.causes)
-    on = f"{run.source} + {', '.join(run.patches)}, {', '.join(run.configs)}: {said or 'nothing judged'}"
+    on = f"{', '.join((subject(run.source, run.patches), *run.configs))}: {said or 'nothing judged'}"
     word = run.outcome.value
     return {
         "name": one.folder.name,

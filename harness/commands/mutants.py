@@ -336,6 +336,7 @@ def _run(
         ("--source", kernel.source),
         *(("--patch", patch) for patch in (*own, *patches) or ("none",)),
         ("--contract", kernel.contract),
+        *([("--base-config", kernel.base_config)] if kernel.base_config else []),
         *(("--config", fragment) for fragment in kernel.configs),
         ("--compiler", kernel.compiler),
         ("--accel", request.accel),

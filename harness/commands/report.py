@@ -9,18 +9,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.commands import judge
+from harness.commands import _options, judge
 from harness.host import workspace
+from harness.model import files
 from harness.model import recording as recordings
-from harness.model.errors import UsageError
+from harness.model.errors import UsageError, unreadable
 from harness.model.event import EventLog
 from harness.report import comparison, document, perfetto, timeline
 from harness.report.text import one_line
 from harness.report.timeline import Timeline
-from harness.run import earlier
+from harness.run import earlier, pipeline, recipe
+
+# A path of the user's and a hundred lines of ours.
+_LIMIT_BYTES = 1 << 20
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -39,13 +43,20 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"where the comparison of two runs goes (default: RUN/{comparison.NAME})",
     )
+    parser.add_argument(
+        "--print-recipe",
+        action="store_true",
+        help="judge nothing: print the commands that made each run's kernel and boot it, as a shell script",
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Judge each run again, and write what is asked for; the exit code is that of the worst."""
+    """Judge each run again, and write what is asked for, or print the recipes; the exit code is that of the worst."""
     from harness.terminal import Terminal
 
     runs: list[Path] = arguments.runs
+    if arguments.print_recipe:
+        return _print_recipes(runs)
     if arguments.perfetto and len(runs) > 1:
         raise UsageError(f"--perfetto: one run at a time ({len(runs)} are named)", "harness report RUN --perfetto FILE")
     if arguments.out and len(runs) != 2:
@@ -107,3 +118,19 @@ def _demand_place(path: Path) -> None:
         raise UsageError(f"{path}: is a folder", "name a file")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: there is no folder {path.parent}", f"mkdir -p {shlex.quote(str(path.parent))}")
+
+
+def _print_recipes(runs: Sequence[Path]) -> int:
+    for folder in runs:
+        name = f"{pipeline.RECIPE}/{recipe.SCRIPT}"
+        place = folder / name
+        try:
+            if not files.is_below(folder, name):
+                raise UsageError(
+                    f"{folder}: holds no {name}: an earlier version made this run", "harness run --print-recipe"
+                )
+            text = files.read(place, _LIMIT_BYTES)
+        except (OSError, ValueError) as fault:
+            raise unreadable(fault, f"{place}: {fault}", "harness run --print-recipe") from None
+        _options.print_script(text.decode("utf-8", errors="surrogateescape"))
+    return 0

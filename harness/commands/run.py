@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 _DECIDED = {
     "SCENARIO": "scenarios",
     "--source": "source",
+    "--built": "built",
     "--patch": "patch",
     "--config": "config",
+    "--base-config": "base_config",
     "--contract": "contract",
     "--compiler": "compiler",
     "--accel": "accel",
@@ -38,6 +40,7 @@ _DECIDED = {
     "--record": "record",
     "--require-patch-coverage or --no-patch-coverage": "require_patch_coverage",
     "--changed-since": "changed_since",
+    "--print-recipe": "print_recipe",
 }
 
 
@@ -83,6 +86,11 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--resume", type=_options.run, metavar="RUN", help="go on with a run that was interrupted or killed"
     )
     _names.complete(resume, "runs")
+    parser.add_argument(
+        "--print-recipe",
+        action="store_true",
+        help="run nothing: print the commands that would, as a shell script",
+    )
     # So that what is given can be told from what is not.
     parser.set_defaults(defaults={name: parser.get_default(name) for name in _DECIDED.values()})
     parser.set_defaults(**dict.fromkeys(_DECIDED.values()))
@@ -118,6 +126,9 @@ def main(arguments: argparse.Namespace) -> int:
             verdict, folder = run.verdict, run.folder
         else:
             request = _rest(run, arguments.jobs, terminal) if run else _asked(arguments, given)
+            if arguments.print_recipe:
+                _options.print_script(pipeline.recipe(request, cache, terminal))
+                return 0
             verdict, folder = pipeline.run(request, cache, terminal, tell)
     left = 0 if run or arguments.scenarios else sum(not one.default for one in catalogue.scenarios().values())
     summary = list(lines.summary(verdict, str(folder), terminal.colour, left))
@@ -150,6 +161,10 @@ def _asked(arguments: argparse.Namespace, given: Collection[str]) -> RunRequest:
     vars(arguments).update({name: value for name, value in arguments.defaults.items() if name not in given})
     if arguments.record and arguments.accel == "kvm":
         raise UsageError("--record and --accel kvm: QEMU records no guest on KVM", "leave out --accel, or --record")
+    if arguments.built is not None and arguments.changed_since:
+        raise UsageError(
+            f"--built {arguments.built} beside --changed-since: no source is compiled here", "leave out --changed-since"
+        )
     having = bool(arguments.changed_since) or patches.own(arguments.patch or ())
     if arguments.require_patch_coverage > 0 and not having:
         asked = f"--require-patch-coverage {arguments.require_patch_coverage:g}"
@@ -169,6 +184,7 @@ def _asked(arguments: argparse.Namespace, given: Collection[str]) -> RunRequest:
 
 def _rest(run: Unfinished, jobs: int, terminal: Terminal) -> RunRequest:
     """The rest of a run. What its folder names is built, and so it is said."""
+    from harness.model.run import subject
     from harness.report.text import one_line
     from harness.run import resuming
     from harness.variants import instruments
@@ -177,7 +193,7 @@ def _rest(run: Unfinished, jobs: int, terminal: Terminal) -> RunRequest:
     request = resuming.request(run, instruments.NOTIFIER_HOLD, jobs)
     assert request.resumed is not None
     done = sum(result.outcome is not Outcome.ERROR for result in run.verdict.scenarios)
-    what = one_line(f"{request.kernel.source} + {', '.join(request.kernel.patches)}", 1000)
+    what = one_line(subject(request.kernel.source, request.kernel.patches), 1000)
     terminal.say(f"{run.folder}: {what}; {done} scenarios were judged, {len(run.left)} are left")
     try:
         os.chdir(request.resumed.begun.folder)

@@ -115,12 +115,14 @@ def _scenarios(name: str, cache: Path) -> list[dict[str, Any]]:
 
 def _last(scenario: Scenario, earlier: Sequence[Kept]) -> str:
     """How a scenario ended in the latest of some runs that has judged it."""
+    from harness.model.run import subject
+
     for run in earlier:
         for result in run.verdict.scenarios if run.verdict else ():
             if result.name.partition(".")[0] == scenario.name:
                 assert run.verdict is not None
                 said = "; ".join(finding.summary for finding in result.findings)
-                on = f"{run.verdict.source} + {', '.join(run.verdict.patches)}"
+                on = subject(run.verdict.source, run.verdict.patches)
                 return f"{result.outcome.value} after {result.seconds:.1f} s on {on}, run {run.folder.name}" + (
                     f": {said}" if said else ""
                 )

@@ -58,7 +58,7 @@ class Lab:
         self.kernel = kernel
         self.image = image
         self.choice = choice
-        self.parts = Parts(image, kernel.vmlinux, choice.used, choice.slowdown)
+        self.parts = Parts(image, kernel.image, choice.used, choice.slowdown)
         # Called with a machine that panicked at boot and its folder, before QEMU ends.
         self.look: Callable[[Machine, Path], object] | None = None
         # How the latest machine was made: "clone" or "boot"; "none" before the first one.

@@ -16,6 +16,7 @@ KINDS = (
     "snapshots",
     "tmp",
     "faults",
+    "recipes",
     "runs",
     "logs",
     "tests",

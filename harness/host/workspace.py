@@ -49,9 +49,9 @@ def cache_dir() -> Path:
     # With a ~ in front that is no user's, it is a name like another.
     cache = Path(os.path.expanduser(chosen)).absolute() if chosen else platformdirs.user_cache_path("kernel-harness")  # noqa: PTH111
     where, hint = f"HARNESS_CACHE {cache}" if chosen else f"cache {cache}", "set HARNESS_CACHE to a folder of yours"
-    if odd := _ODD.search(str(cache)):
+    if wrong := odd(str(cache)):
         raise UsageError(
-            f"{where}: make and gcc cannot build in a folder with {odd[0]!r} in its path",
+            f"{where}: make and gcc cannot build in a folder with {wrong!r} in its path",
             "set HARNESS_CACHE to a path of letters, digits and any of /._-+=@~",
         )
     place = cache
@@ -65,6 +65,12 @@ def cache_dir() -> Path:
     except OSError as error:
         raise UsageError(f"{where}: {error.strerror}", hint) from None
     return cache
+
+
+def odd(path: str) -> str:
+    """The first character of a path that make and gcc cannot build with; empty for a good one."""
+    found = _ODD.search(path)
+    return found[0] if found else ""
 
 
 def _there(path: Path) -> bool:

@@ -18,23 +18,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import NoteSection
-
 from harness.host import workspace
 from harness.host.progress import QUIET, Progress
-from harness.kernel import config, directory, patches, toolchain, worktree
-from harness.kernel.config import Fragment
+from harness.kernel import bootable, built, config, directory, kconfig, patches, toolchain, worktree
+from harness.kernel.built import BuiltTree
+from harness.kernel.config import Fragment, Resolved
+from harness.kernel.content import build_id
 from harness.kernel.manifest import Manifest
 from harness.kernel.objects import ObjectTree
 from harness.kernel.patches import Patched, PatchSeries
 from harness.kernel.source import KernelSource
 from harness.kernel.toolchain import Toolchain
-from harness.model.errors import BuildError, MachineError, UsageError
+from harness.model.errors import ConfigError, MachineError, UsageError
 
 # Part of every key: raise it when the way of building changes what is built.
 RECIPE = "3"
 _KEY = re.compile("[0-9a-f]{20}")
+# The only modules of a user's configuration that scenarios load: option → make's target.
+_SINGLE = {"TEST_HMM": "lib/test_hmm.ko"}
 # How often a directory is listed anew because a file was edited between its listing and its reading.
 _LOOKS = 5
 
@@ -48,6 +49,7 @@ class Recipe:
 
     patched: what the series makes of the source, when that is known. A user's
     directory that was edited since would make something else of it.
+    built: the kernel is there already, in a tree of its owner's; then nothing else decides.
     """
 
     source: KernelSource
@@ -56,11 +58,20 @@ class Recipe:
     toolchain: Toolchain
     jobs: int = dataclasses.field(default=0, compare=False)
     patched: Patched | None = dataclasses.field(default=None, compare=False, repr=False)
+    built: BuiltTree | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the configuration is a user's own, with thousands of modules that no guest loads."""
+        return any(fragment.whole for fragment in self.fragments)
 
 
 @dataclass(frozen=True)
 class KernelBuild:
-    """A kernel in the store. seconds: what building it took, 0 when it was there already."""
+    """A kernel in the store. seconds: what building it took, 0 when it was there already.
+
+    told: what the user should know about it, a line each.
+    """
 
     key: str
     release: str
@@ -72,6 +83,13 @@ class KernelBuild:
     cached: bool
     seconds: float
     recipe: Recipe = dataclasses.field(repr=False)
+    told: Sequence[str] = ()
+
+    @property
+    def image(self) -> Path:
+        """What boots: vmlinux, or the bzImage of a built kernel that has no PVH note."""
+        packed = self.vmlinux.with_name("bzImage")
+        return packed if packed.exists() else self.vmlinux
 
 
 def build(
@@ -105,6 +123,34 @@ def build(
         return _kernel(recipe, key, cache, cached=False, seconds=time.monotonic() - began)
 
 
+def owned(spec: str, tree: BuiltTree) -> Recipe:
+    """The recipe of a kernel that its owner has built."""
+    return Recipe(built.as_source(spec, tree), PatchSeries(), (), toolchain.find(tree.compiler), built=tree)
+
+
+def take(spec: str, tree: BuiltTree, cache: Path, progress: Progress = QUIET, wanted: str = "") -> KernelBuild:
+    """The kernel in a tree that its owner has built, copied into the store. wanted: as for build().
+
+    Raises MachineError for a tree in which make is at work.
+    """
+    recipe = owned(spec, tree)
+    if wanted and inputs(recipe, cache) != wanted:
+        raise UsageError(
+            f"--built {tree.obj}: has been built again since the run began", "begin again without --resume"
+        )
+    key, began = inputs(recipe, cache), time.monotonic()
+    there = _whole(recipe, key, cache, progress)
+    if not there:
+        with _locked(recipe, cache, progress):
+            if not _whole(recipe, key, cache, progress):
+                with workspace.publishing(cache / "kernels" / key) as fresh:
+                    built.keep(spec, tree, fresh)
+                    text = built.facts(spec, tree, recipe.toolchain.identity)
+                    (fresh / "kernel.json").write_text(text, encoding="utf-8")
+    kernel = _kernel(recipe, key, cache, cached=there, seconds=0.0 if there else time.monotonic() - began)
+    return dataclasses.replace(kernel, told=built.told(tree))
+
+
 def patched(recipe: Recipe, cache: Path) -> Patched:
     """What the patches of a recipe make of its source."""
     return recipe.patched or patches.apply(recipe.series, recipe.source, cache)
@@ -132,6 +178,10 @@ def objects_again(kernel: KernelBuild, cache: Path, progress: Progress) -> Itera
     """
     recipe = kernel.recipe
     with _locked(recipe, cache, progress):
+        if recipe.built:
+            folder = worktree.place(cache, recipe.source.lineage) / "objects" / "built"
+            yield built.objects(recipe.source.spec, recipe.built, kernel.key, folder, progress)
+            return
         files = patched(recipe, cache).files
         manifest = worktree.wanted(recipe.source, files)
         try:
@@ -201,15 +251,13 @@ def _tell_edits(source: KernelSource, origin: directory.Snapshot, cache: Path, p
 def _made(recipe: Recipe, manifest: Manifest, tree: Path, cache: Path, progress: Progress) -> tuple[ObjectTree, str]:
     """Build what a work tree holds, unless its object tree holds that already; returns the object tree and the key."""
     place = worktree.place(cache, recipe.source.lineage)
-    final = _configured(recipe, manifest, tree, place, cache, progress)
+    resolved = _configured(recipe, manifest, tree, place, cache, progress)
+    final = resolved.text
+    tools = (recipe.toolchain.name, recipe.toolchain.identity)
     key = workspace.digest(
-        RECIPE,
-        recipe.source.id,
-        patched(recipe, cache).id,
-        final,
-        recipe.toolchain.name,
-        recipe.toolchain.identity,
+        RECIPE, recipe.source.id, patched(recipe, cache).id, final, *tools, *(["whole"] if recipe.whole else [])
     )
+    targets = _targets(recipe, resolved)
     objects = ObjectTree(place / "objects" / _label(recipe), tree)
     what = f"Linux {recipe.source.version} ({', '.join(recipe.series.names) or 'none'}; {_label(recipe)})"
     log = cache / "logs" / f"build-{key}.log"
@@ -217,12 +265,29 @@ def _made(recipe: Recipe, manifest: Manifest, tree: Path, cache: Path, progress:
         # What rotted in the object tree would go into this kernel and the next, or into modules for them.
         if objects.weed(progress) or not objects.holds(key):
             began = time.monotonic()
-            objects.make(key, final, what, log, recipe.toolchain, cache, recipe.jobs, progress)
+            if recipe.whole:
+                left_out = sum(value == "m" for value in kconfig.values(final).values())
+                progress.say(f"{what}: its {left_out} options that are m are not built, no guest would load them")
+            objects.make(key, final, what, log, recipe.toolchain, cache, recipe.jobs, progress, targets)
             _publish(recipe, objects, key, log, cache, time.monotonic() - began)
         else:
             _publish(recipe, objects, key, log, cache, 0.0)
         workspace.write_atomic(_memo(recipe, cache), key)
     return objects, key
+
+
+def _targets(recipe: Recipe, resolved: Resolved) -> list[list[str]]:
+    """What make is called for, one call each. Raises ConfigError for a kernel on which no guest would answer."""
+    if not recipe.whole:
+        return [["vmlinux", "modules"]]
+    values = kconfig.values(resolved.text)
+    if lacking := bootable.lacking(values):
+        why = [line for line in resolved.told for option in lacking if line.startswith(f"{option.partition('=')[0]}:")]
+        raise ConfigError(
+            f"--base-config {recipe.fragments[0].name}: no guest works without {', '.join(lacking)}: {'; '.join(why)}",
+            "take what forbids it out of the file",
+        )
+    return [["vmlinux", "modules_prepare"], *([goal] for symbol, goal in _SINGLE.items() if values.get(symbol) == "m")]
 
 
 def _memo(recipe: Recipe, cache: Path) -> Path:
@@ -232,10 +297,9 @@ def _memo(recipe: Recipe, cache: Path) -> Path:
 
 def inputs(recipe: Recipe, cache: Path) -> str:
     """A digest of all that makes a kernel what it is."""
-    texts = (text for fragment in recipe.fragments for text in (fragment.path.name, fragment.text))
     tools = (recipe.toolchain.name, recipe.toolchain.identity)
     made = patched(recipe, cache).id
-    return workspace.digest(RECIPE, recipe.source.id, made, *tools, *texts)
+    return workspace.digest(RECIPE, recipe.source.id, made, *tools, *_texts(recipe))
 
 
 def _stored(recipe: Recipe, cache: Path, progress: Progress) -> KernelBuild | None:
@@ -244,7 +308,7 @@ def _stored(recipe: Recipe, cache: Path, progress: Progress) -> KernelBuild | No
     except FileNotFoundError:
         return None
     # A damaged key names no kernel: no digits, or those of none.
-    if not _KEY.fullmatch(key) or not _whole(recipe, key, cache, progress):
+    if _said(recipe, cache) is None or not _KEY.fullmatch(key) or not _whole(recipe, key, cache, progress):
         return None
     return _kernel(recipe, key, cache, cached=True, seconds=0.0)
 
@@ -274,6 +338,7 @@ def _kernel(recipe: Recipe, key: str, cache: Path, *, cached: bool, seconds: flo
         cached=cached,
         seconds=round(seconds, 3),
         recipe=recipe,
+        told=_said(recipe, cache) or (),
     )
 
 
@@ -303,17 +368,6 @@ def _publish(recipe: Recipe, objects: ObjectTree, key: str, log: Path, cache: Pa
         (fresh / "kernel.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
-def build_id(vmlinux: Path) -> str:
-    """The GNU build id of a kernel, in hex. BuildError when it has none."""
-    with vmlinux.open("rb") as stream:
-        for section in ELFFile(stream).iter_sections():
-            if isinstance(section, NoteSection):
-                for note in section.iter_notes():
-                    if note["n_type"] == "NT_GNU_BUILD_ID" and note["n_name"] == "GNU":
-                        return str(note["n_desc"])
-    raise BuildError(f"{vmlinux}: has no build id")
-
-
 def _label(recipe: Recipe) -> str:
     """The name of the object tree: configuration and compiler, not their content, so that an edit reuses the tree."""
     names = "+".join(
@@ -325,21 +379,45 @@ def _label(recipe: Recipe) -> str:
     return f"{names}-{recipe.toolchain.name}"
 
 
-def _configured(recipe: Recipe, manifest: Manifest, tree: Path, place: Path, cache: Path, progress: Progress) -> str:
+def _configured(
+    recipe: Recipe, manifest: Manifest, tree: Path, place: Path, cache: Path, progress: Progress
+) -> Resolved:
     """The final .config, remembered by the content of everything that kconfig reads."""
     version = recipe.source.version
     relevant = "".join(f"{path}\t{entry}\n" for path, entry in sorted(manifest.items()) if _read_by_kconfig(path))
-    texts = (text for fragment in recipe.fragments for text in (fragment.path.name, fragment.text))
     tools = (recipe.toolchain.name, recipe.toolchain.identity)
-    memory = cache / "configs" / f"{workspace.digest('sealed', RECIPE, relevant, version, *tools, *texts)}.config"
-    known = workspace.recall(memory)
-    if known is None:
-        progress.say(f"configuring Linux {version}: {', '.join(fragment.name for fragment in recipe.fragments)}")
-        scratch = place / f"kconfig-{recipe.toolchain.name}"
-        final = config.resolve(recipe.fragments, version, tree, scratch, recipe.toolchain, cache)
-        workspace.remember(memory, final)
-        return final
-    return known.decode()
+    memory = (
+        cache / "configs" / f"{workspace.digest('sealed', RECIPE, relevant, version, *tools, *_texts(recipe))}.config"
+    )
+    known, told = workspace.recall(memory), _said(recipe, cache)
+    if known is not None and told is not None:
+        return Resolved(known.decode(), told)
+    progress.say(f"configuring Linux {version}: {', '.join(fragment.name for fragment in recipe.fragments)}")
+    scratch = place / f"kconfig-{recipe.toolchain.name}"
+    resolved = config.resolve(recipe.fragments, version, tree, scratch, recipe.toolchain, cache)
+    if recipe.whole:
+        workspace.remember(_sayings(recipe, cache), json.dumps(resolved.told))
+    workspace.remember(memory, resolved.text)
+    return resolved
+
+
+def _said(recipe: Recipe, cache: Path) -> Sequence[str] | None:
+    """What was told of a user's whole configuration; None when that is not known."""
+    if not recipe.whole:
+        return ()
+    known = workspace.recall(_sayings(recipe, cache))
+    return None if known is None else tuple(map(str, json.loads(known)))
+
+
+def _sayings(recipe: Recipe, cache: Path) -> Path:
+    return cache / "configs" / f"{inputs(recipe, cache)}.told"
+
+
+def _texts(recipe: Recipe) -> Iterator[str]:
+    """What the fragments of a recipe hold, for a digest; where a user's own configuration is does not matter."""
+    for fragment in recipe.fragments:
+        yield "whole" if fragment.whole else fragment.path.name
+        yield fragment.text
 
 
 def _read_by_kconfig(path: str) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a kernel or a module does, by content: two builds with the same digest behave the same."""
+"""What a kernel or a module is, by content: two builds with the same digest behave the same."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from elftools.common.exceptions import ELFError
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import NoteSection
 
-from harness.model.errors import MachineError
+from harness.model.errors import BuildError, MachineError
 
 
 def digest(path: Path) -> str:
@@ -32,3 +33,14 @@ def digest(path: Path) -> str:
     except (ELFError, ValueError) as error:
         raise MachineError(f"{path}: cannot be read as ELF: {error}") from None
     return state.hexdigest()[:20]
+
+
+def build_id(vmlinux: Path) -> str:
+    """The GNU build id of a kernel, in hex. BuildError when it has none."""
+    with vmlinux.open("rb") as stream:
+        for section in ELFFile(stream).iter_sections():
+            if isinstance(section, NoteSection):
+                for note in section.iter_notes():
+                    if note["n_type"] == "NT_GNU_BUILD_ID" and note["n_name"] == "GNU":
+                        return str(note["n_desc"])
+    raise BuildError(f"{vmlinux}: has no build id")

@@ -18,14 +18,18 @@ _DEFINED = re.compile(rb"\b%s\b" % _FLAG.encode())
 
 
 def choose(requested: str, patches: Sequence[str], defines: Callable[[], bool]) -> ContractFacts:
-    """The contract for a kernel with these patches. defines: whether its source, patched, knows the flag."""
+    """The contract for a kernel with these patches. defines: whether its source, patched, knows the flag.
+
+    Without any, not even `none`, it is a kernel that was built elsewhere, from a source as it is.
+    """
     if requested != AUTO:
         return ContractFacts(requested, Contract(requested).value, "it was asked for")
-    if reason := _plain(patches):
+    if patches and (reason := _plain(patches)):
         return ContractFacts(AUTO, Contract.MAYFAIL.value, reason)
+    what = "the patched source has" if patches else "the source of the built kernel has"
     if defines():
-        return ContractFacts(AUTO, Contract.MAYFAIL.value, f"the patched source has {_FLAG}")
-    return ContractFacts(AUTO, Contract.STOCK.value, f"the patched source has no {_FLAG}")
+        return ContractFacts(AUTO, Contract.MAYFAIL.value, f"{what} {_FLAG}")
+    return ContractFacts(AUTO, Contract.STOCK.value, f"{what} no {_FLAG}")
 
 
 def is_plain(patches: Sequence[str]) -> bool:

@@ -60,6 +60,9 @@ def find(
     module: the .ko of ours that was loaded. If its sources now make another module,
     its functions are left out, and progress says so.
     """
+    if kernel.recipe.built:
+        progress.say("functions get no lines: those of a tree that its owner has built are in its own vmlinux")
+        return {}
     with builds.objects_again(kernel, cache, progress) as objects:
         holders: dict[Path, list[Spot]] = {}
         where = _where(objects, _folder(module, kernel, objects, cache, progress) if module else None)

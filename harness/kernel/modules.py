@@ -52,7 +52,7 @@ def build_module(
     for the object alone, not linked. objects: the kernel's, where the caller has
     locked them. Raises BuildError for a module that does not compile on this kernel.
     """
-    sources = _sources(folder)
+    sources = source_files(folder)
     texts = [part for path in sources for part in (path.name, path.read_bytes())]
     key = workspace.digest(builds.RECIPE, kernel.key, folder.name, *texts)
     target = cache / "modules" / key
@@ -85,7 +85,7 @@ def made_in(
     """Build a module, as its folder is now, in a kernel's object tree, beside its objects. Raises BuildError."""
     copy = objects.folder / "modules" / folder.name
     with workspace.space(copy):
-        _mirror(_sources(folder), copy)
+        _mirror(source_files(folder), copy)
     made = copy / f"{folder.name}{suffix}"
     goal = "modules" if suffix == ".ko" else made.name
     argv = toolchain.make(
@@ -103,12 +103,14 @@ def in_tree(name: str, kernel: KernelBuild, cache: Path, progress: Progress = QU
 
     Raises CannotTest for one that the kernel was built without.
     """
-    target = cache / "modules" / workspace.digest(builds.RECIPE, kernel.key, name)
+    theirs = kernel.recipe.built.obj / f"{name}.ko" if kernel.recipe.built else None
+    has = [workspace.digest_file(theirs)] if theirs and theirs.is_file() else []
+    target = cache / "modules" / workspace.digest(builds.RECIPE, kernel.key, name, *has)
     module = target / f"{name.rpartition('/')[2]}.ko"
     if _whole(module, progress, f"module {name}"):
         return module
     with builds.objects_again(kernel, cache, progress) as objects:
-        made = objects.obj / f"{name}.ko"
+        made = theirs or objects.obj / f"{name}.ko"
         if not made.exists():
             raise CannotTest(f"module {name}: this kernel is built without it")
         if not _whole(module, progress, f"module {name}"):
@@ -278,7 +280,7 @@ def complaints(folder: Path, kernel: KernelBuild, cache: Path, progress: Progres
         tempfile.TemporaryDirectory(dir=objects.folder, prefix="check-") as scratch,
     ):
         copy, log = Path(scratch) / folder.name, Path(scratch) / "log"
-        _mirror(_sources(folder), copy)
+        _mirror(source_files(folder), copy)
         words = (f"M={copy}", "W=1", "C=2", "CHECK=sparse", "modules")
         argv = toolchain.make(kernel.recipe.toolchain, objects.tree, objects.obj, 0, *words)
         objects.run(argv, f"module {folder.name}", log, cache, progress)
@@ -286,7 +288,7 @@ def complaints(folder: Path, kernel: KernelBuild, cache: Path, progress: Progres
     return [line for line in said if _COMPLAINT.match(line)]
 
 
-def _sources(folder: Path) -> list[Path]:
+def source_files(folder: Path) -> list[Path]:
     """The files of a module's folder that make reads."""
     sources = sorted({path for pattern in _SOURCES for path in folder.glob(pattern)})
     if not sources:

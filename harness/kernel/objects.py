@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import stat
 import time
 from collections.abc import Mapping, Sequence
@@ -64,8 +65,9 @@ class ObjectTree:
         cache: Path,
         jobs: int,
         progress: Progress,
+        goals: Sequence[Sequence[str]] = (("vmlinux", "modules"),),
     ) -> None:
-        """Make vmlinux and the modules' symbols of the work tree as it is now."""
+        """Make vmlinux and the modules' symbols of the work tree as it is now. goals: of each call of make."""
         self._roll_back(progress)
         (self.folder / "key").unlink(missing_ok=True)
         cold = not (self.obj / "vmlinux").exists()
@@ -73,7 +75,8 @@ class ObjectTree:
         if not final.exists() or final.read_text(encoding="utf-8") != config:
             workspace.write_atomic(final, config)
         progress.say(f"building {what}")
-        argv = toolchains.make(toolchain, self.tree, self.obj, jobs, "vmlinux", "modules")
+        first, *more = goals
+        argv = toolchains.make(toolchain, self.tree, self.obj, jobs, *first)
         memory = self._memory(cache) if cold else self._memory_of_a_change(cache)
         expected, seconds = _recalled(memory, _FIRST_GUESS if cold else 0)
         if seconds:
@@ -81,6 +84,17 @@ class ObjectTree:
         began = time.monotonic()
         steps = self.run(argv, what, log, cache, progress, expected)
         workspace.write_atomic(memory, f"{steps} {time.monotonic() - began:.1f}")
+        for number, goal in enumerate(more, 2):
+            argv = toolchains.make(toolchain, self.tree, self.obj, jobs, *goal)
+            self.run(argv, what, log.with_suffix(f".{number}.log"), cache, progress)
+        symbols = self.obj / "vmlinux.symvers"
+        if "modules" not in first and not more and symbols.exists():
+            # What make of all modules ends with: here, no module exports a symbol.
+            shutil.copyfile(symbols, self.obj / "Module.symvers")
+        self.seal(key)
+
+    def seal(self, key: str) -> None:
+        """From now on, obj holds the whole of a kernel."""
         workspace.remember(self.folder / "contents", json.dumps(self._contents()))
         workspace.write_atomic(self.folder / "key", key)
 

@@ -50,6 +50,8 @@ def program(name: str, kernel: KernelBuild, cache: Path, progress: Progress = QU
     Raises CannotTest for a tree that has no such test, BuildError with the
     compiler's first error for one that does not compile here.
     """
+    if kernel.recipe.built:
+        raise CannotTest(f"selftest {name}: is compiled from a source, and --built names none")
     manifest = _manifest(kernel.recipe, cache)
     folders = [f"{_SELFTESTS}/{part}" for part in (collection, *_EARLIER.get(collection, ()))]
     folder = next((folder for folder in folders if f"{folder}/{name}.c" in manifest), "")

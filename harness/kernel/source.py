@@ -76,6 +76,8 @@ def fetch(spec: str, cache: Path, progress: Progress = QUIET) -> KernelSource:
     if "\0" in spec:
         raise UsageError(f"--source {spec!r}: has a NUL", FORMS)
     kind, colon, rest = spec.partition(":")
+    if colon and kind == "built":
+        raise UsageError(f"--built {rest}: is built already, and this needs a source", "name its source with --source")
     if colon and kind == "debian":
         return archive.debian(spec, rest, cache, progress)
     if colon and kind == "git":

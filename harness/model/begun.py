@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.model.contract import EARLIER, ContractFacts
-from harness.model.run import AccelFacts, KernelFacts, RunVerdict
+from harness.model.run import BUILT, AccelFacts, KernelFacts, RunVerdict
 from harness.model.verdict import Outcome
 
 NAME = "run.json"
@@ -51,6 +51,8 @@ class Begun:
     used: AccelFacts = field(default_factory=lambda: AccelFacts("", "", ""))
     inputs: str = ""
     image: str = ""
+    # A file with the user's whole .config; an earlier version knew none.
+    base_config: str = ""
     skipped: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -62,6 +64,13 @@ class Begun:
             for name in self.scenarios
         ]
 
+    @property
+    def _base(self) -> Sequence[str]:
+        """What the configurations that were asked for go on top of; a kernel that was built elsewhere has none."""
+        if self.source.startswith(BUILT):
+            return ()
+        return (self.base_config, "guest") if self.base_config else ("base",)
+
     def document(self) -> dict[str, Any]:
         """As run.json holds it."""
         return {"schema": SCHEMA, **dataclasses.asdict(self)}
@@ -69,7 +78,7 @@ class Begun:
     @classmethod
     def restore(cls, document: Mapping[str, Any]) -> Begun:
         """What document() wrote, once it fits the schema. Raises ValueError."""
-        told = {name: document[name] for name in cls.__dataclass_fields__ if name != "contract"}
+        told = {name: document[name] for name in cls.__dataclass_fields__ if name in document}
         for name, count in Counter(told["scenarios"]).items():
             if count > 1:
                 raise ValueError(f"two scenarios are called {name!r}")
@@ -84,7 +93,7 @@ class Begun:
         return RunVerdict(
             source=self.source,
             patches=tuple(self.patches),
-            configs=tuple(dict.fromkeys(("base", *self.configs))),
+            configs=tuple(dict.fromkeys((*self._base, *self.configs))),
             kernel=self.kernel,
             accel=AccelFacts(self.accel, self.used.used, self.used.reason),
             contract=self.contract,

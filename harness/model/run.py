@@ -15,6 +15,13 @@ from harness.model.rates import Rate, rates
 from harness.model.verdict import Outcome, ScenarioResult, rounded, worst
 
 SCHEMA = 1
+# How a source is named that is none: --built DIR is the source built:DIR.
+BUILT = "built:"
+
+
+def subject(source: str, patches: Sequence[str]) -> str:
+    """What is judged, in words; a kernel that its owner has built has no patches of ours."""
+    return f"{source} + {', '.join(patches)}" if patches else source
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,8 @@ class RunVerdict:
     def title(self) -> str:
         """What was judged: source, commit, patches and configuration."""
         commit = f" ({self.kernel.commit})" if self.kernel.commit else ""
-        return f"{self.source}{commit} + {', '.join(self.patches)}, configuration {', '.join(self.configs)}"
+        configs = f", configuration {', '.join(self.configs)}" if self.configs else ""
+        return f"{subject(f'{self.source}{commit}', self.patches)}{configs}"
 
     @property
     def causes(self) -> Sequence[Cause]:

@@ -152,6 +152,17 @@ class Scenario:
         )
 
     @property
+    def needed(self) -> Sequence[str]:
+        """The options that it needs, those too that go without saying with our own configurations."""
+        implied = {
+            "MEMCG": bool(self.cgroup),
+            "EXT2_FS": any(buffer.kind == "file" for buffer in self.buffers.values()),
+            "BLK_DEV_RAM": any(buffer.kind == "file" for buffer in self.buffers.values()),
+            "TRANSPARENT_HUGEPAGE": any(buffer.thp for buffer in self.buffers.values()),
+        }
+        return tuple(dict.fromkeys((*self.needs.options, *(name for name, there in implied.items() if there))))
+
+    @property
     def selftests(self) -> Sequence[str]:
         """Programs of the kernel's selftests that its steps run."""
         return tuple(dict.fromkeys(step.target for step in self.steps if step.verb == "selftest"))

@@ -17,6 +17,8 @@ TAKEN = pytest.StashKey[list[str]]()
 # The names of an option, and what it takes. The first name is ours; the others serve as long as nobody else has them.
 _OPTIONS: Sequence[tuple[Sequence[str], dict[str, Any]]] = (
     (["--kernel-source"], {"metavar": "SOURCE", "help": "as harness run --source"}),
+    (["--kernel-built"], {"metavar": "DIR", "help": "as harness run --built"}),
+    (["--kernel-base-config"], {"metavar": "FILE", "help": "as harness run --base-config"}),
     (["--kernel-patch"], {"action": "append", "metavar": "PATCH", "help": "as harness run --patch; repeatable"}),
     (["--kernel-config"], {"action": "append", "metavar": "FRAGMENT", "help": "as harness run --config; repeatable"}),
     (

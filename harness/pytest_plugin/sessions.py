@@ -19,6 +19,7 @@ _SESSIONS = pytest.StashKey[dict[tuple[object, ...], "Session"]]()
 
 def session(config: pytest.Config, kernel: Mapping[str, Any] = MappingProxyType({})) -> Session:
     """The session of this run for a kernel: that of the options, but for what a test's marker replaces."""
+    from harness.commands._options import built_request
     from harness.kernel import versions
     from harness.model.contract import AUTO
     from harness.run.pipeline import KernelRequest
@@ -31,14 +32,19 @@ def session(config: pytest.Config, kernel: Mapping[str, Any] = MappingProxyType(
 
     made = config.stash.setdefault(_SESSIONS, {})
     contract = value("contract") or AUTO
-    request = KernelRequest(
-        value("source") or versions.DEFAULT,
-        tuple(value("patch") or versions.patch(contract)),
-        tuple(value("config") or ()),
-        contract=contract,
-    )
+    if (folder := options.value(config, "--kernel-built")) is not None:
+        others = {f"--kernel-{key}": value(key) for key in ("source", "patch", "config", "base-config")}
+        request = built_request(folder, others, contract, "--kernel-built")
+    else:
+        request = KernelRequest(
+            value("source") or versions.DEFAULT,
+            tuple(value("patch") or versions.patch(contract)),
+            tuple(value("config") or ()),
+            contract=contract,
+            base_config=value("base-config") or "",
+        )
     accel = value("accel") or "auto"
-    key = (request.source, request.patches, request.configs, contract, accel)
+    key = (request.source, request.patches, request.configs, request.base_config, contract, accel)
     if key not in made:
         terminal = Terminal()
         for name in config.stash.get(options.TAKEN, ()) if not made else ():
@@ -50,7 +56,7 @@ def session(config: pytest.Config, kernel: Mapping[str, Any] = MappingProxyType(
 def chosen(config: pytest.Config) -> list[str]:
     """The options that choose the kernel of this run, for a command that repeats a test."""
     words = []
-    for name in ("source", "patch", "config", "contract", "accel"):
+    for name in ("source", "built", "patch", "config", "base-config", "contract", "accel"):
         given = options.value(config, f"--kernel-{name}")
         values = given if isinstance(given, list) else [given] if given not in (None, "auto") else []
         words += [f"--kernel-{name}={one}" for one in values]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness import pressures
 from harness.kernel.build import KernelBuild
+from harness.kernel.config import BASE, GUEST
 from harness.model import scenario
 from harness.model.errors import UsageError
 from harness.model.scenario import Scenario
@@ -49,10 +50,12 @@ class Earlier:
 def read(folder: Path, compiler: str = "gcc") -> Earlier:
     """What the verdict of a run directory says. Raises what document.read() does."""
     verdict = document.read(folder)
-    configs = tuple(name for name in verdict.configs if name != "base")
+    base, configs = "", tuple(name for name in verdict.configs if name != BASE)
+    if verdict.configs[1:2] == (GUEST,) and verdict.configs[0] != BASE:
+        base, configs = configs[0], configs[2:]
     return Earlier(
         folder,
-        KernelRequest(verdict.source, verdict.patches, configs, compiler),
+        KernelRequest(verdict.source, verdict.patches, configs, compiler, base_config=base),
         verdict.kernel.build_id,
         {result.name: result.outcome for result in verdict.scenarios},
     )

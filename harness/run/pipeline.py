@@ -29,7 +29,7 @@ from harness.guest.machine import Machine
 from harness.host import accelerator, fault, process, workspace
 from harness.host.progress import QUIET, Progress, Running, Table, view
 from harness.kernel import build as builds
-from harness.kernel import config, contracts, kconfig, modules, patches, source, versions
+from harness.kernel import built, config, contracts, kconfig, modules, patches, source, toolchain, versions
 from harness.model import begun
 from harness.model import recording as recordings
 from harness.model.begun import Begun
@@ -39,7 +39,7 @@ from harness.model.errors import BuildError, CannotTest, GuestLost, HarnessError
 from harness.model.instrument import Instrument
 from harness.model.postmortem import PostMortem
 from harness.model.recording import Ended, Recording
-from harness.model.run import AccelFacts, KernelFacts, MachineFacts, RunVerdict
+from harness.model.run import BUILT, AccelFacts, KernelFacts, MachineFacts, RunVerdict
 from harness.model.scenario import Scenario, renamed
 from harness.model.verdict import Outcome, ScenarioResult
 from harness.postmortem import examine
@@ -48,12 +48,15 @@ from harness.report.detail import Details
 from harness.report.html import PATCHES
 from harness.report.write import write
 from harness.run import judging, order, reached
+from harness.run import recipe as recipes
 from harness.run.drive import Listener, drive, files
 
 # In a run's folder: the module as it was loaded.
 MODULES = "kernel/modules"
 # What a patch is called may be anything.
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+# The same run by hand.
+RECIPE = "kernel/recipe"
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class KernelRequest:
     compiler: str = "gcc"
     # The name of the one that it is judged by, or auto.
     contract: str = AUTO
+    # A file with a whole .config of the user's, in the place of ours; empty for none.
+    base_config: str = ""
     # What its inputs() must be, so that it is the kernel of an earlier run; empty for any.
     inputs: str = ""
     # Which work tree it is built in, beside others at the same time, and by how many compilers (0: one per CPU).
@@ -167,6 +172,23 @@ class Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
 
+def recipe(request: RunRequest, cache: Path, progress: Progress) -> str:
+    """The commands that would make and boot what a run is about, as a shell script; nothing is built."""
+    kernel = request.kernel
+    choice = accelerator.choose(request.accel, cache, progress)
+    if tree := _owner(kernel):
+        made = builds.owned(kernel.source, tree)
+    else:
+        found = source.fetch(kernel.source, cache, progress)
+        series, fragments = patches.load(kernel.patches, found.version), config.load(kernel.configs, kernel.base_config)
+        made = builds.Recipe(found, series, tuple(fragments), toolchain.find(kernel.compiler))
+        builds.patched(made, cache)
+    folder = workspace.claim(request.out) if request.out else recipes.place(cache, made, request.scenarios)
+    text = recipes.write(made, request.scenarios, request.instrument, choice.used, folder, cache, progress)
+    progress.say(f"{folder}: the script and the files that it needs")
+    return text
+
+
 def prepare(request: KernelRequest, instrument: Instrument, cache: Path, progress: Progress, clock: Clock) -> Prepared:
     """Fetch, patch, configure and build a kernel and the instrument's module, or take them from the store."""
     try:
@@ -179,14 +201,60 @@ def prepare(request: KernelRequest, instrument: Instrument, cache: Path, progres
 def _prepared(
     request: KernelRequest, instrument: Instrument, cache: Path, progress: Progress, clock: Clock
 ) -> Prepared:
+    kernel = _taken(request, cache, progress, clock) or _built(request, cache, progress, clock)
+    with clock.phase("build"):
+        folder = instrument.module
+        module = modules.build_module(folder, kernel, cache, progress) if folder else None
+        # Now, while the object tree is this kernel's, and not when a guest hangs: 1 s. No judgement depends on it.
+        with contextlib.suppress(BuildError):
+            examine.types(kernel, cache, progress)
+    for line in kernel.told:
+        progress.say(line)
+    made = kernel.recipe
+    contract = contracts.choose(
+        request.contract, request.patches, lambda: contracts.defines(made.source, builds.patched(made, cache))
+    )
+    # harness gc removes what was used longest ago.
+    os.utime(kernel.vmlinux.parent)
+    return Prepared(kernel, module, contract)
+
+
+def _owner(request: KernelRequest) -> built.BuiltTree | None:
+    """The tree that its owner has built, if one is asked for."""
+    if not request.source.startswith(BUILT):
+        return None
+    if request.patches or request.configs or request.base_config:
+        other = "--patch" if request.patches else "--config" if request.configs else "--base-config"
+        raise UsageError(
+            f"--built {request.source.removeprefix(BUILT)} beside {other}: a kernel that is built already "
+            "is taken as it is",
+            f"leave out {other}, or name its source with --source",
+        )
+    return built.find(request.source)
+
+
+def _taken(request: KernelRequest, cache: Path, progress: Progress, clock: Clock) -> builds.KernelBuild | None:
+    """Its kernel."""
+    with clock.phase("source"):
+        tree = _owner(request)
+        if tree is None:
+            return None
+        kernel = builds.take(request.source, tree, cache, progress, wanted=request.inputs)
+        if warning := versions.untried(kernel.version):
+            progress.say(warning)
+    return kernel
+
+
+def _built(request: KernelRequest, cache: Path, progress: Progress, clock: Clock) -> builds.KernelBuild:
+    """A kernel from its source, or from the store."""
     with clock.phase("source"):
         tree = source.fetch(request.source, cache, progress).in_lane(request.lane)
         if warning := versions.untried(tree.version):
             progress.say(warning)
         series = patches.load(request.patches, tree.version)
-        fragments = config.load(request.configs)
+        fragments = config.load(request.configs, request.base_config)
     with clock.phase("build"):
-        kernel = builds.build(
+        return builds.build(
             tree,
             series,
             fragments,
@@ -196,18 +264,6 @@ def _prepared(
             jobs=request.jobs,
             wanted=request.inputs,
         )
-        folder = instrument.module
-        module = modules.build_module(folder, kernel, cache, progress) if folder else None
-        # Now, while the object tree is this kernel's, and not when a guest hangs: 1 s. No judgement depends on it.
-        with contextlib.suppress(BuildError):
-            examine.types(kernel, cache, progress)
-    made = kernel.recipe
-    contract = contracts.choose(
-        request.contract, request.patches, lambda: contracts.defines(made.source, builds.patched(made, cache))
-    )
-    # harness gc removes what was used longest ago.
-    os.utime(kernel.vmlinux.parent)
-    return Prepared(kernel, module, contract)
 
 
 def run(
@@ -284,9 +340,9 @@ def _go(state: _State, cache: Path, progress: Progress, clock: Clock, tell: Call
     state.carry(image.key)
     if state.watch:
         state.watch.recall(folder, state.judged)
-    _keep_kernel(prepared, folder)
+    _keep_kernel(prepared, folder, request, choice.used, cache, progress)
     if request.record:
-        tapes.keep(folder, prepared.kernel.vmlinux, image.path)
+        tapes.keep(folder, prepared.kernel.image, image.path)
     with clock.phase("wall"):
         state.lab = lab = Lab(
             prepared.kernel, image, choice, cache, progress, instrument=request.instrument, record=request.record
@@ -471,6 +527,7 @@ def _begun(request: RunRequest) -> Begun:
         source=kernel.source,
         patches=tuple(kernel.patches),
         configs=tuple(kernel.configs),
+        base_config=kernel.base_config,
         compiler=kernel.compiler,
         accel=request.accel,
         jobs=request.jobs,
@@ -605,9 +662,14 @@ def look(lab: Lab, machine: Machine, folder: Path) -> PostMortem:
 def missing(scenario: Scenario, kernel: builds.KernelBuild, contract: Contract, cache: Path, progress: Progress) -> str:
     """Why a scenario does not apply to a kernel; empty when it does. Builds what it needs from the kernel's tree."""
     options = kconfig.values(kernel.config.read_text(encoding="utf-8"))
-    lacking = scenario.needs.missing(options, kernel.release, contract)
+    needs = dataclasses.replace(scenario.needs, options=tuple(scenario.needed))
+    lacking = needs.missing(options, kernel.release, contract)
     if lacking:
         return lacking
+    loaded = {name.rpartition("/")[2].upper() for name in scenario.modules}
+    if modules_only := [name for name in needs.options if options.get(name) == "m" and name not in loaded]:
+        named = ", ".join(f"CONFIG_{name}" for name in modules_only)
+        return f"needs {named} built in, and this kernel has it as a module, which guests do not load"
     if not contract.demanded(scenario.exercised, scenario.policies):
         return f"exercises {', '.join(scenario.exercised)} alone, of which the contract {contract} has none"
     try:
@@ -754,7 +816,9 @@ def run_folder(out: Path | None, cache: Path) -> Path:
     raise MachineError(f"{cache / 'runs'}: a thousand runs began in this second")
 
 
-def _keep_kernel(prepared: Prepared, folder: Path) -> None:
+def _keep_kernel(
+    prepared: Prepared, folder: Path, request: RunRequest, accel: str, cache: Path, progress: Progress
+) -> None:
     kernel = prepared.kernel
     for name, path in (("config", kernel.config), ("build.log", kernel.log)):
         workspace.write_atomic(folder / "kernel" / name, path.read_bytes())
@@ -762,8 +826,11 @@ def _keep_kernel(prepared: Prepared, folder: Path) -> None:
     for number, patch in enumerate(kernel.recipe.series.patches, 1):
         name = _UNSAFE.sub("_", patch.name.rpartition("/")[2].lstrip("0123456789-"))[:80].removesuffix(".patch")
         workspace.write_atomic(folder / PATCHES / f"{number:04}-{name}.patch", patch.text)
+    if kernel.told:
+        workspace.write_atomic(folder / "kernel" / "config.told", "".join(f"{line}\n" for line in kernel.told))
     for module in prepared.modules:
         workspace.link(module, folder / MODULES / module.name)
+    recipes.write(kernel.recipe, request.scenarios, request.instrument, accel, folder / RECIPE, cache, progress)
 
 
 def _join_consoles(folder: Path, verdict: RunVerdict) -> None:

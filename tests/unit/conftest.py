@@ -55,6 +55,7 @@ def variants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "kernel-configs").mkdir(parents=True)
     (root / "kernel-configs/base.config").write_text("CONFIG_SWAP=y\n# CONFIG_TINY is not set\n")
     (root / "kernel-configs/zram.config").write_text("CONFIG_ZRAM=y\n")
+    (root / "kernel-configs/guest.config").write_text("CONFIG_SWAP=y\nCONFIG_TEST_HMM=m\n")
     (root / "patches/mayfail/6.1").mkdir(parents=True)
     (root / "patches/mayfail/6.12").mkdir(parents=True)
     (root / "patches/mayfail/6.1/0001-mayfail.patch").write_text(diff("mm/rmap.c", "start(9)", "start(2)"))

@@ -16,7 +16,7 @@ import pytest
 
 from harness.host import workspace
 from harness.kernel import build as builds
-from harness.kernel import config, diagnosis, modules, patches, toolchain, worktree
+from harness.kernel import config, content, diagnosis, modules, patches, toolchain, worktree
 from harness.kernel.build import KernelBuild
 from harness.kernel.objects import ObjectTree
 from harness.kernel.source import fetch
@@ -42,7 +42,7 @@ def test_a_kernel_is_whole(toy: Path, cache: Path):
     kernel = build(toy, cache)
 
     assert (kernel.release, kernel.version, kernel.cached) == ("6.12.7", "6.12.7", False)
-    assert kernel.build_id == builds.build_id(kernel.vmlinux)
+    assert kernel.build_id == content.build_id(kernel.vmlinux)
     assert "CONFIG_SWAP=y" in kernel.config.read_text()
     assert sorted(compiled(kernel)) == ["mm/mmu_notifier.o", "mm/rmap.o"]
 
@@ -210,7 +210,7 @@ def test_what_a_killed_build_wrote_is_not_believed(toy: Path, cache: Path, said:
     assert any("killed" in line for line in said.lines)
     assert kept.exists()
     assert back.key == kernel.key
-    assert again.build_id == builds.build_id(objects / "obj/vmlinux")
+    assert again.build_id == content.build_id(objects / "obj/vmlinux")
 
 
 def test_a_build_that_is_killed_dies_with_its_compilers(toy: Path, cache: Path, tmp_path: Path):
@@ -249,7 +249,7 @@ def test_a_build_that_is_killed_dies_with_its_compilers(toy: Path, cache: Path, 
     kernel = build(toy, cache)
 
     assert not kernel.cached
-    assert kernel.build_id == builds.build_id(kernel.vmlinux)
+    assert kernel.build_id == content.build_id(kernel.vmlinux)
 
 
 def test_a_module_is_built_for_its_kernel_and_kept(toy: Path, cache: Path, tmp_path: Path, monkeypatch):
@@ -328,8 +328,8 @@ def test_the_compiler_cache_sees_what_the_assembler_includes(cache: Path, tmp_pa
     old = time.time() - 60  # ccache does not remember a new file.
     os.utime(source, (old, old))
     made = []
-    for content in (b"realmode 1", b"realmode 2"):
-        binary.write_bytes(content)
+    for raw in (b"realmode 1", b"realmode 2"):
+        binary.write_bytes(raw)
         argv = ["ccache", "gcc", flags, "-Wp,-MMD,piggy.d", "-c", "-o", "piggy.o", "piggy.S"]
         subprocess.run(argv, cwd=tmp_path, env=toolchain.environment(cache), check=True)
         made.append((tmp_path / "piggy.o").read_bytes())

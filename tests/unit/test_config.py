@@ -21,7 +21,7 @@ def fragment(text: str) -> Fragment:
 
 def resolve(toy: Path, tmp_path: Path, cache: Path, *names: str) -> str:
     fragments = config.load(names)
-    return config.resolve(fragments, "6.12.7", toy, tmp_path / "scratch", toolchain.find("gcc"), cache)
+    return config.resolve(fragments, "6.12.7", toy, tmp_path / "scratch", toolchain.find("gcc"), cache).text
 
 
 def test_base_comes_first_and_once():

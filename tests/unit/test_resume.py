@@ -147,7 +147,7 @@ def arranged(monkeypatch: pytest.MonkeyPatch) -> World:
         contract = ContractFacts("auto", world.contract, "made up")
         return pipeline.Prepared(kernel, None, contract)  # type: ignore[arg-type]
 
-    def keep_kernel(_: object, folder: Path) -> None:
+    def keep_kernel(_: object, folder: Path, *__: object) -> None:
         (folder / "kernel").mkdir(exist_ok=True)
         (folder / "kernel" / "build-id").write_text(world.build_id + world.image)
 
@@ -617,7 +617,7 @@ def test_what_is_written_fits_its_schema(world: World, tmp_path: Path):
     content = documents.read(tmp_path / "run" / begun.NAME, "run")
     schema = json.loads((documents.SCHEMAS / "run.json").read_text())
 
-    assert set(content) == set(schema["properties"]) == {*schema["required"], "contract"}
+    assert set(content) == set(schema["properties"]) == {*schema["required"], "contract", "base_config"}
     assert content["skipped"] == {"silent": "no such option"}
     assert content["kernel"]["build_id"] == "ab" * 20
 
