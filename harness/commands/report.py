@@ -11,17 +11,17 @@ import contextlib
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.commands import _options, judge
 from harness.host import workspace
 from harness.model import files
-from harness.model import recording as recordings
 from harness.model.errors import UsageError, unreadable
-from harness.model.event import EventLog
-from harness.report import comparison, document, perfetto, timeline
 from harness.report.text import one_line
-from harness.report.timeline import Timeline
-from harness.run import earlier, pipeline, recipe
+
+if TYPE_CHECKING:
+    from harness.model.event import EventLog
+    from harness.report.timeline import Timeline
 
 # A path of the user's and a hundred lines of ours.
 _LIMIT_BYTES = 1 << 20
@@ -41,7 +41,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="FILE",
-        help=f"where the comparison of two runs goes (default: RUN/{comparison.NAME})",
+        help="where the comparison of two runs goes (default: RUN/comparison.html)",
     )
     parser.add_argument(
         "--print-recipe",
@@ -52,6 +52,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Judge each run again, and write what is asked for, or print the recipes; the exit code is that of the worst."""
+    from harness.report import comparison, document
     from harness.terminal import Terminal
 
     runs: list[Path] = arguments.runs
@@ -84,6 +85,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def _trace(run: Path, path: Path) -> int:
+    from harness.report import perfetto
+
     with _file_of_the_user(path):
         part = path.with_name(f".{path.name}.part{path.suffix}")
         try:
@@ -96,6 +99,10 @@ def _trace(run: Path, path: Path) -> int:
 
 
 def _logs(run: Path) -> Iterator[tuple[str, EventLog, Timeline]]:
+    from harness.model import recording as recordings
+    from harness.report import document, timeline
+    from harness.run import earlier
+
     for result in document.glance(run).scenarios:
         place = run / result.name
         if (place / "record.json").exists():
@@ -121,6 +128,8 @@ def _demand_place(path: Path) -> None:
 
 
 def _print_recipes(runs: Sequence[Path]) -> int:
+    from harness.run import pipeline, recipe
+
     for folder in runs:
         name = f"{pipeline.RECIPE}/{recipe.SCRIPT}"
         place = folder / name

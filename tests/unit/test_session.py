@@ -33,7 +33,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Said) -> Sess
         (folder / scenario.name).mkdir()
         return ScenarioResult(scenario.name, Outcome.PASS), None
 
-    def watched(_lab: object, folder: Path, _shape: object) -> contextlib.AbstractContextManager[Path]:
+    def watched(_lab: object, folder: Path, *_: object, **_more: object) -> contextlib.AbstractContextManager[Path]:
         folder.mkdir()
         return contextlib.nullcontext(folder)
 
