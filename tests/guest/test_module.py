@@ -117,6 +117,7 @@ def test_compiler_and_sparse_are_silent_about_the_modules(source: str):
     assert modules.complaints(REACHED, kernel(source), cache_dir()) == []
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["pin-driver/pinner", "ioctl-misc/parcel"])
 def test_compiler_and_sparse_are_silent_about_the_examples(name: str):
     """As a reader who copies one will want."""

@@ -34,7 +34,7 @@ EXPECTED = {
     ".venv/bin/pytest examples": 0,
     ".venv/bin/pytest scenarios/memcg-eagain.yaml": 0,
 }
-NIGHTLY = ("--source debian:6.1", "--contract stock all")
+NIGHTLY = ("--source debian:6.1", "--contract stock all", "pytest examples")
 # The output that the text blocks show, where it is always the same.
 SHOWN = {
     "make run": r"^pass +debian:6\.12 \+ mayfail, configuration base: \d+ pass; \d+ more .*: harness run all$",
