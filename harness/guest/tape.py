@@ -47,6 +47,9 @@ _UNPACKED_LIMIT_BYTES = 64 * _LIMIT_BYTES
 # measured).
 _SLOWER = 4.0
 _REPEATED_SLOWER = 10.0
+# A replay that runs no instruction for so long never will. One recording of some dozens is so, made beside much other
+# load: QEMU 7.2 waits at the same instruction each time.
+STILL_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -245,12 +248,21 @@ def wait(machine: Machine, tape: Tape, advance: Callable[[int], None]) -> int:
     advance: gets that number as it grows. Raises MachineError when the tape does not come to an end.
     """
     deadline = Deadline(60.0 + tape.seconds * _REPEATED_SLOWER)
+    still = Deadline(STILL_S)
     count = 0
     while machine.wait(0.5) is None:
-        count = max(count, executed(machine))
+        now = executed(machine)
+        if now > count or not now:
+            count, still = max(count, now), Deadline(STILL_S)
         advance(count)
         if deadline.expired:
             raise MachineError(f"the replay is not done after {deadline}: {count} instructions were run")
+        if still.expired:
+            raise MachineError(
+                f"the replay stands still: no instruction in {STILL_S:.0f} s after {count:,} of {tape.instructions:,}; "
+                f"QEMU {tape.qemu} cannot repeat this recording",
+                "harness run --record records again",
+            )
     machine.mind_the_host()
     return count
 

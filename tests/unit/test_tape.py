@@ -156,3 +156,33 @@ def test_gdb_goes_back_from_the_end_of_the_tape_too(
 
     assert found == wanted
     assert bool(told) == (wanted is None)
+
+
+def test_a_replay_that_stands_still_is_not_waited_for(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be asked does not stand still."""
+    counts = iter([0, 5, 9, 9, None, 9, 9, 9])
+
+    def execute(_: str) -> dict[str, int]:
+        count = next(counts)
+        if count is None:
+            raise MachineError("no answer")
+        return {"icount": count}
+
+    class Still:
+        def __init__(self, limit_s: float) -> None:
+            self.asked = 0 if limit_s == tapes.STILL_S else -1000
+
+        @property
+        def expired(self) -> bool:
+            self.asked += 1
+            return self.asked > 2
+
+    monkeypatch.setattr(tapes, "Deadline", Still)
+    machine = cast("Any", SimpleNamespace(wait=lambda _: None, monitor=SimpleNamespace(execute=execute)))
+    seen: list[int] = []
+
+    with pytest.raises(MachineError, match=r"stands still: .* after 9 of [\d,]+; QEMU 7\.2 cannot") as caught:
+        tapes.wait(machine, tapes.load(place), seen.append)
+
+    assert seen == [0, 5, 9, 9, 9, 9, 9]
+    assert "--record" in caught.value.hint
