@@ -93,8 +93,14 @@ def log(answer: Answer, history: History) -> str:
     word = {"good": "good", "bad": "bad", "skip": "skip"}
     known = {history.good, *history.space.states}
     named = [entry for entry in answer.steps if entry.name in known]
-    # git asks for both ends first.
-    order = sorted(named, key=lambda entry: entry.name not in (history.good, history.bad))
+    place = {name: number for number, name in enumerate(history.space.states)}
+
+    def turn(entry: Step) -> tuple[bool, int]:
+        """Both ends first, as git asks for them. Of bad commits git remembers the last one: the oldest comes last."""
+        ends = entry.name in (history.good, history.bad)
+        return not ends, -place.get(entry.name, 0) if entry.verdict == "bad" and not ends else -len(place) - 1
+
+    order = sorted(named, key=turn)
     for entry in order:
         told.append(f"# {word[entry.verdict]}: [{entry.name}] {one_line(history.commit(entry.name).subject, 200)}")
         told.append(f"git bisect {word[entry.verdict]} {entry.name}")

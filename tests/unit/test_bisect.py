@@ -12,11 +12,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from harness import cli
+from harness.bisect import report
 from harness.host.clock import Deadline
 from tests.unit.conftest import git
 
@@ -252,6 +254,23 @@ def test_only_commits_that_touch_the_paths_are_candidates(tmp_path: Path, bisect
     assert ended.document["first_bad"] == toy.commits["12"]
     assert "6 commits between the two ends" in ended.err
     assert "git bisect start '--' 'deep/'" in (ended.out / "bisect.log").read_text()
+
+
+def test_the_log_tells_the_oldest_bad_commit_last() -> None:
+    """Git forgets the bad commits before the last one that it is told, and commits side by side end in any order."""
+    verdicts = {"c9": "bad", "c0": "good", "c3": "bad", "c2": "good", "c7": "bad", "c4": "bad", "c1": "skip"}
+    history = SimpleNamespace(
+        paths=(), good="c0", bad="c9", commit=lambda name: SimpleNamespace(subject=name),
+        space=SimpleNamespace(states=[f"c{number}" for number in range(1, 10)]),
+    )  # fmt: skip
+    steps = [SimpleNamespace(name=name, verdict=verdict) for name, verdict in verdicts.items()]
+    answer = SimpleNamespace(steps=steps, first_bad="c3", candidates=["c3"])
+
+    told = report.log(cast("Any", answer), cast("Any", history)).splitlines()
+
+    assert [line.split()[2:] for line in told if line.startswith("git bisect ")][1:] == [
+        ["bad", "c9"], ["good", "c0"], ["good", "c2"], ["skip", "c1"], ["bad", "c7"], ["bad", "c4"], ["bad", "c3"],
+    ]  # fmt: skip
 
 
 def test_stock_git_replays_the_log_and_comes_to_the_same_commit(tmp_path: Path, bisect) -> None:
