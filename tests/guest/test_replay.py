@@ -34,6 +34,8 @@ def recorded(run: Path) -> Ended:
     return harness(*words)
 
 
+# Some recordings stand still in QEMU 7.2: what may fail by chance does not gate.
+@pytest.mark.nightly
 def test_a_failure_that_was_recorded_is_there_for_good(run: Path, recorded: Ended) -> None:
     """Its console and all its answers come again to the byte; another recording has other times in its log."""
     assert recorded.status == 1, recorded.stderr
@@ -60,6 +62,8 @@ def repeat(run: Path, first: str, second: str) -> tuple[str, Ended]:
     return second, harness("replay", "--json", run, second)
 
 
+# Some recordings stand still in QEMU 7.2: what may fail by chance does not gate.
+@pytest.mark.nightly
 def test_a_repetition_is_held_against_its_recording(run: Path, recorded: Ended) -> None:
     consoles = [run / name / "console.log" for name in (SECOND, FIRST)]
     texts = [console.read_bytes() for console in consoles]
