@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,32 @@ def argv(*words: str | Path) -> list[str]:
 def environment(**changes: str) -> dict[str, str]:
     """This process's environment, with changes."""
     return dict(os.environ) | {"PYTHONPATH": str(ROOT)} | changes
+
+
+def of_a_user() -> dict[str, str]:
+    """The environment of a user, with neither this checkout's path nor this run's settings."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}
+
+
+def as_a_user(words: Sequence[str | Path], cwd: Path) -> tuple[int, str]:
+    """Exit status and output of a command, in a user's environment."""
+    done = subprocess.run(
+        words,
+        cwd=cwd,
+        env=of_a_user(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def pytest_of_a_user(folder: Path, *words: str) -> tuple[int, str]:
+    """Exit status and output of pytest in a folder."""
+    return as_a_user([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words], folder)
 
 
 def harness(

@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -16,8 +13,9 @@ import pytest
 from harness.host.workspace import cache_dir, data
 from harness.kernel import modules
 from harness.pytest_plugin.sessions import session
-from tests.guest.command import LIMIT_S, ROOT
+from tests.guest.command import ROOT
 from tests.guest.command import SCENARIOS as HOT
+from tests.guest.command import pytest_of_a_user as run
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
@@ -45,22 +43,6 @@ def own(tmp_path: Path) -> Path:
     (folder / "scenarios").mkdir(parents=True)
     (folder / "scenarios" / "mine.yaml").write_text(SCENARIO)
     return folder
-
-
-def run(folder: Path, *words: str) -> tuple[int, str]:
-    """Exit status and output of pytest there; it gets neither this checkout's path nor this run's settings."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words],
-        cwd=folder,
-        env={name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    return done.returncode, done.stdout
 
 
 def test_scenarios_and_both_fixtures_work_from_a_users_directory(own: Path):

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
@@ -13,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.guest.command import LIMIT_S, ROOT, harness
+from tests.guest.command import LIMIT_S, ROOT, harness, of_a_user
+from tests.guest.command import pytest_of_a_user as run
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
@@ -89,26 +89,6 @@ def own(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def environment() -> dict[str, str]:
-    """That of a user: neither this checkout's path nor this run's settings."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}
-
-
-def run(folder: Path, *words: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words],
-        cwd=folder,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    return done.returncode, done.stdout
-
-
 def test_a_failure_of_one_s_own_tells_all_that_is_known(own: Path) -> None:
     """Title, source lines of the module, events beside each other, and how to repeat it; and no frame of ours."""
     before = {path: path.read_bytes() for path in (own / "my module").iterdir() if not path.is_symlink()}
@@ -140,7 +120,7 @@ def test_nothing_is_left_of_an_interrupted_test(own: Path) -> None:
     child = subprocess.Popen(
         ["env", "--default-signal=INT", sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-s", "-q"],
         cwd=own,
-        env=environment(),
+        env=of_a_user(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

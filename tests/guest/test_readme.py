@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ from harness import pytest_plugin
 from harness.cli import parse
 from harness.model.errors import UsageError
 from harness.variants import catalogue
-from tests.guest.command import LIMIT_S, ROOT
+from tests.guest.command import ROOT, as_a_user
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
@@ -68,24 +66,14 @@ def test_every_command_has_an_expectation_and_every_expectation_a_command():
 )
 def test_a_command_of_readme_ends_as_documented(command: str):
     """It runs from the checkout, as in a shell, and prints the line that README shows."""
-    done = subprocess.run(
-        shlex.split(command),
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+    status, said = as_a_user(shlex.split(command), ROOT)
 
-    assert done.returncode == EXPECTED.get(command), done.stdout
-    assert "Traceback" not in done.stdout
+    assert status == EXPECTED.get(command), said
+    assert "Traceback" not in said
     if shown := SHOWN.get(command):
         documented = re.search(shown, README, re.MULTILINE)
         assert documented, shown
-        assert _timeless(documented[0]) in map(_timeless, done.stdout.splitlines()), done.stdout
+        assert _timeless(documented[0]) in map(_timeless, said.splitlines()), said
 
 
 def _timeless(line: str) -> str:
@@ -165,20 +153,11 @@ def test_the_first_test_of_readme_passes_with_a_module_of_one_s_own(tmp_path: Pa
     shutil.copytree(ROOT / "examples" / "pin-driver" / "pinner", tmp_path / "my-driver")
     (block,) = blocks("python")
     (tmp_path / "test_mine.py").write_text(block, encoding="utf-8")
-    done = subprocess.run(
-        [ROOT / ".venv/bin/pytest", "-p", "no:cacheprovider", "-k", "comes_and_goes", "test_mine.py"],
-        cwd=tmp_path,
-        env={name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+    words = [str(ROOT / ".venv/bin/pytest"), "-p", "no:cacheprovider", "-k", "comes_and_goes", "test_mine.py"]
+    status, said = as_a_user(words, tmp_path)
 
-    assert done.returncode == 0, done.stdout
-    assert "1 passed" in done.stdout
+    assert status == 0, said
+    assert "1 passed" in said
 
 
 def test_exit_codes_in_readme_are_those_of_the_errors():
