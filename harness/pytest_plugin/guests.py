@@ -146,7 +146,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     try:
         with _limited(item):
             yield
-    except (KeyboardInterrupt, SystemExit, pytest.exit.Exception):
+    except (GeneratorExit, KeyboardInterrupt, SystemExit, pytest.exit.Exception):
         raise
     except BaseException as own:
         _judge(item, own)
