@@ -87,7 +87,11 @@ def test_a_guest_that_spins_is_told_from_one_that_is_dead(machine: Machine, spin
 
 @pytest.fixture
 def waits(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recording]:
-    """A function that drives a scenario whose driver never answers, while something happens to the guest."""
+    """A function that drives a scenario whose driver never answers, while something happens to the guest.
+
+    Other tests beside this one may keep QEMU from running: that reason would be told first, and is no part of these.
+    """
+    monkeypatch.setattr("harness.run.drive.starved", lambda *_: "")
     instrument = Instrument(driver=("/bin/drive",))
     begin = machine.agent.start
 
