@@ -49,6 +49,11 @@ _DICTIONARY = re.compile(r" [A-Z_]{1,40}=")
 _ENDS = frozenset(" \t:|>]);,")
 
 
+# Addresses, which are part of nothing that stands before a record.
+_ADDRESS = re.compile(r"\b(?=\d{0,15}[a-f])[0-9a-f]{16}\b|(?<=0x)[0-9a-f]{5,16}\b")
+# So many lines are remembered.
+_BARE_LINES = 4096
+
 _DATES = frozenset(("clock", "date", "unix"))
 
 
@@ -120,15 +125,22 @@ def records(text: str, line: int) -> Sequence[Record]:
 
 
 class Rows(NamedTuple):
-    """Time, caller and text of whole lines that are one record each, and what stands before all of them."""
+    """Time, caller and text of whole lines that are one record each, and what stands before all of them.
 
-    names: tuple[str, ...]
+    names: None for printk's own stamp, without or with a caller in each line.
+    """
+
+    names: tuple[str, ...] | None
     lines: Sequence[tuple[str, str, str]]
 
     def record(self, index: int, line: int) -> Record:
         """One of them."""
         time, caller, text = self.lines[index]
-        return Record(line, text, caller, float(time) if time else None, self.names or RAW_NAMES[caller != ""])
+        return Record(line, text, caller, float(time) if time else None, self.named(index))
+
+    def named(self, index: int) -> tuple[str, ...]:
+        """What stands before one of them."""
+        return RAW_NAMES[self.lines[index][1] != ""] if self.names is None else self.names
 
 
 class Reader:
@@ -139,6 +151,8 @@ class Reader:
         self._left: re.Pattern[str] | None = None
         self._shape: prefix.Shape | None = None
         self._begins: tuple[tuple[str, ...], str] | None = None
+        # Lines, without their addresses, and whether nothing stands before them.
+        self._bare: dict[str, bool] = {}
 
     def rows(self, raw: bytes) -> Rows | None:
         """What decode() and records() find in whole lines, at a fraction of the cost; None where lines are odd."""
@@ -151,14 +165,30 @@ class Reader:
         if len(text) > LINE_LIMIT and max(map(len, text.split("\n"))) > LINE_LIMIT:
             return None
         if self._shape is None:
-            found = rows(text, count)
-            return Rows((), found) if found else None
+            if text.startswith("["):
+                found = rows(text, count)
+                return Rows(None, found) if found else None
+            return self._bare_rows(text.split("\n")[:-1])
         found = self._shape.line.findall(text)
         said = "\n".join([line[2] for line in found])
         # A line that begins otherwise may be the kernel's as well.
         if len(found) != count or _odd(said) or ("[" in said and _CLOCK.search(said) is not None):
             return None
         return Rows(self._shape.names, found)
+
+    def _bare_rows(self, texts: Sequence[str]) -> Rows | None:
+        """Lines before which nothing stands: the same line, with other addresses, is judged once."""
+        for look in _ADDRESS.sub("", "\n".join(texts)).split("\n"):
+            bare = self._bare.get(look)
+            if bare is None:
+                found = Reader().records(look, 0)
+                bare = self._bare[look] = len(found) == 1 and not found[0].names and found[0].text == look
+                if len(self._bare) > _BARE_LINES:
+                    del self._bare[next(iter(self._bare))]
+            if not bare:
+                return None
+        self._begins = None
+        return Rows((), [("", "", text) for text in texts])
 
     @property
     def plain(self) -> bool:

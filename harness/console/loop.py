@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from harness.console import title
-from harness.console.lines import LINE_LIMIT, RAW_NAMES, Reader, Record, Rows
+from harness.console.lines import LINE_LIMIT, Reader, Record, Rows
 from harness.console.pattern import Pattern
 from harness.console.report import Report
 from harness.console.sight import MARKS, sight
@@ -129,7 +129,7 @@ class Repeated:
         if [values[index] for index in shape.numbers] == shape.whose:
             return Report(line=line, boot=self.boot, text=self.text, **shape.found)
         rest = (shape.rest % values[shape.shown_values :]).decode("ascii")
-        wrapping = "+".join(self.record.names)
+        wrapping = "+".join(self.record.names) or "none"
         return title.judge(shape.pattern, (self.text + rest).split("\n"), shape.useful, line, self.boot, wrapping)
 
 
@@ -162,8 +162,7 @@ class Shapes:
         rows = reader.rows(stretch)
         if rows is None:
             return
-        names = rows.names or RAW_NAMES[rows.lines[0][1] != ""]
-        shape = _shape(stretch, Rows(names, rows.lines), pattern, body, report, ended=ended)
+        shape = _shape(stretch, rows, pattern, body, report, ended=ended)
         self._new[key] += 1
         if shape is not None:
             self._shapes[key] = [shape, *shapes][:_ALIKE]
@@ -241,7 +240,7 @@ def _shape(
     found = {entry.name: getattr(report, entry.name) for entry in dataclasses.fields(report)}
     return Shape(
         regex=compiled,
-        names=rows.names,
+        names=rows.named(0),
         times=[index for index, kind in enumerate(kinds) if kind == "time"],
         caller=kinds.index("caller") if "caller" in kinds else None,
         values=values,

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.console import Report, Scanner, loop
+from harness.console.lines import Reader, Record
 from tests.unit.fuzzing import fuzz
 
 STACK = """Call Trace:
@@ -99,12 +100,13 @@ def agree(log: bytes, piece: int = 1 << 20) -> int:
         patch.setattr(loop.Repeated, "of", counted)
         quick = told(log, piece)
         patch.setattr(loop.Shapes, "learn", lambda *_, **__: None)
+        patch.setattr(Reader, "_bare_rows", lambda *_: None)
         assert quick == told(log, piece)
     return recognized
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-@pytest.mark.parametrize("wrapping", WRAPPINGS[:5])
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
 @pytest.mark.parametrize("name", ["oops", "warn", "lockdep", "hung"])
 def test_nearly_all_reports_of_a_loop_are_recognized(name: str, wrapping: str, end: str) -> None:
     log = [line for n in range(20) for line in lines(name, n, wrapping, "T44", n, (n * 7919, n * 104_729))]
@@ -119,6 +121,22 @@ def test_loops_of_several_reports_are_recognized() -> None:
     names = ("oops", "other", "warn", "oops") * 12
     log = [line for n, name in enumerate(names) for line in lines(name, n, "{time}{caller}", "T44", n, (n * 7919, n))]
     assert agree("\n".join([*log, ""]).encode()) > 30
+
+
+def test_lines_before_which_nothing_stands_are_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever their addresses are."""
+    judged: list[str] = []
+    records = Reader.records
+
+    def counted(reader: Reader, text: str, line: int) -> Sequence[Record]:
+        judged.append(text)
+        return records(reader, text, line)
+
+    monkeypatch.setattr(Reader, "records", counted)
+    log = [line for n in range(300) for line in lines("lockdep", n, "", "", 0, (n * 7919, n * 104_729))]
+
+    assert len(told("\n".join([*log, ""]).encode(), 5000)) == 300
+    assert len(judged) < 2 * len(log) / 300, judged
 
 
 CHANGES = st.sampled_from(["", "", "", "", "drop", "caller", "back", "noise", "tear", "join", "again"])
