@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -109,17 +108,30 @@ def test_the_script_of_each_shell_is_one_that_it_reads(shell: str, tmp_path: Pat
         subprocess.run([program, "-n", tmp_path / "script"], check=True)
 
 
-def test_a_real_bash_completes_what_is_typed(tmp_path: Path) -> None:
-    (tmp_path / "rc").write_text(f'PS1="$ "\neval "$({HARNESS} completion bash)"\n')
-    environment = {**os.environ, "TERM": "dumb", "INPUTRC": "/dev/null", "HARNESS_CACHE": str(tmp_path)}
-    words = ["--noprofile", "--rcfile", str(tmp_path / "rc"), "-i"]
-    bash = pexpect.spawn("bash", words, env=environment, encoding="utf-8", timeout=60)
-    bash.expect_exact("$ ")
-    bash.send(f"{HARNESS} show munmap-eag\t")
-    bash.expect("munmap-eagain")
-    bash.send("\x15echo here\r")
-    bash.expect(re.escape("here"))
-    bash.close(force=True)
+# How each shell is started for a person who has only this in a start-up file.
+STARTED = {
+    "bash": (["--noprofile", "--norc", "-i"], 'eval "$({harness} completion bash)"'),
+    "zsh": (["-f", "-i"], 'autoload -Uz compinit; compinit -u -D; eval "$({harness} completion zsh)"'),
+    "fish": (["--no-config", "-i"], "{harness} completion fish | source"),
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_real_shell_completes_what_is_typed(shell: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    words, line = STARTED[shell]
+    environment = {
+        **os.environ, "TERM": "dumb", "INPUTRC": "/dev/null", "HARNESS_CACHE": str(tmp_path), "HOME": str(tmp_path),
+    }  # fmt: skip
+    terminal = pexpect.spawn(shell, words, env=environment, encoding="utf-8", timeout=60, dimensions=(40, 300))
+    # The typed line does not hold the word that is waited for.
+    terminal.sendline(f'{line.format(harness=HARNESS)}; echo rea"dy"')
+    terminal.expect("ready")
+
+    terminal.send(f"{HARNESS} show munmap-eag\t")
+    terminal.expect("munmap-eagain")
+    terminal.close(force=True)
 
 
 def test_a_completion_waits_for_no_engine() -> None:
