@@ -81,7 +81,11 @@ def kernel(parser: argparse.ArgumentParser) -> None:
 
 
 def kernel_request(arguments: argparse.Namespace) -> KernelRequest:
-    """The kernel that the options of kernel() ask for. Raises UsageError for some that exclude each other."""
+    """The kernel that the options of kernel() ask for.
+
+    Raises UsageError for some that exclude each other, and for names that lead to no patch and no configuration.
+    """
+    from harness.kernel import config, patches
     from harness.run.pipeline import KernelRequest
 
     if arguments.built is not None:
@@ -96,7 +100,7 @@ def kernel_request(arguments: argparse.Namespace) -> KernelRequest:
             },
             arguments.contract,
         )
-    return KernelRequest(
+    request = KernelRequest(
         arguments.source,
         tuple(arguments.patch or versions.patch(arguments.contract)),
         tuple(arguments.config or ()),
@@ -104,6 +108,10 @@ def kernel_request(arguments: argparse.Namespace) -> KernelRequest:
         arguments.contract,
         base_config=arguments.base_config or "",
     )
+    # A name that is mistyped is told before a source is fetched.
+    patches.load(request.patches, versions.DEFAULT.partition(":")[2])
+    config.load(request.configs, request.base_config)
+    return request
 
 
 def built_request(folder: str, others: Mapping[str, object], contract: str, option: str = "--built") -> KernelRequest:

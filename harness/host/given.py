@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import functools
+import itertools
 import os
 import select
+import shlex
 import stat
 from pathlib import Path
 
@@ -16,6 +20,8 @@ from harness.model.errors import UsageError, unreadable
 STANDARD_INPUT, STANDARD_INPUT_FD = "-", 0
 _SILENCE_S = 60.0
 _CHUNK = 1 << 16
+# So many names of a folder are compared with a mistyped one.
+_NAMES = 1000
 
 
 def path(name: str) -> Path:
@@ -40,7 +46,7 @@ def kind(option: str, name: str, hint: str = "") -> int:
     except ValueError:
         raise UsageError(f"{option} {name}: a name cannot have a NUL", hint) from None
     except OSError as error:
-        raise unreadable(error, f"{option} {name}: {_why(error)}", hint) from None
+        raise unreadable(error, f"{option} {name}: {_why(error)}", hint or _near(path(name))) from None
 
 
 def content(option: str, name: str) -> bytes:
@@ -92,6 +98,19 @@ def _read(option: str, name: str) -> bytes:
                     raise UsageError(f"{option} {name}: holds more than {FILE_LIMIT >> 20} MiB (limit)")
     except OSError as error:
         raise unreadable(error, f"{option} {name}: {_why(error)}") from None
+
+
+def _near(missing: Path) -> str:
+    """A hint for a path that leads to nothing: the nearest name in its folder, or how far it leads."""
+    if os.path.lexists(missing):
+        return ""
+    folder = next(parent for parent in missing.parents if os.path.isdir(parent))  # noqa: PTH112 - As above.
+    if folder != missing.parent:
+        return f"{folder} is as far as the path leads"
+    with contextlib.suppress(OSError):
+        near = difflib.get_close_matches(missing.name, itertools.islice(os.listdir(folder), _NAMES), n=1)  # noqa: PTH208
+        return f"did you mean {folder / near[0]}?" if near else f"ls {shlex.quote(str(folder))}"
+    return ""
 
 
 def _why(error: OSError) -> str:

@@ -127,6 +127,17 @@ def test_a_folder_with_somebodys_files_is_refused_before_anything_is_built(
     assert not cache.exists()
 
 
+@pytest.mark.parametrize("option", ["--patch", "--config", "--base-config"])
+def test_a_file_that_is_not_there_is_told_before_a_source_is_fetched(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+
+    assert cli.main(["run", "memcg-eagain", option, f"{tmp_path}/mine.patch", "--source", "git:nowhere@HEAD"]) == 129
+
+    assert f"{option} {tmp_path}/mine.patch: no such file or directory" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("line", "message", "hint"),
     [

@@ -55,6 +55,27 @@ def test_a_user_that_does_not_exist_is_usage(read: Callable[[str], object]) -> N
 
 
 @pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("mine.confg", "did you mean {folder}/mine.config?"),
+        ("xyzzy", "ls {folder}"),
+        ("none/below/mine.config", "{folder} is as far as the path leads"),
+        ("dangling", ""),
+    ],
+)
+def test_a_path_that_leads_to_nothing_comes_with_what_to_type(
+    folder: Path, read: Callable[[str], object], name: str, hint: str
+) -> None:
+    (folder / "mine.config").write_text("CONFIG_X=y\n")
+
+    with pytest.raises(UsageError) as caught:
+        read(f"{folder}/{name}")
+
+    assert caught.value.hint == hint.format(folder=folder)
+
+
+@pytest.mark.parametrize("read", READERS)
 def test_what_never_ends_is_usage(read: Callable[[str], object], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.host.given.FILE_LIMIT", 1 << 20)
 
