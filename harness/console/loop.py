@@ -34,8 +34,9 @@ _LIMIT_BYTES = 16 << 10
 _KINDS = {"address": title.ADDRESS, "user": title.USER, "whose": title.WHOSE, "deaths": title.DEATHS}
 _TEXT = {
     "address": title.ADDRESS, "user": r"[0-9a-f]{1,16}\b", "whose": r"\d{1,10}\b", "deaths": r"\d{1,9}",
-    "registers": "",
 }  # fmt: skip
+# A line of registers is one value.
+_VALUES = frozenset((*_TEXT, "registers"))
 _DIFFERENT = re.compile("|".join(f"(?P<{kind}>{regex})" for kind, regex in _KINDS.items()))
 _REGISTERS = re.compile(title.REGISTERS)
 _HEX = re.compile(r"\b[0-9a-f]{1,18}\b")
@@ -235,7 +236,7 @@ def _shape(
     match = compiled.fullmatch(stretch)
     if match is None:
         return None
-    values = [index for index, kind in enumerate(kinds) if kind in _TEXT]
+    values = [index for index, kind in enumerate(kinds) if kind in _VALUES]
     numbers = [place for place, index in enumerate(values) if kinds[index] == "whose"]
     found = {entry.name: getattr(report, entry.name) for entry in dataclasses.fields(report)}
     return Shape(
