@@ -33,6 +33,7 @@ TOOLS: Mapping[str, tuple[str, bool]] = {
     "busybox": ("the guest's user space; must be static", True),
     "dropbear": ("the guest's SSH server", True),
     "ccache": ("makes a second build fast", True),
+    "bwrap": ("the sandbox of --sandbox; else unshare", False),
     "clang": ("the other compiler, for --compiler clang", False),
     "ld.lld": ("the other linker, for --compiler clang", False),
     "sparse": ("checks the module's C, in make check", False),
