@@ -78,6 +78,27 @@ def kernel(parser: argparse.ArgumentParser) -> None:
         "auto (default), by the patches: stock where only patches of yours are named, and none has the flag",
     )
     parser.add_argument("--compiler", choices=("gcc", "clang"), default="gcc")
+    sandbox(parser)
+
+
+class _Sandbox(argparse.Action):
+    """Asks for the sandbox as soon as the option is read: all that this process starts inherits it."""
+
+    def __call__(self, *_: object) -> None:
+        from harness.host import sandbox
+
+        sandbox.demand()
+
+
+def sandbox(parser: argparse.ArgumentParser) -> None:
+    """Add --sandbox."""
+    parser.add_argument(
+        "--sandbox",
+        action=_Sandbox,
+        nargs=0,
+        help="what the tree makes this machine run while it is built sees no network, no home, and writes only where "
+        "it is built (bwrap, or else unshare); HARNESS_SANDBOX=1 does the same",
+    )
 
 
 def kernel_request(arguments: argparse.Namespace) -> KernelRequest:

@@ -261,6 +261,8 @@ def _reproduce(arguments: argparse.Namespace, subject: Subject, answer: Answer) 
     if answer.first_bad is None or answer.sought is None:
         return []
     number = list(subject.space.states).index(answer.first_bad) if answer.first_bad in subject.space.states else -1
+    from harness.host import sandbox
+
     told = []
     for target in (subject.target(number), subject.before(answer.first_bad)):
         kernel = target.kernel
@@ -270,6 +272,7 @@ def _reproduce(arguments: argparse.Namespace, subject: Subject, answer: Answer) 
         words += [word for fragment in kernel.configs for word in ("--config", fragment)]
         if kernel.contract == Contract.STOCK or not contracts.is_plain(kernel.patches):
             words += ["--contract", kernel.contract]
+        words += ["--sandbox"] * sandbox.demanded()
         told.append(shlex.join([*words, answer.sought.get("scenario", "")]) if "scenario" in answer.sought
                     else f"{arguments.test}    # {target.name}")  # fmt: skip
     return told

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.host import accelerator, packages
+from harness.host import accelerator, confinement, packages
 from harness.host.process import which
 from harness.host.progress import Progress
 from harness.kernel import apt, versions
@@ -32,6 +33,7 @@ TOOLS: Mapping[str, tuple[str, bool]] = {
     "busybox": ("the guest's user space; must be static", True),
     "dropbear": ("the guest's SSH server", True),
     "ccache": ("makes a second build fast", True),
+    "bwrap": ("the sandbox of --sandbox; else unshare", False),
     "clang": ("the other compiler, for --compiler clang", False),
     "ld.lld": ("the other linker, for --compiler clang", False),
     "sparse": ("checks the module's C, in make check", False),
@@ -74,6 +76,7 @@ def document(cache: Path, progress: Progress) -> dict[str, Any]:
     }
     return {
         "accelerators": accelerators,
+        "confinement": _confinement(),
         "missing": missing,
         "install": packages.commands([name.replace("linux-source-", "source-") for name in missing]),
         "tools": tools,
@@ -89,6 +92,10 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     for name, entry in found["accelerators"].items():
         word = "usable" if entry["usable"] else "not usable"
         text.append(f"{name:22} {word:11} {entry['reason']} ({entry['seconds']:.1f} s)")
+    held = found.get("confinement")
+    if held:
+        behind = "behind its filter of system calls" if held["filter"] else "without a filter of system calls"
+        text.append(f"{'QEMU runs as':22} {held['user']}, {behind}")
     for name, path in found["tools"].items():
         purpose, needed = TOOLS[name]
         text.append(f"{name:22} {path or ('MISSING' if needed else 'absent')}  ({purpose})")
@@ -102,6 +109,17 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     elif missing:
         text.append("a kernel's source: --source DIR, TARBALL or git:PATH@REV, or debian:VERSION where apt is")
     return text
+
+
+def _confinement() -> dict[str, Any]:
+    """As whom QEMU runs, and whether its system calls are filtered; nothing where there is no QEMU."""
+    try:
+        qemu = which("qemu-system-x86_64")
+    except LaunchError:
+        return {}
+    user = confinement.account()
+    name = user.name if user else f"you (user {os.geteuid()})"
+    return {"user": name, "filter": confinement.has_filter(qemu)}
 
 
 def _source(version: str, cache: Path) -> str | None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import shlex
 import signal
@@ -22,7 +23,7 @@ from harness.guest.console import Console
 from harness.guest.image import GuestImage
 from harness.guest.machine import Condition, Machine
 from harness.guest.monitor import Event, Monitor
-from harness.host import process, workspace
+from harness.host import confinement, process, workspace
 from harness.host.accelerator import usual_slowdown
 from harness.host.clock import Deadline, scaled
 from harness.host.starvation import Share, share, starved, watched
@@ -68,6 +69,7 @@ class Parts:
     """What machines are started from: an image, a vmlinux, an accelerator ("tcg" or "kvm").
 
     slowdown scales the limits; the default is the usual slowdown of the accelerator.
+    confined: QEMU has no more rights than it needs; off for a program that needs others.
     """
 
     image: GuestImage
@@ -75,6 +77,7 @@ class Parts:
     accel: str = "tcg"
     slowdown: float = 0.0
     program: str = qemu.PROGRAM
+    confined: bool = True
 
     @property
     def scale(self) -> float:
@@ -168,19 +171,21 @@ def started(
         stack.callback(channels.close)
         disk = stack.enter_context(swap.disk(shape.swap_mib, run_dir)) if shape.swap_mib else None
         stderr = stack.enter_context(tempfile.TemporaryFile(buffering=0))
-        files = _files(parts, channels, disk, memory, tape)
-        argv = qemu.command(path, shape, parts.accel, files)
-        child = stack.enter_context(
-            process.running(
-                process.spawn(
-                    argv,
-                    stdout=stderr,
-                    stderr=stderr,
-                    pass_fds=files.descriptors(),
-                    wrap=process.tied,
+        with _files(parts, shape, channels, disk, memory, tape) as files:
+            argv = qemu.command(path, shape, parts.accel, files)
+            if parts.confined:
+                argv = confinement.filtered(argv)
+            child = stack.enter_context(
+                process.running(
+                    process.spawn(
+                        argv,
+                        stdout=stderr,
+                        stderr=stderr,
+                        pass_fds=files.descriptors(),
+                        wrap=confinement.tied if parts.confined else process.tied,
+                    )
                 )
             )
-        )
         blocking = stack.enter_context(channels.blocking()) if tape else contextlib.ExitStack()
         channels.started()
         news = threading.Event()
@@ -229,10 +234,17 @@ def started(
                 machine.wait(scaled(_TAPE_LIMIT_S, parts.scale))
 
 
+@contextlib.contextmanager
 def _files(
-    parts: Parts, channels: Channels, disk: IO[bytes] | None, memory: Memory | None, tape: qemu.Tape | None
-) -> qemu.Files:
-    return qemu.Files(
+    parts: Parts,
+    shape: MachineShape,
+    channels: Channels,
+    disk: IO[bytes] | None,
+    memory: Memory | None,
+    tape: qemu.Tape | None,
+) -> Iterator[qemu.Files]:
+    """What a machine is started with. Its files are open until it has started, and QEMU knows them by descriptor."""
+    files = qemu.Files(
         kernel=parts.kernel,
         initrd=parts.image.path,
         console=channels.console.theirs.fileno(),
@@ -246,6 +258,29 @@ def _files(
         clone=memory is not None and memory.hello is not None,
         tape=tape,
     )
+    if not parts.confined:
+        yield files
+        return
+    with contextlib.ExitStack() as stack:
+        lent: list[int] = []
+
+        def opened(file: contextlib.AbstractContextManager[int]) -> Path:
+            lent.append(stack.enter_context(file))
+            return confinement.name(lent[-1])
+
+        ram_bytes = None if files.clone else shape.memory_mib << 20
+        yield dataclasses.replace(
+            files,
+            kernel=opened(confinement.lent(parts.kernel)),
+            initrd=opened(confinement.lent(parts.image.path)),
+            memory=opened(confinement.given(memory.path, ram_bytes)) if memory else None,
+            tape=dataclasses.replace(
+                tape, path=opened(confinement.given(tape.path)), answers=opened(confinement.given(tape.answers))
+            )
+            if tape
+            else None,
+            lent=tuple(lent),
+        )
 
 
 def _broken_disk(event: Event, folder: Path) -> MachineError:

@@ -40,6 +40,7 @@ class Files:
 
     Every channel is a descriptor made before the start, so a machine has no
     path and no port that another machine could collide with, and none to clean up.
+    So is every file: QEMU may run as a user who cannot reach its folder.
     ssh listens; console, terminal, agent and monitor are one end of a socket
     pair; swap is a file, or -1 when the shape has none.
     tsc_khz: the rate of the host's time stamp counter, which TCG passes to the
@@ -48,6 +49,7 @@ class Files:
     clone: the machine waits for the state of its devices, and does not write to
     that file; else it boots.
     tape: the machine is recorded, or replays a recording.
+    lent: descriptors of the files above.
     """
 
     kernel: Path
@@ -62,10 +64,11 @@ class Files:
     memory: Path | None = None
     clone: bool = False
     tape: Tape | None = None
+    lent: tuple[int, ...] = ()
 
     def descriptors(self) -> tuple[int, ...]:
         """Everything that the child must inherit."""
-        every = (self.console, self.terminal, self.agent, self.ssh, self.monitor, self.swap)
+        every = (self.console, self.terminal, self.agent, self.ssh, self.monitor, self.swap, *self.lent)
         return tuple(number for number in every if number >= 0)
 
 

@@ -20,11 +20,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from harness.host import process, workspace
+from harness.host import confinement, process, workspace
 from harness.host.progress import QUIET, Progress
 from harness.model.errors import HarnessError, LaunchError, MachineError, OutOfSpace, UsageError
 
-KVM = Path("/dev/kvm")
+KVM = confinement.KVM
 NAMES = ("kvm", "tcg")
 
 _QEMU = "qemu-system-x86_64"
@@ -127,7 +127,7 @@ def _key(qemu: Path, device: Path) -> str:
     except OSError as error:
         kvm = str(error.errno)
     guest = (workspace.data("guest-modules") / "probe" / "probe.S").read_bytes()
-    return workspace.digest(boot, workspace.identity(qemu), str(device), kvm, guest)
+    return workspace.digest(boot, workspace.identity(qemu), str(device), kvm, str(confinement.account()), guest)
 
 
 def _recall(record: Path, key: str) -> dict[str, Accelerator] | None:
@@ -167,6 +167,9 @@ def _closed(device: Path) -> str:
         return f"{device}: permission denied (add yourself to group kvm)"
     except OSError as error:
         return f"{device}: {error.strerror}"
+    user = confinement.account()
+    if user is not None and not user.may_use(device):
+        return f"{device}: closed to {user.name}, as whom root's QEMU runs (chgrp kvm {device}; chmod 660 {device})"
     return ""
 
 
@@ -196,10 +199,15 @@ def _guest(cache: Path) -> Path:
 
 
 def _try(qemu: Path, guest: Path, name: str, limit_s: float) -> Accelerator:
-    """Run the guest on one accelerator."""
+    """Run the guest on one accelerator, confined as all guests are."""
+    with confinement.lent(guest) as kernel:
+        return _tried(qemu, kernel, name, limit_s)
+
+
+def _tried(qemu: Path, kernel: int, name: str, limit_s: float) -> Accelerator:
     began = time.monotonic()
-    argv: list[str | os.PathLike[str]] = [
-        qemu,
+    argv = [
+        str(qemu),
         "-no-user-config",
         "-nodefaults",
         "-display", "none",
@@ -208,12 +216,13 @@ def _try(qemu: Path, guest: Path, name: str, limit_s: float) -> Accelerator:
         "-accel", name,
         "-cpu", "host" if name == "kvm" else "max",
         "-m", "64M",
-        "-kernel", guest,
+        "-kernel", str(confinement.name(kernel)),
         "-chardev", "stdio,id=words,signal=off",
         "-device", "isa-debugcon,chardev=words,iobase=0xe9",
         "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
     ]  # fmt: skip
-    with process.running(process.spawn(argv, wrap=process.tied)) as child:
+    started = process.spawn(confinement.filtered(argv), wrap=confinement.tied, pass_fds=(kernel,))
+    with process.running(started) as child:
         try:
             out, err = child.communicate(timeout=limit_s)
             late = False

@@ -73,10 +73,13 @@ def supervised(argv: Sequence[str | os.PathLike[str]]) -> list[str]:
     ]  # fmt: skip
 
 
-def tied(argv: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """`argv` for one process without children of its own, killed when the harness dies."""
+def tied(argv: Sequence[str | os.PathLike[str]], privileges: Sequence[str] = ()) -> list[str]:
+    """`argv` for one process without children of its own, killed when the harness dies.
+
+    privileges: more words for setpriv(1). It arms the signal last, as a change of the user would disarm it.
+    """
     return [
-        "setpriv", "--pdeathsig=KILL", "--",
+        "setpriv", *privileges, "--pdeathsig=KILL", "--",
         "sh", "-c", f'{_ORPHAN}exec "$@"', str(os.getpid()), *(os.fspath(word) for word in argv),
     ]  # fmt: skip
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.host import workspace
+from harness.host import sandbox, workspace
 from harness.host.progress import QUIET, Progress
 from harness.kernel import bootable, built, config, directory, kconfig, patches, toolchain, worktree
 from harness.kernel.built import BuiltTree
@@ -179,7 +179,7 @@ def objects_again(kernel: KernelBuild, cache: Path, progress: Progress) -> Itera
     recipe = kernel.recipe
     with _locked(recipe, cache, progress):
         if recipe.built:
-            folder = worktree.place(cache, recipe.source.lineage) / "objects" / "built"
+            folder = worktree.place(cache, recipe.source.lineage) / "objects" / sandbox.apart("built")
             yield built.objects(recipe.source.spec, recipe.built, kernel.key, folder, progress)
             return
         files = patched(recipe, cache).files
@@ -376,7 +376,7 @@ def _label(recipe: Recipe) -> str:
         else f"{fragment.path.stem}-{workspace.digest(str(fragment.path))[:6]}"
         for fragment in recipe.fragments
     )
-    return f"{names}-{recipe.toolchain.name}"
+    return sandbox.apart(f"{names}-{recipe.toolchain.name}")
 
 
 def _configured(
@@ -393,7 +393,7 @@ def _configured(
     if known is not None and told is not None:
         return Resolved(known.decode(), told)
     progress.say(f"configuring Linux {version}: {', '.join(fragment.name for fragment in recipe.fragments)}")
-    scratch = place / f"kconfig-{recipe.toolchain.name}"
+    scratch = place / sandbox.apart(f"kconfig-{recipe.toolchain.name}")
     resolved = config.resolve(recipe.fragments, version, tree, scratch, recipe.toolchain, cache)
     if recipe.whole:
         workspace.remember(_sayings(recipe, cache), json.dumps(resolved.told))

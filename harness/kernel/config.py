@@ -18,10 +18,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.host import given, process, workspace
+from harness.host import given, workspace
 from harness.kernel import kconfig
 from harness.kernel.source import series
-from harness.kernel.toolchain import Toolchain, environment, make
+from harness.kernel.toolchain import Toolchain, make, run
 from harness.model.errors import ConfigError, UsageError
 from harness.model.strict_yaml import offer
 
@@ -146,20 +146,19 @@ def resolve(
     of a user's whole configuration, what cannot be had is only told.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    env = environment(cache) | {"KCONFIG_CONFIG": str(scratch / ".config")}
     with tempfile.TemporaryDirectory(dir=scratch, prefix="fragments-") as folder:
         files = []
         for position, (name, text) in enumerate(merged(fragments, version)):
             files.append(Path(folder) / f"{position}-{name}")
             files[-1].write_text(text, encoding="utf-8")
         if not fragments[0].whole:
-            _run(make(toolchain, tree, scratch, 0, "tinyconfig", ccache=False), env, tree, cache)
+            _run(make(toolchain, tree, scratch, 0, "tinyconfig", ccache=False), scratch, tree, cache)
             base = Path(folder) / "tiny"
             (scratch / ".config").rename(base)
             files.insert(0, base)
         script = tree / "scripts/kconfig/merge_config.sh"
-        _run(["sh", script, "-m", "-O", scratch, *files], env, tree, cache)
-    _run(make(toolchain, tree, scratch, 0, "olddefconfig", ccache=False), env, tree, cache)
+        _run(["sh", script, "-m", "-O", scratch, *files], scratch, tree, cache)
+    _run(make(toolchain, tree, scratch, 0, "olddefconfig", ccache=False), scratch, tree, cache)
     final = (scratch / ".config").read_text(encoding="utf-8")
     if fragments[0].whole:
         return Resolved(final, compromises(fragments, version, final, tree))
@@ -259,8 +258,9 @@ def _verify(fragments: Sequence[Fragment], version: str, final: str, tree: Path)
     )
 
 
-def _run(argv: Sequence[str | Path], env: dict[str, str], tree: Path, cache: Path) -> None:
-    done = process.run(argv, timeout_s=_TIMEOUT_S, cwd=tree, env=env)
+def _run(argv: Sequence[str | Path], scratch: Path, tree: Path, cache: Path) -> None:
+    env = {"KCONFIG_CONFIG": str(scratch / ".config")}
+    done = run(argv, tree=tree, writes=[scratch], cache=cache, timeout_s=_TIMEOUT_S, cwd=tree, env=env)
     if done.status:
         from harness.kernel.diagnosis import failure
 

@@ -155,7 +155,15 @@ def compiled_again(path: Path, objects: ObjectTree, scratch: Path, cache: Path) 
             own[0] = str(objects.obj / own[0])
         if "-c" in own:
             own.insert(own.index("-c"), "-gdwarf-5")
-        done = process.run(own, timeout_s=_LIMIT_S, cwd=objects.obj, env=toolchain.environment(cache))
+        done = toolchain.run(
+            own,
+            tree=objects.tree,
+            reads=[objects.obj],
+            writes=[target.parent],
+            cache=cache,
+            timeout_s=_LIMIT_S,
+            cwd=objects.obj,
+        )
         if done.status:
             return None
     return target if target.exists() else None

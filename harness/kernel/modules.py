@@ -92,7 +92,7 @@ def made_in(
         kernel.recipe.toolchain, objects.tree, objects.obj, kernel.recipe.jobs, f"M={copy}", "W=1", goal
     )
     what = f"module {folder.name}"
-    objects.run(argv, what, log, cache, progress)
+    objects.run(argv, what, log, cache, progress, writes=[copy])
     if not made.exists():
         raise BuildError(f"{what}: make did not produce {made.name}; its output is in {log}")
     return made
@@ -168,7 +168,7 @@ def _make_out_of_tree(
         words = (f"M={copy}", "W=1", f"CFLAGS_MODULE=-g -ffile-prefix-map={copy}/=", "modules")
         argv = toolchain.make(kernel.recipe.toolchain, objects.tree, objects.obj, 0, *words)
         try:
-            objects.run(argv, what, log, cache, progress)
+            objects.run(argv, what, log, cache, progress, writes=[copy])
         except BuildError as error:
             raise BuildError(error.message.replace(f"{copy}/", f"{folder}/"), error.hint) from None
         made = _listed(copy / _ORDER)
@@ -283,7 +283,7 @@ def complaints(folder: Path, kernel: KernelBuild, cache: Path, progress: Progres
         _mirror(source_files(folder), copy)
         words = (f"M={copy}", "W=1", "C=2", "CHECK=sparse", "modules")
         argv = toolchain.make(kernel.recipe.toolchain, objects.tree, objects.obj, 0, *words)
-        objects.run(argv, f"module {folder.name}", log, cache, progress)
+        objects.run(argv, f"module {folder.name}", log, cache, progress, writes=[copy])
         said = log.read_text(encoding="utf-8").splitlines()
     return [line for line in said if _COMPLAINT.match(line)]
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.host import process, workspace
+from harness.host import workspace
 from harness.host.progress import Progress, view
 from harness.kernel import manifest
 from harness.kernel import toolchain as toolchains
@@ -127,8 +127,20 @@ class ObjectTree:
                     found[path] = [*facts, hashlib.file_digest(stream, "sha256").hexdigest()]
         return found
 
-    def run(self, argv: list[str], what: str, log: Path, cache: Path, progress: Progress, expected: int = 0) -> int:
-        """Run make in this object tree; returns its number of steps. expected: that number for the bar, 0: unknown."""
+    def run(
+        self,
+        argv: list[str],
+        what: str,
+        log: Path,
+        cache: Path,
+        progress: Progress,
+        expected: int = 0,
+        writes: Sequence[Path] = (),
+    ) -> int:
+        """Run make in this object tree; returns its number of steps.
+
+        expected: that number for the bar, 0: unknown. writes: what make changes beside obj.
+        """
         steps = 0
         log.parent.mkdir(parents=True, exist_ok=True)
         running = self.folder / "running"
@@ -143,7 +155,14 @@ class ObjectTree:
                     view(progress).detail(match[1])
                     progress.advance("compile", steps, max(expected, steps) if expected else 0)
 
-            done = process.run(argv, timeout_s=_TIMEOUT_S, env=toolchains.environment(cache), on_line=heard)
+            done = toolchains.run(
+                argv,
+                tree=self.tree,
+                writes=[self.obj, *writes],
+                cache=cache,
+                timeout_s=_TIMEOUT_S,
+                on_line=heard,
+            )
         # make ended by itself, so it has deleted what it did not finish.
         running.unlink()
         if done.status:

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from harness.host import process, workspace
+from harness.host import process, sandbox, workspace
 from harness.host.progress import QUIET, Progress
 from harness.kernel import build as builds
 from harness.kernel import toolchain, worktree
@@ -81,7 +81,7 @@ def _compile(
 ) -> None:
     """Install the headers beside the work tree, and make one program; the caller holds the lineage's lock."""
     what = f"selftest {name}"
-    place = ObjectTree(worktree.place(cache, kernel.recipe.source.lineage) / "selftests", tree)
+    place = ObjectTree(worktree.place(cache, kernel.recipe.source.lineage) / sandbox.apart("selftests"), tree)
     place.obj.mkdir(parents=True, exist_ok=True)
     log = cache / "logs" / f"selftest-{target.name}.log"
     progress.say(f"building {what}")
@@ -101,7 +101,7 @@ def _compile(
             f"LDFLAGS={_STATIC}",
             os.fspath(out / name),
         ]  # fmt: skip
-        place.run(argv, what, log, cache, progress)
+        place.run(argv, what, log, cache, progress, writes=[Path(scratch)])
         with workspace.publishing(target) as fresh:
             shutil.copy(out / name, fresh / name)
 

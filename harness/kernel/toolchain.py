@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.host import process
+from harness.host import process, sandbox
+from harness.host.process import Completed
 from harness.model.errors import LaunchError, UsageError
 
 _TIMEOUT_S = 60
@@ -45,6 +47,8 @@ def find(name: str) -> Toolchain:
     programs, _ = _KINDS[name]
     for program in (*_ALWAYS, *programs):
         process.which(program)
+    if sandbox.demanded():
+        sandbox.check((*_ALWAYS, *programs))
     return Toolchain(name, "\n".join(_identity(program) for program in programs[:2]))
 
 
@@ -92,6 +96,39 @@ def environment(cache: Path) -> dict[str, str]:
         KBUILD_BUILD_VERSION="1",
         LOCALVERSION="",
     )
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    tree: Path,
+    writes: Sequence[Path],
+    cache: Path,
+    timeout_s: float,
+    reads: Sequence[Path] = (),
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> Completed:
+    """process.run() for what runs programs of a tree under test; the one door for --sandbox.
+
+    writes: the folders that may change; reads: those that are needed beside the tree.
+    Raises BuildError for what a sandboxed tree leaves there to lead us astray.
+    """
+    settings = environment(cache) | dict(env or {})
+    if not sandbox.demanded():
+        return process.run(argv, timeout_s=timeout_s, cwd=cwd, env=settings, on_line=on_line)
+    # What it puts into the cache of compilers, others would link.
+    compiled = cache / sandbox.apart("ccache")
+    for folder in (compiled, *writes):
+        folder.mkdir(parents=True, exist_ok=True)
+    settings |= {"CCACHE_DIR": os.fspath(compiled), "HOME": sandbox.HOME}
+    settings.pop("TMPDIR", None)
+    words = sandbox.inside(argv, reads=[tree, *reads], writes=[*writes, compiled], cwd=cwd)
+    done = process.run(words, timeout_s=timeout_s, env=settings, on_line=on_line)
+    for folder in writes:
+        sandbox.sweep(folder, [tree, *reads, *writes])
+    return done
 
 
 def _identity(program: str) -> str:

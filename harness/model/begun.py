@@ -53,6 +53,8 @@ class Begun:
     image: str = ""
     # A file with the user's whole .config; an earlier version knew none.
     base_config: str = ""
+    # What the tree is built in; empty without a sandbox.
+    sandbox: str = ""
     skipped: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -99,6 +101,7 @@ class Begun:
             contract=self.contract,
             scenarios=(),
             skipped=self.skipped,
+            sandbox=self.sandbox,
             interrupted=True,
             not_run=tuple(name for scenario, name in self.rounds if not {scenario, name} & self.skipped.keys()),
             forced=Outcome.ERROR,

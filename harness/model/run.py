@@ -78,6 +78,8 @@ class RunVerdict:
     interrupted: bool = False
     not_run: Sequence[str] = ()
     forced: Outcome | None = None
+    # What the kernel and all else of its tree was built in; empty without a sandbox.
+    sandbox: str = ""
     # Of the user's patches; None without any.
     coverage: PatchCoverage | None = None
 
@@ -136,6 +138,7 @@ class RunVerdict:
             "patch_coverage": self.coverage.document() if self.coverage else None,
             "noise": list(self.noise),
             "cache": list(self.cache),
+            "sandbox": self.sandbox,
             "seconds": {
                 name: rounded(self.seconds.get(name, 0.0)) for name in {**dict.fromkeys(phases), **self.seconds}
             },
@@ -168,6 +171,7 @@ class RunVerdict:
             seconds={str(name): float(seconds) for name, seconds in document["seconds"].items()},
             noise=tuple(map(str, document.get("noise", ()))),
             cache=tuple(map(str, document.get("cache", ()))),
+            sandbox=str(document.get("sandbox", "")),
             error=str(error),
             interrupted=bool(document.get("interrupted", False)),
             not_run=tuple(map(str, document.get("not_run", ()))),

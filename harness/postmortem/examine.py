@@ -103,9 +103,12 @@ def capture(machine: Machine, release: str, folder: Path) -> None:
     flat = folder / f".{DUMP}.flat"
     first = look()
     try:
-        machine.monitor.execute(
-            "dump-guest-memory", _DUMP_LIMIT_S, paging=False, protocol=f"file:{flat}", format="kdump-zlib"
-        )
+        # QEMU may be a user who can write nothing here.
+        with flat.open("wb") as stream:
+            machine.monitor.lend("dump", stream.fileno())
+            machine.monitor.execute(
+                "dump-guest-memory", _DUMP_LIMIT_S, paging=False, protocol="fd:dump", format="kdump-zlib"
+            )
         workspace.write_atomic(folder / registers.FILE, first + registers.BETWEEN + look())
         with workspace.space(folder):
             kdump.assemble(flat, folder / DUMP, release)

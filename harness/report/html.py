@@ -261,7 +261,7 @@ class _Page:
             ("--changed-since", plan.changed_since, ""),
         ):  # fmt: skip
             words += [option, str(value)] if value != default else []
-        return words + ["--record"] * plan.record
+        return words + ["--record"] * plan.record + ["--sandbox"] * bool(plan.sandbox)
 
     def _read(self, name: str) -> str:
         """A text below the run; empty when it is not there or is no file of the run."""

@@ -125,6 +125,8 @@ def summary(verdict: RunVerdict, folder: str, colour: Colour, left: int = 0) -> 
     accel = _accelerator(verdict.accel)
     if verdict.contract.used:
         yield f"{'contract':12} {one_line(f'{verdict.contract.used}: {verdict.contract.reason}', 400)}"
+    if verdict.sandbox:
+        yield f"sandbox      {one_line(verdict.sandbox)}"
     yield f"accelerator  {one_line(accel)}"
     yield f"seconds      {one_line(spent, 1000)}"
     yield f"report       {flat(folder)}/report.html"

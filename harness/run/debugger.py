@@ -20,13 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.guest.machine import Machine
+from harness.host import confinement
 
 # gdb hands the request over and waits for the answer; then another QEMU listens on the socket.
 _COMMANDS = """\
 define goto
   disconnect
   shell echo "$arg0" > {folder}/asked; cat {folder}/told
-  target remote {folder}/gdb
+  target remote {socket}
 end
 document goto
 goto N: repeat the run up to its instruction N, forwards or back. Breakpoints stay.
@@ -34,7 +35,7 @@ end
 define back
   disconnect
   shell echo "-$arg0" > {folder}/asked; cat {folder}/told
-  target remote {folder}/gdb
+  target remote {socket}
 end
 document back
 back N: repeat the run up to N instructions before this one. Breakpoints stay.
@@ -47,13 +48,17 @@ _ADDRESS = re.compile(r"0x[0-9a-f]{1,16}")
 
 @dataclass(frozen=True)
 class Desk:
-    """Where gdb and the harness meet: a folder with QEMU's socket, and pipes for what gdb asks of the harness."""
+    """Where gdb and the harness meet: a folder with pipes for what gdb asks of the harness, and QEMU's socket.
+
+    The socket is in a folder that holds nothing else, as QEMU may write there.
+    """
 
     folder: Path
+    socket: Path
 
     def serve(self, machine: Machine) -> None:
         """Let gdb in, now or again; the guest stops when it comes."""
-        machine.serve_gdb(self.folder / "gdb")
+        machine.serve_gdb(self.socket)
 
     def line(self, kernel: Path, module: Path | None = None, text: str = "", *, moves: bool = False) -> str:
         """The command line to paste.
@@ -67,7 +72,7 @@ class Desk:
             words += ["-ex", f"add-symbol-file {module.resolve()} {text}"]
         if moves:
             words += ["-x", str(self.folder / "moves.gdb")]
-        return shlex.join([*words, "-ex", f"target remote {self.folder / 'gdb'}"])
+        return shlex.join([*words, "-ex", f"target remote {self.socket}"])
 
     def asked(self, machine: Machine) -> str:
         """Wait for what gdb asks for: "N", or "-N" to go back; empty when the machine ended."""
@@ -93,9 +98,13 @@ class Desk:
 def desk() -> Iterator[Desk]:
     """A desk that exists until the block ends."""
     # /tmp rather than $TMPDIR: a socket's path may have at most 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="harness-gdb-", dir="/tmp") as name:
-        folder = Path(name)
+    with (
+        tempfile.TemporaryDirectory(prefix="harness-gdb-", dir="/tmp") as name,
+        tempfile.TemporaryDirectory(prefix="harness-qemu-", dir="/tmp") as theirs,
+    ):
+        folder, socket = Path(name), Path(theirs, "gdb")
+        confinement.give_folder(socket.parent)
         os.mkfifo(folder / "asked", 0o600)
         os.mkfifo(folder / "told", 0o600)
-        (folder / "moves.gdb").write_text(_COMMANDS.format(folder=folder), encoding="ascii")
-        yield Desk(folder)
+        (folder / "moves.gdb").write_text(_COMMANDS.format(folder=folder, socket=socket), encoding="ascii")
+        yield Desk(folder, socket)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import pressures
+from harness.host import sandbox
 from harness.kernel.build import KernelBuild
 from harness.kernel.config import BASE, GUEST
 from harness.model import scenario
@@ -50,6 +51,8 @@ class Earlier:
 def read(folder: Path, compiler: str = "gcc") -> Earlier:
     """What the verdict of a run directory says. Raises what document.read() does."""
     verdict = document.read(folder)
+    if verdict.sandbox:
+        sandbox.demand()
     base, configs = "", tuple(name for name in verdict.configs if name != BASE)
     if verdict.configs[1:2] == (GUEST,) and verdict.configs[0] != BASE:
         base, configs = configs[0], configs[2:]

@@ -137,6 +137,7 @@ def _commands(folder: Path, verdict: RunVerdict, result: ScenarioResult) -> Iter
         words += ["--config", config] if config != "base" else []
     if verdict.contract.requested not in ("", AUTO):
         words += ["--contract", verdict.contract.requested]
+    words += ["--sandbox"] * bool(verdict.sandbox)
     yield shlex.join([*words, result.name.partition(".")[0]])
     if result.tape:
         yield f"harness replay --gdb {_word(folder)} {shlex.quote(result.name)}"

@@ -26,7 +26,7 @@ from harness.guest import tape as tapes
 from harness.guest.boot import BootFailed
 from harness.guest.lab import Lab
 from harness.guest.machine import Machine
-from harness.host import accelerator, fault, process, workspace
+from harness.host import accelerator, fault, process, sandbox, workspace
 from harness.host.progress import QUIET, Progress, Running, Table, view
 from harness.kernel import build as builds
 from harness.kernel import built, config, contracts, kconfig, modules, patches, source, toolchain, versions
@@ -359,7 +359,11 @@ class _State:
         self.request = request
         self.folder = folder
         self.kept = kept = request.resumed
-        self.begun = dataclasses.replace(kept.begun, maxfail=request.maxfail) if kept else _begun(request)
+        self.begun = (
+            dataclasses.replace(kept.begun, maxfail=request.maxfail, sandbox=sandbox.name())
+            if kept
+            else _begun(request)
+        )
         self.kernel: builds.KernelBuild | None = None
         self.lab: Lab | None = None
         self.accel = AccelFacts(request.accel, self.begun.used.used, self.begun.used.reason)
@@ -508,6 +512,7 @@ class _State:
             kernel=self.begun.kernel,
             accel=self.accel,
             contract=self.begun.contract,
+            sandbox=self.begun.sandbox,
             machines=MachineFacts(self.lab.refused, self.lab.came) if self.lab else before.machines,
             scenarios=results,
             skipped=self.skipped,
@@ -541,6 +546,7 @@ def _begun(request: RunRequest) -> Begun:
         files={str(scenario.path): scenario.text for scenario in request.scenarios},
         scenarios=tuple(scenario.name for scenario in request.scenarios),
         contract=ContractFacts(kernel.contract, "", ""),
+        sandbox=sandbox.name(),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import pressures
-from harness.host import workspace
+from harness.host import sandbox, workspace
 from harness.model import begun, documents, files, scenario
 from harness.model import recording as recordings
 from harness.model.begun import Begun
@@ -75,6 +75,8 @@ def request(run: Unfinished, instrument: Instrument, jobs: int = 0) -> RunReques
         raise UsageError(f"{run.folder}: has no {begun.NAME} (an earlier version made it)", "harness run SCENARIO")
     workspace.hold(run.folder, str(run.folder))
     _refuse_links(run.folder)
+    if plan.sandbox:
+        sandbox.demand()
     known = {found.name: found for path, text in plan.files.items() for found in _scenarios(run.folder, path, text)}
     for name in plan.scenarios:
         if name not in known:

@@ -16,6 +16,7 @@ import pytest
 from harness.guest.agent import GuestTimeout
 from harness.guest.boot import BootFailed
 from harness.guest.machine import Condition, Machine, Watchdogs
+from harness.host import confinement
 from harness.host.clock import Deadline
 from harness.model.errors import GuestLost
 from harness.model.shape import MachineShape
@@ -350,3 +351,26 @@ def test_no_qemu_outlives_a_harness_that_is_killed(parts, tmp_path: Path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["console.log"]
     assert set(Path("/tmp").glob("harness-*")) <= temporary
     assert image.path.exists()
+
+
+def facts_of(pid: int) -> dict[str, str]:
+    """What the kernel says about the rights of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def test_a_guest_that_breaks_out_of_qemu_finds_no_rights_no_files_and_no_network(machine):
+    """The filter is in force, root is nobody, and QEMU has no file open but its kernel, its image and its own."""
+    facts = facts_of(machine.pid)
+    user = confinement.account()
+
+    assert set(facts["Uid"].split()) == {str(user.uid if user else os.getuid())}
+    assert (facts["NoNewPrivs"], facts["CapEff"]) == ("1", "0" * 16)
+    assert (facts["Seccomp"] == "2") is confinement.has_filter(Path(machine.argv[0]))
+    links = [str(link.readlink()) for link in Path(f"/proc/{machine.pid}/fd").iterdir()]
+    named = [
+        link for link in links if link.startswith("/") and not link.startswith("/dev/") and "(deleted)" not in link
+    ]
+    assert {Path(link).name for link in named} <= {"vmlinux", "initrd.cpio"}
+    assert machine.monitor.execute("human-monitor-command", command_line="info network") == ""
+    assert machine.run("ls", "/sys/class/net").stdout.split() == [b"lo"]

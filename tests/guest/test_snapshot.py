@@ -201,7 +201,7 @@ exec {real} "$@"
 """
     )
     program.chmod(0o755)
-    lab = lab_of(session_lab, tmp_path, Said(), program=str(program))
+    lab = lab_of(session_lab, tmp_path, Said(), program=str(program), confined=False)
 
     with lab.machine(SHAPE, tmp_path / "one") as machine:
         assert not machine.cloned

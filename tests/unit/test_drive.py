@@ -35,7 +35,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     program.write_text(f"#!{sys.executable}\n{Path(fake.__file__).read_text('utf-8')}", "utf-8")
     program.chmod(0o755)
     image = GuestImage(tmp_path / "i.cpio", Path("/bin/false"), "key", 0.0)
-    parts = Parts(image, tmp_path / "vmlinux", slowdown=1.0, program=str(program))
+    parts = Parts(image, tmp_path / "vmlinux", slowdown=1.0, program=str(program), confined=False)
     with boot(parts, run_dir=tmp_path / "run") as machine:
         yield machine
 

@@ -27,7 +27,7 @@ def start(tmp_path: Path):
         program.write_text(f"#!{sys.executable}\n{text}", "utf-8")
         program.chmod(0o755)
         image = GuestImage(tmp_path / "i.cpio", Path("/bin/false"), "key", 0.0)
-        parts = Parts(image, tmp_path / "vmlinux", slowdown=slowdown, program=str(program))
+        parts = Parts(image, tmp_path / "vmlinux", slowdown=slowdown, program=str(program), confined=False)
         return boot(parts, MachineShape(swap_mib=1), run_dir=tmp_path / "run", **options)
 
     return make

@@ -617,7 +617,7 @@ def test_what_is_written_fits_its_schema(world: World, tmp_path: Path):
     content = documents.read(tmp_path / "run" / begun.NAME, "run")
     schema = json.loads((documents.SCHEMAS / "run.json").read_text())
 
-    assert set(content) == set(schema["properties"]) == {*schema["required"], "contract", "base_config"}
+    assert set(content) == set(schema["properties"]) == {*schema["required"], "contract", "base_config", "sandbox"}
     assert content["skipped"] == {"silent": "no such option"}
     assert content["kernel"]["build_id"] == "ab" * 20
 
