@@ -47,8 +47,7 @@ _UNPACKED_LIMIT_BYTES = 64 * _LIMIT_BYTES
 # measured).
 _SLOWER = 4.0
 _REPEATED_SLOWER = 10.0
-# A replay that runs no instruction for so long never will. Some recordings that were made on a loaded machine are so:
-# QEMU 7.2 waits at the same instruction each time.
+# A replay that runs no instruction for so long never will: QEMU waits at the same instruction each time.
 STILL_S = 30.0
 
 
