@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.host import accelerator, packages
+from harness.host import accelerator, emulator, packages
 from harness.host.process import which
 from harness.host.progress import Progress
 from harness.kernel import apt, versions
@@ -28,7 +28,7 @@ TOOLS: Mapping[str, tuple[str, bool]] = {
     "git": ("patches, git sources, bisecting", True),
     "xz": ("unpacks Debian's sources", True),
     "setpriv": ("ties children to the harness", True),
-    "qemu-system-x86_64": ("runs the guest", True),
+    emulator.PROGRAM: ("runs the guest", True),
     "busybox": ("the guest's user space; must be static", True),
     "dropbear": ("the guest's SSH server", True),
     "ccache": ("makes a second build fast", True),
@@ -60,7 +60,7 @@ def document(cache: Path, progress: Progress) -> dict[str, Any]:
     missing = []
     for name, (_, needed) in TOOLS.items():
         try:
-            tools[name] = str(which(name))
+            tools[name] = str(emulator.find().program if name == emulator.PROGRAM else which(name))
         except LaunchError:
             tools[name] = None
             if needed:

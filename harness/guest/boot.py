@@ -22,7 +22,7 @@ from harness.guest.console import Console
 from harness.guest.image import GuestImage
 from harness.guest.machine import Condition, Machine
 from harness.guest.monitor import Event, Monitor
-from harness.host import process, workspace
+from harness.host import emulator, process, workspace
 from harness.host.accelerator import usual_slowdown
 from harness.host.clock import Deadline, scaled
 from harness.host.starvation import Share, share, starved, watched
@@ -74,7 +74,7 @@ class Parts:
     kernel: Path
     accel: str = "tcg"
     slowdown: float = 0.0
-    program: str = qemu.PROGRAM
+    program: str = emulator.PROGRAM
 
     @property
     def scale(self) -> float:
@@ -161,7 +161,7 @@ def started(
     tape: qemu.Tape | None = None,
 ) -> Iterator[tuple[Machine, threading.Event]]:
     """A QEMU with all its channels, whose guest has not spoken yet, and an event that is set on news of the guest."""
-    path = process.which(parts.program)
+    words = emulator.find(parts.program).words
     run_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         channels = Channels()
@@ -169,7 +169,7 @@ def started(
         disk = stack.enter_context(swap.disk(shape.swap_mib, run_dir)) if shape.swap_mib else None
         stderr = stack.enter_context(tempfile.TemporaryFile(buffering=0))
         files = _files(parts, channels, disk, memory, tape)
-        argv = qemu.command(path, shape, parts.accel, files)
+        argv = qemu.command(words, shape, parts.accel, files)
         child = stack.enter_context(
             process.running(
                 process.spawn(

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from harness.model.shape import Board, MachineShape
 
-PROGRAM = "qemu-system-x86_64"
-
 # A name that only our own init answers to; init looks for it in the guest's sysfs.
 AGENT_PORT = "harness.agent"
 SSH_PORT = "harness.ssh"
@@ -69,10 +67,10 @@ class Files:
         return tuple(number for number in every if number >= 0)
 
 
-def command(qemu: Path, shape: MachineShape, accel: str, files: Files) -> list[str]:
-    """The argv that boots `files` on a machine of `shape`; accel is "kvm" or "tcg"."""
+def command(qemu: Sequence[str], shape: MachineShape, accel: str, files: Files) -> list[str]:
+    """The argv that boots `files` on a machine of `shape`; qemu: how it begins; accel: "kvm" or "tcg"."""
     return [
-        str(qemu),
+        *qemu,
         # Only what is asked for here: no network card, so a guest has no way out.
         "-no-user-config",
         "-nodefaults",

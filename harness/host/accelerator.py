@@ -20,14 +20,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from harness.host import process, workspace
+from harness.host import emulator, process, workspace
+from harness.host.emulator import Emulator
 from harness.host.progress import QUIET, Progress
 from harness.model.errors import HarnessError, LaunchError, MachineError, OutOfSpace, UsageError
 
 KVM = Path("/dev/kvm")
 NAMES = ("kvm", "tcg")
 
-_QEMU = "qemu-system-x86_64"
 _MESSAGE = b"64-bit code ran"
 # The guest writes 0x10; isa-debug-exit turns a value into the exit status (value << 1) | 1.
 _STATUS = 33
@@ -57,7 +57,7 @@ class Accelerator:
 def probe(cache: Path, progress: Progress = QUIET, device: Path = KVM) -> dict[str, Accelerator]:
     """Both accelerators by name. A broken KVM costs seconds, but only once per boot of the host and version of QEMU."""
     try:
-        qemu = process.which(_QEMU)
+        qemu = emulator.find()
     except LaunchError as error:
         return {name: Accelerator(name, False, error.message, 0.0) for name in NAMES}
     key = _key(qemu, device)
@@ -118,7 +118,7 @@ def _slowdown(found: Accelerator) -> float:
     return usual_slowdown(found.name) * max(1.0, found.seconds / _USUAL_S)
 
 
-def _key(qemu: Path, device: Path) -> str:
+def _key(qemu: Emulator, device: Path) -> str:
     """A key that changes with the host's boot, QEMU, and our permissions on the device."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
     try:
@@ -127,7 +127,7 @@ def _key(qemu: Path, device: Path) -> str:
     except OSError as error:
         kvm = str(error.errno)
     guest = (workspace.data("guest-modules") / "probe" / "probe.S").read_bytes()
-    return workspace.digest(boot, workspace.identity(qemu), str(device), kvm, guest)
+    return workspace.digest(boot, qemu.identity, str(device), kvm, guest)
 
 
 def _recall(record: Path, key: str) -> dict[str, Accelerator] | None:
@@ -139,7 +139,7 @@ def _recall(record: Path, key: str) -> dict[str, Accelerator] | None:
     return None
 
 
-def _measure(qemu: Path, cache: Path, device: Path) -> dict[str, Accelerator]:
+def _measure(qemu: Emulator, cache: Path, device: Path) -> dict[str, Accelerator]:
     try:
         guest = _guest(cache)
     except OutOfSpace:
@@ -195,11 +195,11 @@ def _guest(cache: Path) -> Path:
     return target
 
 
-def _try(qemu: Path, guest: Path, name: str, limit_s: float) -> Accelerator:
+def _try(qemu: Emulator, guest: Path, name: str, limit_s: float) -> Accelerator:
     """Run the guest on one accelerator."""
     began = time.monotonic()
     argv: list[str | os.PathLike[str]] = [
-        qemu,
+        *qemu.words,
         "-no-user-config",
         "-nodefaults",
         "-display", "none",

@@ -14,7 +14,7 @@ from harness.guest.qemu import Files, Tape, command, kernel_parameters
 from harness.model.shape import Board, MachineShape
 
 FILES = Files(Path("/k/vmlinux"), Path("/i.cpio"), console=10, terminal=11, agent=12, ssh=13, monitor=14, swap=15)
-QEMU = Path("/usr/bin/qemu-system-x86_64")
+QEMU = ["/usr/bin/qemu-system-x86_64"]
 
 
 def values(argv: list[str], option: str) -> list[str]:
