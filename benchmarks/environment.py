@@ -11,8 +11,7 @@ from pathlib import Path
 
 from benchmarks import virtme
 from benchmarks.bench import Bench
-from harness.guest import qemu
-from harness.host import process, workspace
+from harness.host import emulator, process, workspace
 from harness.kernel import source, toolchain
 
 # These files change with every measurement and are not part of what is measured.
@@ -29,7 +28,7 @@ def facts(bench: Bench) -> dict[str, str]:
         "CPU": f"{_cpu()}, {len(os.sched_getaffinity(0))} cores",
         "memory": f"{int(memory[1]) / (1 << 20):.0f} GiB",
         "accelerator": bench.accel,
-        "QEMU": _version([qemu.PROGRAM, "--version"]),
+        "QEMU": _version([*emulator.find().words, "--version"]),
         "Linux": source.fetch("debian:6.12", bench.cache, bench.progress).version,
         "host": platform.release(),
         "compiler": toolchain.find("gcc").identity.splitlines()[0],

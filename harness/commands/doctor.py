@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.host import accelerator, confinement, packages
+from harness.host import accelerator, confinement, emulator, packages
 from harness.host.process import which
 from harness.host.progress import Progress
 from harness.kernel import apt, versions
@@ -29,7 +29,7 @@ TOOLS: Mapping[str, tuple[str, bool]] = {
     "git": ("patches, git sources, bisecting", True),
     "xz": ("unpacks Debian's sources", True),
     "setpriv": ("ties children to the harness", True),
-    "qemu-system-x86_64": ("runs the guest", True),
+    emulator.PROGRAM: ("runs the guest", True),
     "busybox": ("the guest's user space; must be static", True),
     "dropbear": ("the guest's SSH server", True),
     "ccache": ("makes a second build fast", True),
@@ -62,7 +62,7 @@ def document(cache: Path, progress: Progress) -> dict[str, Any]:
     missing = []
     for name, (_, needed) in TOOLS.items():
         try:
-            tools[name] = str(which(name))
+            tools[name] = str(emulator.find().program if name == emulator.PROGRAM else which(name))
         except LaunchError:
             tools[name] = None
             if needed:
@@ -114,7 +114,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
 def _confinement() -> dict[str, Any]:
     """As whom QEMU runs, and whether its system calls are filtered; nothing where there is no QEMU."""
     try:
-        qemu = which("qemu-system-x86_64")
+        qemu = emulator.find()
     except LaunchError:
         return {}
     user = confinement.account()

@@ -23,7 +23,7 @@ from harness.guest.console import Console
 from harness.guest.image import GuestImage
 from harness.guest.machine import Condition, Machine
 from harness.guest.monitor import Event, Monitor
-from harness.host import confinement, process, workspace
+from harness.host import confinement, emulator, process, workspace
 from harness.host.accelerator import usual_slowdown
 from harness.host.clock import Deadline, scaled
 from harness.host.starvation import Share, share, starved, watched
@@ -76,7 +76,7 @@ class Parts:
     kernel: Path
     accel: str = "tcg"
     slowdown: float = 0.0
-    program: str = qemu.PROGRAM
+    program: str = emulator.PROGRAM
     confined: bool = True
 
     @property
@@ -164,24 +164,26 @@ def started(
     tape: qemu.Tape | None = None,
 ) -> Iterator[tuple[Machine, threading.Event]]:
     """A QEMU with all its channels, whose guest has not spoken yet, and an event that is set on news of the guest."""
-    path = process.which(parts.program)
+    program = emulator.find(parts.program)
     run_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         channels = Channels()
         stack.callback(channels.close)
         disk = stack.enter_context(swap.disk(shape.swap_mib, run_dir)) if shape.swap_mib else None
         stderr = stack.enter_context(tempfile.TemporaryFile(buffering=0))
-        with _files(parts, shape, channels, disk, memory, tape) as files:
-            argv = qemu.command(path, shape, parts.accel, files)
-            if parts.confined:
-                argv = confinement.filtered(argv)
+        plain = contextlib.nullcontext((program.words, ()))
+        with (
+            confinement.reached(program) if parts.confined else plain as (words, lent),
+            _files(parts, shape, channels, disk, memory, tape) as files,
+        ):
+            argv = qemu.command(words, shape, parts.accel, files)
             child = stack.enter_context(
                 process.running(
                     process.spawn(
                         argv,
                         stdout=stderr,
                         stderr=stderr,
-                        pass_fds=files.descriptors(),
+                        pass_fds=(*files.descriptors(), *lent),
                         wrap=confinement.tied if parts.confined else process.tied,
                     )
                 )

@@ -374,8 +374,9 @@ class Machine:
             raise GuestLost(f"the guest did not do what each guest of ours does: {fault}") from fault
         spent_ns = time.monotonic_ns() - began
         try:
-            # The clock of a guest that is recorded counts its instructions; and no guest worked longer than we waited.
-            worked_ns = spent_ns if self.taped else min(int(done.stdout), spent_ns)
+            # No guest worked longer than we waited; but the clock of one that is recorded counts its instructions, and
+            # its limits, which are by that clock as well as by ours, must hold by the faster one.
+            worked_ns = (max if self.taped else min)(int(done.stdout), spent_ns)
         except ValueError:
             raise GuestLost(f"calibrate: status {done.status}: {clean(done.stdout)[:80]!r}") from None
         slowdown = max(1.0, worked_ns / _REFERENCE_NS)

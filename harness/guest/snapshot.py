@@ -26,7 +26,7 @@ from harness.guest.agent import GuestTimeout
 from harness.guest.boot import Memory, Parts, boot, started, tsc_khz
 from harness.guest.machine import Machine
 from harness.guest.monitor import Event
-from harness.host import collect, process, workspace
+from harness.host import collect, emulator, workspace
 from harness.host.clock import Deadline
 from harness.host.progress import QUIET, Progress
 from harness.model.errors import GuestLost, MachineError
@@ -191,12 +191,13 @@ def _verified(folder: Path, parts: Parts) -> Snapshot:
 
 def _key(parts: Parts, shape: MachineShape) -> str:
     """A key over all that a frozen guest is made of: QEMU, its command line, the kernel, the image, the host."""
-    program = process.which(parts.program)
+    program = emulator.find(parts.program)
     files = qemu.Files(parts.kernel, parts.image.path, console=0, terminal=0, agent=0, ssh=0, monitor=0)
-    argv = qemu.command(program, shape, parts.accel, files)
+    argv = qemu.command(program.words, shape, parts.accel, files)
     host = (platform.release(), _processor()) if parts.accel == "kvm" else ()
-    identity = workspace.identity(program)
-    return workspace.digest(_FORMAT, identity, *argv, *host, workspace.digest_file(parts.kernel), parts.image.key)
+    return workspace.digest(
+        _FORMAT, program.identity, *argv, *host, workspace.digest_file(parts.kernel), parts.image.key
+    )
 
 
 def _processor() -> str:

@@ -30,7 +30,7 @@ from harness.guest.agent import GuestTimeout
 from harness.guest.boot import BOOT_LIMIT_S, Parts, boot, started
 from harness.guest.image import GuestImage
 from harness.guest.machine import Machine
-from harness.host import process, workspace
+from harness.host import emulator, workspace
 from harness.host.clock import Deadline
 from harness.model import documents
 from harness.model.errors import LaunchError, MachineError, UsageError, unreadable
@@ -47,8 +47,7 @@ _UNPACKED_LIMIT_BYTES = 64 * _LIMIT_BYTES
 # measured).
 _SLOWER = 4.0
 _REPEATED_SLOWER = 10.0
-# A replay that runs no instruction for so long never will. Some recordings that were made on a loaded machine are so:
-# QEMU 7.2 waits at the same instruction each time.
+# A replay that runs no instruction for so long never will: QEMU waits at the same instruction each time.
 STILL_S = 30.0
 
 
@@ -81,9 +80,8 @@ def keep(run: Path, kernel: Path, initrd: Path) -> None:
 
 
 def version() -> str:
-    """The version of this host's QEMU and of its package: another version may not replay what this one recorded."""
-    done = process.run([qemu.PROGRAM, "--version"], timeout_s=30)
-    return done.stdout.partition("\n")[0].removeprefix("QEMU emulator version ")
+    """The version of QEMU and of its package: another version may not replay what this one recorded."""
+    return emulator.find().version
 
 
 @contextlib.contextmanager
@@ -164,7 +162,7 @@ def _command(shape: MachineShape) -> list[str]:
         Path("vmlinux"), Path("initrd"), console=0, terminal=0, agent=0, ssh=0, monitor=0,
         swap=0 if shape.swap_mib else -1, tape=qemu.Tape(Path("tape"), Path("answers")),
     )  # fmt: skip
-    return qemu.command(Path(qemu.PROGRAM), shape, "tcg", files)
+    return qemu.command([emulator.PROGRAM], shape, "tcg", files)
 
 
 def _digest(path: Path) -> str:
@@ -232,7 +230,7 @@ def _same(tape: Tape, kernel: Path, initrd: Path) -> None:
     """Raise an error for what is no longer as it was when the tape was made."""
     now = version()
     if now != tape.qemu:
-        raise LaunchError(f"recorded with QEMU {tape.qemu}, this host has {now}", "put that version first in PATH")
+        raise LaunchError(f"recorded with QEMU {tape.qemu}, this is {now}", f"{emulator.VARIABLE} names another QEMU")
     if _command(tape.shape) != tape.command:
         raise UsageError("recorded by a harness that started QEMU in another way", "harness run --record records again")
     for path, digest in ((kernel, tape.kernel), (initrd, tape.initrd)):

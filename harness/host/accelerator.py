@@ -16,18 +16,18 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from harness.host import confinement, process, workspace
+from harness.host import confinement, emulator, process, workspace
+from harness.host.emulator import Emulator
 from harness.host.progress import QUIET, Progress
 from harness.model.errors import HarnessError, LaunchError, MachineError, OutOfSpace, UsageError
 
 KVM = confinement.KVM
 NAMES = ("kvm", "tcg")
 
-_QEMU = "qemu-system-x86_64"
 _MESSAGE = b"64-bit code ran"
 # The guest writes 0x10; isa-debug-exit turns a value into the exit status (value << 1) | 1.
 _STATUS = 33
@@ -57,7 +57,7 @@ class Accelerator:
 def probe(cache: Path, progress: Progress = QUIET, device: Path = KVM) -> dict[str, Accelerator]:
     """Both accelerators by name. A broken KVM costs seconds, but only once per boot of the host and version of QEMU."""
     try:
-        qemu = process.which(_QEMU)
+        qemu = emulator.find()
     except LaunchError as error:
         return {name: Accelerator(name, False, error.message, 0.0) for name in NAMES}
     key = _key(qemu, device)
@@ -118,7 +118,7 @@ def _slowdown(found: Accelerator) -> float:
     return usual_slowdown(found.name) * max(1.0, found.seconds / _USUAL_S)
 
 
-def _key(qemu: Path, device: Path) -> str:
+def _key(qemu: Emulator, device: Path) -> str:
     """A key that changes with the host's boot, QEMU, and our permissions on the device."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
     try:
@@ -127,7 +127,7 @@ def _key(qemu: Path, device: Path) -> str:
     except OSError as error:
         kvm = str(error.errno)
     guest = (workspace.data("guest-modules") / "probe" / "probe.S").read_bytes()
-    return workspace.digest(boot, workspace.identity(qemu), str(device), kvm, str(confinement.account()), guest)
+    return workspace.digest(boot, qemu.identity, str(device), kvm, str(confinement.account()), guest)
 
 
 def _recall(record: Path, key: str) -> dict[str, Accelerator] | None:
@@ -139,7 +139,7 @@ def _recall(record: Path, key: str) -> dict[str, Accelerator] | None:
     return None
 
 
-def _measure(qemu: Path, cache: Path, device: Path) -> dict[str, Accelerator]:
+def _measure(qemu: Emulator, cache: Path, device: Path) -> dict[str, Accelerator]:
     try:
         guest = _guest(cache)
     except OutOfSpace:
@@ -198,16 +198,16 @@ def _guest(cache: Path) -> Path:
     return target
 
 
-def _try(qemu: Path, guest: Path, name: str, limit_s: float) -> Accelerator:
+def _try(qemu: Emulator, guest: Path, name: str, limit_s: float) -> Accelerator:
     """Run the guest on one accelerator, confined as all guests are."""
-    with confinement.lent(guest) as kernel:
-        return _tried(qemu, kernel, name, limit_s)
+    with confinement.lent(guest) as kernel, confinement.reached(qemu) as (words, folders):
+        return _tried(words, kernel, folders, name, limit_s)
 
 
-def _tried(qemu: Path, kernel: int, name: str, limit_s: float) -> Accelerator:
+def _tried(words: Sequence[str], kernel: int, folders: Sequence[int], name: str, limit_s: float) -> Accelerator:
     began = time.monotonic()
     argv = [
-        str(qemu),
+        *words,
         "-no-user-config",
         "-nodefaults",
         "-display", "none",
@@ -221,7 +221,7 @@ def _tried(qemu: Path, kernel: int, name: str, limit_s: float) -> Accelerator:
         "-device", "isa-debugcon,chardev=words,iobase=0xe9",
         "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
     ]  # fmt: skip
-    started = process.spawn(confinement.filtered(argv), wrap=confinement.tied, pass_fds=(kernel,))
+    started = process.spawn(argv, wrap=confinement.tied, pass_fds=(kernel, *folders))
     with process.running(started) as child:
         try:
             out, err = child.communicate(timeout=limit_s)

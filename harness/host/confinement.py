@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.host import process, workspace
-from harness.model.errors import OutOfSpace
+from harness.host.emulator import Emulator
+from harness.model.errors import OutOfSpace, UsageError
 
 KVM = Path("/dev/kvm")
 # What libvirt asks for, too. Snapshots, dumps, recordings and replays work behind it (QEMU 7.2).
@@ -84,19 +85,45 @@ def tied(argv: Sequence[str | os.PathLike[str]]) -> list[str]:
     return process.tied(argv, [*(user.privileges() if user else []), "--no-new-privs"])
 
 
-def filtered(argv: Sequence[str]) -> list[str]:
-    """A command line of QEMU, behind the filter of system calls if this QEMU has one."""
-    program, *rest = argv
-    return [program, "-sandbox", FILTER, *rest] if has_filter(Path(program)) else list(argv)
+@contextlib.contextmanager
+def reached(qemu: Emulator) -> Iterator[tuple[list[str], tuple[int, ...]]]:
+    """How the command line of a confined QEMU begins, and the descriptors that it must inherit to be found.
+
+    Folders that only root may enter are no way for somebody else: a folder of packages is handed over.
+    Raises UsageError for a program in such a folder.
+    """
+    words = [*qemu.words, *(("-sandbox", FILTER) if has_filter(qemu) else ())]
+    user = account()
+    if user is None or _open_to_all(qemu.program):
+        yield words, ()
+        return
+    if qemu.root is None or not _is_open(qemu.root):
+        place = qemu.root or qemu.program
+        raise UsageError(f"{place}: QEMU runs as {user.name}, who may not start it", f"chmod a+rx {place}")
+    descriptor = os.open(qemu.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield [word.replace(str(qemu.root), str(name(descriptor))) for word in words], (descriptor,)
+    finally:
+        os.close(descriptor)
+
+
+def _open_to_all(program: Path) -> bool:
+    """Whether anybody can start a program."""
+    found = program.resolve()
+    return all(map(_is_open, (found, *found.parents)))
+
+
+def _is_open(path: Path) -> bool:
+    return path.stat().st_mode & 0o005 == 0o005
 
 
 @functools.cache
-def has_filter(program: Path) -> bool:
+def has_filter(qemu: Emulator) -> bool:
     """Whether this QEMU was built with seccomp; one that was not refuses the option. Asked once for each QEMU."""
-    memory = workspace.cache_dir() / "filters" / workspace.digest(FILTER, workspace.identity(program))
+    memory = workspace.cache_dir() / "filters" / workspace.digest(FILTER, qemu.identity)
     known = workspace.recall(memory)
     if known is None:
-        asked = process.run([program, "-sandbox", FILTER, "-machine", "help"], timeout_s=_HELP_LIMIT_S)
+        asked = process.run([*qemu.words, "-sandbox", FILTER, "-machine", "help"], timeout_s=_HELP_LIMIT_S)
         known = b"yes" if asked.status == 0 else b"no"
         with contextlib.suppress(OutOfSpace, OSError):
             workspace.remember(memory, known)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from harness.guest import image as images
 from harness.guest import qemu
-from harness.host import given, workspace
+from harness.host import emulator, given, workspace
 from harness.host.progress import QUIET, Progress
 from harness.kernel import apt, config, toolchain
 from harness.kernel.build import RECIPE, Recipe
@@ -251,7 +251,7 @@ def _boot(recipe: Recipe, name: str, shape: MachineShape, accel: str) -> Iterato
     swap = 1 if shape.swap_mib else -1
     files = qemu.Files(kernel, _WORK / "initrd.cpio", console=0, terminal=0, agent=0, ssh=0, monitor=0, swap=swap)
     argv = []
-    for word in qemu.command(Path(qemu.PROGRAM), shape, accel, files):
+    for word in qemu.command([emulator.PROGRAM], shape, accel, files):
         channel = re.match(r"socket,id=(\w+),fd=", word)
         plain = _CHANNELS[channel[1]] if channel else word
         argv.append(plain.replace("/dev/fdset/1", f"{_WORK}/swap"))

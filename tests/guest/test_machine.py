@@ -16,7 +16,7 @@ import pytest
 from harness.guest.agent import GuestTimeout
 from harness.guest.boot import BootFailed
 from harness.guest.machine import Condition, Machine, Watchdogs
-from harness.host import confinement
+from harness.host import confinement, emulator
 from harness.host.clock import Deadline
 from harness.model.errors import GuestLost
 from harness.model.shape import MachineShape
@@ -366,7 +366,7 @@ def test_a_guest_that_breaks_out_of_qemu_finds_no_rights_no_files_and_no_network
 
     assert set(facts["Uid"].split()) == {str(user.uid if user else os.getuid())}
     assert (facts["NoNewPrivs"], facts["CapEff"]) == ("1", "0" * 16)
-    assert (facts["Seccomp"] == "2") is confinement.has_filter(Path(machine.argv[0]))
+    assert (facts["Seccomp"] == "2") is confinement.has_filter(emulator.find())
     links = [str(link.readlink()) for link in Path(f"/proc/{machine.pid}/fd").iterdir()]
     named = [
         link for link in links if link.startswith("/") and not link.startswith("/dev/") and "(deleted)" not in link

@@ -140,7 +140,7 @@ def test_a_damaged_record_counts_as_none(qemu, tmp_path, damage):
 
 
 def test_no_qemu_is_a_reason_and_not_remembered(tmp_path, monkeypatch):
-    monkeypatch.setattr(accelerator, "_QEMU", "qemu-that-is-not-there")
+    monkeypatch.setenv("PATH", str(tmp_path))
 
     found = probe(tmp_path / "cache")
 

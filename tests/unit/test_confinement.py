@@ -13,6 +13,8 @@ import pytest
 
 from harness.guest.channels import Channels
 from harness.host import confinement, process
+from harness.host.emulator import Emulator
+from harness.model.errors import UsageError
 from harness.run import debugger
 
 AS_ROOT = pytest.mark.skipif(confinement.account() is None, reason="only root can be another user")
@@ -135,11 +137,32 @@ def test_a_qemu_without_a_filter_is_not_asked_to_filter(body, filtered, tmp_path
     for _ in range(2):
         confinement.has_filter.cache_clear()
 
-        argv = confinement.filtered([str(program), "-nodefaults"])
-
-        assert argv == [str(program), *(["-sandbox", confinement.FILTER] if filtered else []), "-nodefaults"]
+        monkeypatch.setattr(confinement, "account", lambda: None)
+        with confinement.reached(Emulator(program, (str(program),))) as (words, _):
+            assert words == [str(program), *(["-sandbox", confinement.FILTER] if filtered else [])]
     assert (tmp_path / "calls").read_text() == "asked\n"
     confinement.has_filter.cache_clear()
+
+
+@AS_ROOT
+def test_a_folder_of_packages_that_only_root_may_enter_is_handed_over(tmp_path: Path, monkeypatch) -> None:
+    """A program in such a folder cannot be."""
+    monkeypatch.setattr(confinement, "has_filter", lambda _: False)
+    tmp_path.chmod(0o700)
+    root = tmp_path / "packages"
+    program = root / "usr/bin/qemu"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\necho $1\n")
+    program.chmod(0o755)
+
+    with confinement.reached(Emulator(program, (str(program), f"{root}/x"), root=root)) as (words, lent):
+        done = subprocess.run(confinement.tied(words), pass_fds=lent, capture_output=True, text=True, check=False)
+        assert (done.stdout, done.stderr) == (f"/proc/self/fd/{lent[0]}/x\n", "")
+
+    root.chmod(0o700)
+    for unreachable in (Emulator(program, (str(program),)), Emulator(program, (str(program),), root=root)):
+        with pytest.raises(UsageError, match="QEMU runs as nobody"), confinement.reached(unreachable):
+            pass
 
 
 def test_the_channels_of_a_machine_can_be_reached_by_nobody_else() -> None:
@@ -175,6 +198,8 @@ def test_a_confined_child_dies_with_the_harness() -> None:
     script = """
 import os, signal, sys
 from harness.host import confinement, process
+from harness.host.emulator import Emulator
+from harness.model.errors import UsageError
 process.spawn(["sleep", "1000"], stdout=sys.stdout.fileno(), wrap=confinement.tied)
 os.write(2, b"up")
 signal.pause()

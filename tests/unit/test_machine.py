@@ -5,12 +5,13 @@ import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from harness.guest.boot import BootFailed, Parts, boot
 from harness.guest.image import GuestImage
-from harness.guest.machine import Condition, Watchdogs
+from harness.guest.machine import Condition, Machine, Watchdogs
 from harness.model.errors import GuestLost, LaunchError, MachineError, OutOfSpace
 from harness.model.shape import MachineShape
 from tests.fakes import qemu as fake
@@ -166,3 +167,15 @@ def test_the_kernel_tells_of_a_hang_before_the_harness_gives_up(limit_s):
     assert dogs.softlockup_s >= 2
     assert dogs.softlockup_s % 2 == 0
     assert dogs.softlockup_s <= dogs.rcu_stall_s <= dogs.hung_task_s < limit_s
+
+
+@pytest.mark.parametrize(("taped", "expected"), [(False, 10.0), (True, 40.0)])
+def test_limits_hold_by_the_guests_clock_too_where_it_is_faster_than_ours(
+    monkeypatch: pytest.MonkeyPatch, taped: bool, expected: float
+) -> None:
+    """A guest says that it worked for 180 ms, and we waited for 45: only on a tape may both be true."""
+    guest = SimpleNamespace(taped=taped, run=lambda *_, **__: SimpleNamespace(status=0, stdout=b"180000000"))
+    clock = iter((0, 45_000_000))
+    monkeypatch.setattr("harness.guest.machine.time", SimpleNamespace(monotonic_ns=lambda: next(clock)))
+
+    assert Machine.slowdown(cast(Machine, guest)) == expected

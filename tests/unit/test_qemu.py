@@ -14,7 +14,7 @@ from harness.guest.qemu import Files, Tape, command, kernel_parameters
 from harness.model.shape import Board, MachineShape
 
 FILES = Files(Path("/k/vmlinux"), Path("/i.cpio"), console=10, terminal=11, agent=12, ssh=13, monitor=14, swap=15)
-QEMU = Path("/usr/bin/qemu-system-x86_64")
+QEMU = ["/usr/bin/qemu-system-x86_64"]
 
 
 def values(argv: list[str], option: str) -> list[str]:
@@ -128,7 +128,7 @@ def test_a_tape_takes_one_thread_its_own_clock_and_a_recorded_disk():
     argv = command(QEMU, MachineShape(cpus=1), "tcg", files)
 
     assert values(argv, "-accel") == ["tcg,thread=single"]
-    assert values(argv, "-icount") == ["shift=auto,rr=replay,rrfile=/t,,ape"]
+    assert values(argv, "-icount") == ["shift=5,rr=replay,rrfile=/t,,ape"]
     assert "tsc_early_khz=1000000" in values(argv, "-append")[0]
     assert "driver=blkreplay,node-name=swap,image=image" in values(argv, "-blockdev")
     assert values(argv, "-serial") == ["chardev:console", "none", "none", "none", "chardev:agent"]

@@ -88,7 +88,7 @@ def test_what_was_not_recorded_is_told(place: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"qemu": "8.0"}, LaunchError, "recorded with QEMU 8.0, this host has 7.2"),
+        ({"qemu": "8.0"}, LaunchError, "recorded with QEMU 8.0, this is 7.2"),
         ({"command": ["qemu"]}, UsageError, "started QEMU in another way"),
         ({"kernel": "?"}, UsageError, "vmlinux: is not the one"),
         ({"initrd": "?"}, UsageError, r"initrd\.cpio: is not the one"),

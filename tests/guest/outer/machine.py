@@ -7,6 +7,7 @@ It is made of the harness's own parts; it reads the host's harness, Python and Q
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from harness.guest import image
 from harness.guest.boot import Parts, boot
 from harness.guest.machine import Machine
 from harness.host import process
+from harness.host.emulator import VARIABLE
 from harness.host.workspace import cache_dir
 from harness.model.shape import MachineShape
 from tests.guest import command
@@ -67,7 +69,8 @@ class Outer:
 
     def harness(self, *words: str, limit_s: float = LIMIT_S) -> Ended:
         """Run `harness WORDS` inside to its end."""
-        env = process.environment(PYTHONPATH=str(ROOT), HARNESS_CACHE=str(cache_dir()))
+        chosen = {VARIABLE: os.environ[VARIABLE]} if VARIABLE in os.environ else {}
+        env = process.environment(PYTHONPATH=str(ROOT), HARNESS_CACHE=str(cache_dir()), **chosen)
         variables = [f"{name}={value}" for name, value in env.items()]
         argv = ["chroot", "/host", "/usr/bin/env", "-i", *variables, *command.argv(*words)]
         done = self.machine.run(*argv, timeout_s=limit_s)

@@ -48,8 +48,19 @@ class Shelf:
     def unpack(self, *packages: str) -> Path:
         """The files of packages, in a folder. Raises LaunchError for a package that cannot be had."""
         run("apt-get", *self.options, "download", *packages, cwd=self.folder)
+        return self._extract(self.folder)
+
+    def unpack_all(self, package: str) -> Path:
+        """The files of a package and of all that it depends on, the C library too, in a folder."""
+        none = self.folder / "status"
+        none.touch()
+        options = (*self.options, "-o", f"Dir::State::Status={none}", "-o", "APT::Install-Recommends=false")
+        run("apt-get", *options, "--yes", "--download-only", "install", package)
+        return self._extract(self.folder / "archives")
+
+    def _extract(self, folder: Path) -> Path:
         root = self.folder / "root"
-        for package in sorted(self.folder.glob("*.deb")):
+        for package in sorted(folder.glob("*.deb")):
             run("dpkg-deb", "--extract", package, root)
             package.unlink()
         return root
@@ -59,7 +70,7 @@ class Shelf:
 def shelf(place: Path, suite: str = "") -> Iterator[Shelf]:
     """A shelf below a folder, until the block ends.
 
-    suite: a suite of this release, such as "backports"; empty for the system's suites. The lists are our own and new,
+    suite: a suite of Debian, such as "trixie-backports"; empty for the system's suites. The lists are our own and new,
     fetched from the system's sources: the system's lists may be missing or old, and know no other suite.
     """
     place.mkdir(parents=True, exist_ok=True)
@@ -77,7 +88,13 @@ def shelf(place: Path, suite: str = "") -> Iterator[Shelf]:
             if not mirrors:
                 raise LaunchError(f"apt-get indextargets: this system has no mirror of {release}")
             sources = folder / "sources.list"
-            sources.write_text(f"deb [signed-by={_KEYRING}] {mirrors[0]} {release}-{suite} main\n", encoding="ascii")
+            # What a package of the backports depends on is in the release that they are for.
+            suites = dict.fromkeys((suite, suite.removesuffix("-backports")))
+            lines = (f"deb [signed-by={_KEYRING}] {mirrors[0]} {name} main\n" for name in suites)
+            sources.write_text("".join(lines), encoding="ascii")
             options += ["-o", f"Dir::Etc::SourceList={sources}", "-o", "Dir::Etc::SourceParts=/dev/null"]
+            # The system's preferences are about its own suites.
+            options += ["-o", "Dir::Etc::Preferences=/dev/null", "-o", "Dir::Etc::PreferencesParts=/dev/null"]
+            options += ["-o", f"APT::Default-Release={suite}"]
             run("apt-get", *options, "update")
         yield Shelf(folder, options)
