@@ -152,7 +152,7 @@ def _files(name: str) -> list[dict[str, Any]]:
             )
     for entry in catalogue.listing("oracles"):
         if entry["name"] == name:
-            text = [f"what each finding means: docs/findings.md, {name}"]
+            text = [f"what each finding means: docs/reference/findings.md, {name}"]
             file = f"harness/oracles/{name.replace('-', '_')}.py"
             found.append(
                 {"name": name, "kind": "oracle", "file": file, "summary": entry["summary"], "chapters": {"more": text}}
