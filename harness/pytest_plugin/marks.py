@@ -19,7 +19,7 @@ _WORDS = "source patch config contract accel memory cpus swap cmdline timeout ne
 _MARKERS = {
     f"kernel({', '.join(f'{word}=' for word in _WORDS.split())})": (
         "the kernel and the machine of the test's guest, and what its kernel must or may report; "
-        "see docs/reference/pytest.md"
+        "see docs/how-to/pytest.md"
     ),
     "kernel_report(pattern, oracle=None)": (
         "the kernel of the test's guest must do this, and is not blamed for it; pattern: a regular expression that is "
