@@ -29,10 +29,10 @@ def test_its_example_runs_and_finds_the_sixth_change(tmp_path: Path) -> None:
     }  # fmt: skip
 
     done = subprocess.run(
-        ["sh", "-ec", "\n".join(commands[1:])], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        ["sh", "-ec", "\n".join(commands)], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )
 
-    assert len(commands) == 4
+    assert len(commands) == 3
     assert done.returncode == 0, done.stderr
     assert "change 6 is the first bad commit" in done.stderr.splitlines()[-1]
 
