@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.kernel import versions
+from harness.variants import mutants
 from setup.site import pages, staging
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,6 +93,13 @@ def test_a_dead_link_is_noticed(small: Path, link: str) -> None:
     staging.stage(small, small / "pages")
 
     assert len(staging.dead(small / "pages")) == 1
+
+
+def test_the_kernels_and_numbers_of_mutants_are_those_that_there_are() -> None:
+    page = (ROOT / "docs/how-to/other-kernels.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| (\d+\.\d+).*\| \D*?(\d+)[^|]*\|$", page, re.MULTILINE))
+
+    assert told == {version: str(len(mutants.choose([], version)[0])) for version in versions.served()}
 
 
 def test_what_was_staged_before_is_gone(small: Path) -> None:
