@@ -27,7 +27,7 @@ def main() -> int:
     if said:
         print(said, file=sys.stderr)
         return 1
-    print(f"docs: {where}/index.html")
+    print(f"docs: {where}/index.html; its search needs a server: python3 -m http.server -d {where}")
     return 0
 
 

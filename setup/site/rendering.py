@@ -28,9 +28,11 @@ def render(root: Path, build: Path, cache: Path) -> tuple[Path, str]:
     settings["docs_dir"], settings["site_dir"] = "pages", "site"
     settings["theme"]["custom_dir"] = str(_HERE / "theme")
     (build / "mkdocs.yml").write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    python = installed(cache / "docs")
+    with workspace.lock(cache / "locks" / "docs.lock"):
+        python = installed(cache / "docs")
+    # Not --quiet: what it silences does not count as wrong.
     done = process.run(
-        [str(python), "-m", "mkdocs", "build", "--strict", "--quiet", "--config-file", str(build / "mkdocs.yml")],
+        [str(python), "-m", "mkdocs", "build", "--strict", "--config-file", str(build / "mkdocs.yml")],
         timeout_s=_BUILD_LIMIT_S,
     )
     return build / "site", (done.stdout + done.stderr).strip() or f"status {done.status}" if done.status else ""
