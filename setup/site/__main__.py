@@ -21,7 +21,7 @@ def main() -> int:
     """Write the site; 0, or 1 when a page is wrong."""
     try:
         where, said = rendering.render(ROOT, ROOT / "build", cache_dir())
-    except (HarnessError, ValueError) as error:
+    except (HarnessError, OSError, ValueError) as error:
         print(f"docs: {error}", file=sys.stderr)
         return 1
     if said:

@@ -6,12 +6,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|#])")
+_SPECIAL = re.compile(r"([\\`*_\[\]])")
 
 
 def plain(text: str) -> str:
     """Text that is no Markdown, as an option's help."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    told = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\1", told)
 
 
 def code(text: str) -> str:

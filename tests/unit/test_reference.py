@@ -207,5 +207,5 @@ def test_the_words_of_the_marker_are_those_of_the_handwritten_page() -> None:
 
 
 def test_text_of_the_code_is_no_markdown() -> None:
-    assert markdown.plain("a_b <c> [d](e) *f* | `g`") == r"a\_b \<c\> \[d\](e) \*f\* \| \`g\`"
+    assert markdown.plain("a_b <c> [d](e) *f* & `g`") == r"a\_b &lt;c&gt; \[d\](e) \*f\* &amp; \`g\`"
     assert markdown.table(("a", "b"), [("x|y", "1\n2")]).splitlines()[2] == r"| x\|y | 1 2 |"
