@@ -79,7 +79,7 @@ TARGETS: Mapping[str, str] = {
     "pressure": "a pressure",
     "new": "a new name",
     "key": "a file of the cgroup",
-    "cgroup": "the cgroup, which is `work`",
+    "cgroup": "`work`, the cgroup of the scenario",
     "path": "a file in the guest",
     "process": "a child process",
     "thread": "a thread",
@@ -88,7 +88,7 @@ TARGETS: Mapping[str, str] = {
 }
 
 VERBS: Mapping[str, str] = {
-    "map": "maps the buffer, in page tables of its own. It is mapped without that, before the first step",
+    "map": "maps the buffer, in page tables of its own. Where no step says so, that is done before the first one",
     "unmap": "`munmap()` of the buffer or of a part of it",
     "touch": "the process writes the pattern of a seed into each page",
     "user-write": "the same as `touch`, in words that say that it writes again",
@@ -107,7 +107,7 @@ VERBS: Mapping[str, str] = {
     "idle": "marks each mapped page as idle: the kernel asks CPU and devices once, and forgets what they accessed",
     "idle-check": "counts the pages that are still idle",
     "scan": "`PAGEMAP_SCAN`: what was written since the last scan is write-protected again",
-    "subscribe": "registers the subscriber. It is registered without that, before the first step",
+    "subscribe": "registers the subscriber. Where no step says so, that is done before the first one",
     "unsubscribe": "ends the subscriber",
     "policy": "changes what the subscriber answers; callbacks that run keep the policy that they began with",
     "hold": "the device takes a reference on each page of the buffer",
@@ -175,7 +175,7 @@ ARGUMENTS: Mapping[str, str] = {
     "key": "the word in front of the number, where the file has several",
     "noticed": "how many signals the thread must have handled",
     "args": "the program's arguments",
-    "interface": "how its subscribers are registered",
+    "interface": "how its subscribers are registered: `register`, `get` or `interval`",
     "end": "`false`: they have no `invalidate_range_end`",
     "pressure memcg-charge size": "how much memory is charged",
     "pressure memcg-charge keep": "the name of a buffer under which it is kept; given back at once without that",
@@ -192,7 +192,7 @@ ARGUMENTS: Mapping[str, str] = {
 # The numbers in replies; with a verb in front, where one means something else there.
 REPLIES: Mapping[str, str] = {
     "ms": "how long the step took",
-    "signals": "how many signals interrupted it",
+    "signals": "how many signals its thread handled",
     "times": "how often a thread did its step (`again`)",
     "addr": "the address in the process",
     "pages": "pages that the step was about",
@@ -212,7 +212,7 @@ REPLIES: Mapping[str, str] = {
     "interrupted": "how often a signal interrupted the registration, which was tried again",
     "present": "pages in the page table",
     "swapped": "pages on the swap disk",
-    "empty": "neither of them",
+    "empty": "pages that are in neither place",
     "soft_dirty": "pages written since soft-dirty bits were cleared",
     "held": "pages that the device holds",
     "compare held": "entries that were compared",

@@ -37,7 +37,7 @@ def verdict() -> str:
         plain(str(whole["description"])),
         f"The file in a run directory, and what `--json` prints. It fits the [schema]({PUBLISHED}/verdict.json) "
         "(JSON Schema, 2020-12), which is checked each time when a run is read. "
-        "A field that is not known is to be ignored.",
+        "A field that is not known is to be ignored; one that may be missing is not written by every version.",
         "## Fields",
         _fields(whole, whole),
         *(

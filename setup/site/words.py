@@ -132,7 +132,7 @@ def _section(name: str) -> Iterator[str]:
 def _verb(verb: str, examples: Examples) -> Iterator[str]:
     target, keys = vocabulary.VERBS[verb]
     yield f"## {verb}"
-    yield f"{_sentence(glossary.VERBS[verb])} For {glossary.TARGETS[target]}."
+    yield f"{_sentence(glossary.VERBS[verb])} Its target is {glossary.TARGETS[target]}."
     required = vocabulary.REQUIRED.get(verb, frozenset())
     yield _arguments(verb, {key: key in required for key in sorted(keys)})
     yield _reply(verb, vocabulary.REPLIES.get(verb, frozenset()))
