@@ -2,7 +2,7 @@
 # The commands of a checkout. Each does all the set-up that it needs, and repeats none.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check nightly bench lock
+.PHONY: help setup run check nightly bench docs lock
 
 # A kernel build that we start must not use this make's job server.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
@@ -12,6 +12,7 @@ help:
 	@echo 'make check   set up what is missing, then the whole test suite: lint, types, unit, guest'
 	@echo 'make nightly the tests that take hours: every scenario and mutant on each kernel, an hour of generated scenarios'
 	@echo 'make bench   measure every figure of benchmarks/ and its peer, and write benchmarks/RESULTS.md'
+	@echo 'make docs    write the documents as a site: build/site/index.html'
 	@echo 'make setup   only install Debian packages and .venv; afterwards try .venv/bin/harness --help'
 	@echo 'make lock    write a new requirements.lock from pyproject.toml'
 	@echo
@@ -32,6 +33,9 @@ nightly:
 
 bench: setup
 	@.venv/bin/python -m benchmarks $(ARGS)
+
+docs: setup
+	@.venv/bin/python -m setup.site
 
 lock: setup
 	@sh setup/lock.sh $(ARGS)

@@ -17,7 +17,7 @@ FOLDERS = ("guest-modules", "kernel-configs", "mutants", "patches", "scenarios")
 # Where harness doctor looks up what a system calls a package.
 PACKAGES = "setup/packages.tsv"
 # What harness show explains a finding by.
-FINDINGS = "docs/findings.md"
+FINDINGS = "docs/reference/findings.md"
 
 # Files that a compiler leaves behind when a module is built by hand in its folder.
 LEFTOVERS = (".ko", ".o", ".mod", ".mod.c", ".cmd", ".order", ".symvers", ".pyc")

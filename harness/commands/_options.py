@@ -77,7 +77,9 @@ def kernel(parser: argparse.ArgumentParser) -> None:
         help="the rules that the kernel is judged by: mayfail, those of the patch; stock, those of Linux as it is; "
         "auto (default), by the patches: stock where only patches of yours are named, and none has the flag",
     )
-    parser.add_argument("--compiler", choices=("gcc", "clang"), default="gcc")
+    parser.add_argument(
+        "--compiler", choices=("gcc", "clang"), default="gcc", help="what the kernel is built with (default gcc)"
+    )
     sandbox(parser)
 
 
@@ -160,7 +162,9 @@ def print_script(text: str) -> None:
 
 def accel(parser: argparse.ArgumentParser) -> None:
     """Add --accel."""
-    parser.add_argument("--accel", choices=ACCELERATORS, default="auto")
+    parser.add_argument(
+        "--accel", choices=ACCELERATORS, default="auto", help="kvm, tcg, or auto (default): kvm where it works"
+    )
 
 
 def out(parser: argparse.ArgumentParser) -> None:

@@ -22,8 +22,8 @@ _LEAST = 20
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("what", choices=KINDS)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("what", choices=KINDS, help="what to list")
+    parser.add_argument("--json", action="store_true", help="the same as one array, on standard output")
 
 
 def main(arguments: argparse.Namespace) -> int:

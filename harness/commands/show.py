@@ -27,7 +27,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     name = parser.add_argument("name", metavar="NAME", help="as harness list prints it; RUN[/SCENARIO]: why it failed")
     _names.complete(name, *_KINDS, "runs")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="the same as one document, on standard output")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -152,7 +152,7 @@ def _files(name: str) -> list[dict[str, Any]]:
             )
     for entry in catalogue.listing("oracles"):
         if entry["name"] == name:
-            text = [f"what each finding means: docs/findings.md, {name}"]
+            text = [f"what each finding means: docs/reference/findings.md, {name}"]
             file = f"harness/oracles/{name.replace('-', '_')}.py"
             found.append(
                 {"name": name, "kind": "oracle", "file": file, "summary": entry["summary"], "chapters": {"more": text}}

@@ -21,6 +21,7 @@ KINDS = (
     "logs",
     "tests",
     "benchmarks",
+    "docs",
     "images",
     "selftests",
     "trees",

@@ -12,6 +12,7 @@ from harness.model import strict_yaml
 from harness.model.contract import Contract
 from harness.model.errors import UsageError
 from harness.model.strict_yaml import offer
+from harness.model.vocabulary import KEYS
 
 _OPTION = re.compile(r"[A-Z0-9_]+")
 _VERSION = re.compile(r"(\d+)\.(\d+)")
@@ -65,7 +66,7 @@ def read(top: strict_yaml.Mapping) -> Needs:
         if not entry:
             return Needs()
         raise UsageError(f"{top.at('needs')}: needs must be a mapping", "needs: {options: [KSM]}")
-    entry.only(("options", "without", "version", "until", "contract"), "needs")
+    entry.only(KEYS["needs"], "needs")
     return Needs(
         _options(entry, "options"),
         _options(entry, "without"),

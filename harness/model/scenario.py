@@ -23,6 +23,7 @@ from harness.model.vocabulary import (
     COUNTERS,
     ERRNOS,
     INTERFACES,
+    KEYS,
     KINDS,
     ORACLES,
     PAGEMAP,
@@ -190,23 +191,6 @@ _TARGETS = {
 # Arguments of several words.
 _SPOKEN = ("value", "args")
 _VARIANTS_MAX, _STEPS_MAX = 100, 1000
-_TOP = (
-    "summary",
-    "default",
-    "vary",
-    "shape",
-    "cgroup",
-    "buffers",
-    "subscribers",
-    "steps",
-    "exercised",
-    "owed",
-    "never",
-    "needs",
-    "expect",
-    "tolerate",
-    "timeout",
-)
 
 
 def size(value: Any, where: str) -> int:
@@ -230,7 +214,7 @@ def load(path: Path, pressures: Mapping[str, Mapping[str, bool]], text: str | No
         raise UsageError(f"{path}: a scenario's file name must be lower-case words joined by '-'")
     text = strict_yaml.read(path) if text is None else text
     top = strict_yaml.parse(text, str(path))
-    top.only(_TOP, "a scenario")
+    top.only(KEYS["scenario"], "a scenario")
     variants = _section(top, "vary")
     if not variants:
         return [_scenario(path.stem, path, text, top, pressures)]
@@ -393,7 +377,7 @@ def _shape(top: strict_yaml.Mapping) -> MachineShape:
     default = MachineShape()
     if not isinstance(entry, strict_yaml.Mapping):
         return default
-    entry.only(("memory", "cpus", "swap", "cmdline"), "shape")
+    entry.only(KEYS["shape"], "shape")
     memory = size(entry.get("memory", default.memory_mib << 20), entry.at("memory"))
     if memory < _MEMORY_MIN:
         raise UsageError(
@@ -423,13 +407,13 @@ def shape(words: Mapping[str, Any]) -> MachineShape:
 def _cgroup(top: strict_yaml.Mapping) -> Mapping[str, Any]:
     entry = _section(top, "cgroup")
     if isinstance(entry, strict_yaml.Mapping):
-        entry.only(("max", "high", "swap_max"), "cgroup")
+        entry.only(KEYS["cgroup"], "cgroup")
     return entry
 
 
 def _buffer(name: str, entry: Any, top: strict_yaml.Mapping) -> Buffer:
     mapping = _entry(name, entry, top, "buffers")
-    mapping.only(("kind", "size", "thp"), f"buffer {name!r}")
+    mapping.only(KEYS["buffer"], f"buffer {name!r}")
     kind = _word(mapping.get("kind", "anon"), KINDS, mapping.at("kind"), "kind of memory")
     bytes_ = size(mapping.need("size", f"buffer {name!r}"), mapping.at("size"))
     if bytes_ % 4096 or not bytes_:
@@ -439,10 +423,7 @@ def _buffer(name: str, entry: Any, top: strict_yaml.Mapping) -> Buffer:
 
 def _subscriber(name: str, entry: Any, top: strict_yaml.Mapping, buffers: Mapping[str, Buffer]) -> Subscriber:
     mapping = _entry(name, entry, top, "subscribers")
-    mapping.only(
-        ("buffer", "policy", "errno", "when", "wait_ms", "interface", "end", "offset", "accessed"),
-        f"subscriber {name!r}",
-    )
+    mapping.only(KEYS["subscriber"], f"subscriber {name!r}")
     buffer = _word(mapping.need("buffer", f"subscriber {name!r}"), buffers, mapping.at("buffer"), "buffer")
     offset = size(mapping.get("offset", 0), mapping.at("offset"))
     if offset % 4096 or offset >= buffers[buffer].size_bytes:

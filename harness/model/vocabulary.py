@@ -1,7 +1,33 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The words of a scenario file: what may stand where."""
+"""The words of a scenario file: what may stand where. What each of them means is in glossary.py."""
 
 from __future__ import annotations
+
+# The keys of a scenario, and of each section or entry of a section that has keys of its own.
+KEYS = {
+    "scenario": (
+        "summary",
+        "default",
+        "vary",
+        "shape",
+        "cgroup",
+        "buffers",
+        "subscribers",
+        "steps",
+        "exercised",
+        "owed",
+        "never",
+        "needs",
+        "expect",
+        "tolerate",
+        "timeout",
+    ),
+    "shape": ("memory", "cpus", "swap", "cmdline"),
+    "cgroup": ("max", "high", "swap_max"),
+    "buffer": ("kind", "size", "thp"),
+    "subscriber": ("buffer", "policy", "errno", "when", "wait_ms", "interface", "end", "offset", "accessed"),
+    "needs": ("options", "without", "version", "until", "contract"),
+}
 
 KINDS = ("anon", "shmem", "file", "code", "private")
 POLICIES = (

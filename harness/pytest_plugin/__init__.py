@@ -12,7 +12,7 @@
 Options: --kernel-source, --kernel-patch, --kernel-config, --kernel-accel, with
 the meanings that `harness run` gives them; the marker `kernel` chooses for one
 test. A test with a guest is judged as a scenario is: what its kernel says fails
-it, whatever the test asserts. docs/pytest.md has it all.
+it, whatever the test asserts. docs/how-to/pytest.md has it all.
 """
 
 from harness.pytest_plugin.guests import (

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _WORDS = "source patch config contract accel memory cpus swap cmdline timeout needs without version until expect allow"
 _MARKERS = {
     f"kernel({', '.join(f'{word}=' for word in _WORDS.split())})": (
-        "the kernel and the machine of the test's guest, and what its kernel must or may report; see docs/pytest.md"
+        "the kernel and the machine of the test's guest, and what its kernel must or may report; "
+        "see docs/how-to/pytest.md"
     ),
     "kernel_report(pattern, oracle=None)": (
         "the kernel of the test's guest must do this, and is not blamed for it; pattern: a regular expression that is "

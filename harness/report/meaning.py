@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a finding means, and where to look: read from docs/findings.md, the one place that says so."""
+"""What a finding means, and where to look: read from docs/reference/findings.md, the one place that says so."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def of(oracle: str, summary: str) -> Meaning:
 
 @functools.cache
 def _sections() -> Mapping[str, str]:
-    page = workspace.data("docs") / "findings.md"
+    page = workspace.data("docs") / "reference" / "findings.md"
     return dict(_SECTION.findall(page.read_text(encoding="utf-8")))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The commands that README.md shows are run, and the output that it shows comes out."""
+"""The commands that README.md shows are run, and the output that it shows comes out. Beside it: test_documents.py."""
 
 from __future__ import annotations
 
@@ -19,20 +19,17 @@ from tests.guest.command import ROOT, as_a_user
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+# The map of the source, and the first test of a reader.
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+FIRST_TEST = (ROOT / "docs/how-to/pytest.md").read_text(encoding="utf-8")
 HARNESS = ".venv/bin/harness"
 # The exit status of each command in a console block. A new command needs a line here.
 EXPECTED = {
     "make run": 0,
-    f"{HARNESS} run --source debian:6.1": 0,
     f"{HARNESS} run --patch none memcg-eagain": 1,
-    f"{HARNESS} run --contract stock all": 0,
     f"{HARNESS} list scenarios": 0,
-    f"{HARNESS} list oracles": 0,
     f"{HARNESS} doctor": 0,
-    ".venv/bin/pytest examples": 0,
-    ".venv/bin/pytest scenarios/memcg-eagain.yaml": 0,
 }
-NIGHTLY = ("--source debian:6.1", "--contract stock all", "pytest examples")
 # The output that the text blocks show, where it is always the same.
 SHOWN = {
     "make run": r"^pass +debian:6\.12 \+ mayfail, configuration base: \d+ pass; \d+ more .*: harness run all$",
@@ -40,9 +37,9 @@ SHOWN = {
 }
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, text: str = README) -> list[str]:
     """The code blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def commands() -> list[str]:
@@ -59,11 +56,7 @@ def test_every_command_has_an_expectation_and_every_expectation_a_command():
     assert sorted(commands()) == sorted(EXPECTED)
 
 
-@pytest.mark.parametrize(
-    "command",
-    # One more kernel takes as long as all other commands together.
-    [pytest.param(line, marks=pytest.mark.nightly if line.endswith(NIGHTLY) else ()) for line in commands()],
-)
+@pytest.mark.parametrize("command", commands())
 def test_a_command_of_readme_ends_as_documented(command: str):
     """It runs from the checkout, as in a shell, and prints the line that README shows."""
     status, said = as_a_user(shlex.split(command), ROOT)
@@ -104,7 +97,7 @@ def test_a_template_that_does_not_parse_is_noticed():
         parse(["run", "--sauce", "debian:6.12"])
 
 
-def test_every_path_in_readme_exists():
+def test_every_path_in_readme_and_in_the_map_of_the_source_exists():
     """Links, the programs of .venv, and the folders of the map of the source."""
     linked = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
     typed = [
@@ -113,7 +106,7 @@ def test_every_path_in_readme_exists():
         for word in shlex.split(line, comments=True)
         if word.startswith(".venv/")
     ]
-    (layout,) = [block for block in blocks("text") if block.startswith("harness/")]
+    (layout,) = [block for block in blocks("text", CONTRIBUTING) if block.startswith("harness/")]
     folder, mapped = "", list[str]()
     for line in layout.splitlines():
         names = re.findall(r"^ *(\S+(?: \S+\.py)*)", line)[0].split()
@@ -135,9 +128,9 @@ def test_the_scenario_in_readme_is_one(tmp_path: Path):
     assert [entry.name for entry in catalogue.choose([str(tmp_path / "shown.yaml")])] == ["shown"]
 
 
-def test_every_name_in_readmes_python_is_a_fixture_of_the_plugin():
-    (block,) = blocks("python")
-    compile(block, "README.md", "exec")
+def test_every_name_in_the_first_test_is_a_fixture_of_the_plugin():
+    (block,) = blocks("python", FIRST_TEST)
+    compile(block, "pytest.md", "exec")
 
     for scenario in re.findall(r'judged\("([^"]+)"\)', block):
         catalogue.choose([scenario])
@@ -148,10 +141,10 @@ def test_every_name_in_readmes_python_is_a_fixture_of_the_plugin():
     assert used <= set(pytest_plugin.__all__)
 
 
-def test_the_first_test_of_readme_passes_with_a_module_of_one_s_own(tmp_path: Path):
-    """As a user begins: a folder with a module, README's file beside it, pytest from anywhere else."""
+def test_the_first_test_passes_with_a_module_of_one_s_own(tmp_path: Path):
+    """As a user begins: a folder with a module, the page's file beside it, pytest from anywhere else."""
     shutil.copytree(ROOT / "examples" / "pin-driver" / "pinner", tmp_path / "my-driver")
-    (block,) = blocks("python")
+    (block,) = blocks("python", FIRST_TEST)
     (tmp_path / "test_mine.py").write_text(block, encoding="utf-8")
     words = [str(ROOT / ".venv/bin/pytest"), "-p", "no:cacheprovider", "-k", "comes_and_goes", "test_mine.py"]
     status, said = as_a_user(words, tmp_path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""docs/your-kernel.md, in real: a kernel that its owner built, a whole configuration, and the commands without us."""
+"""docs/how-to/your-kernel.md, in real: a kernel that its owner built, a whole configuration, commands without us."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.guest.command import LIMIT_S, ROOT, harness
 
 pytestmark = [pytest.mark.guest, pytest.mark.kernel_build]
 
-PAGE = (ROOT / "docs" / "your-kernel.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/how-to/your-kernel.md").read_text(encoding="utf-8")
 BUILT, BASE, RECIPE = (shlex.split(line) for line in re.findall(r"^\$ \.venv/bin/harness (.+)$", PAGE, re.MULTILINE))
 # What a module's build reads of a source.
 _READ = ("arch/x86", "include", "scripts", "Makefile", "Kconfig")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Searches of histories whose culprit is known; as a program, the tables of docs/bisect.md.
+"""Searches of histories whose culprit is known; as a program, the tables of docs/how-to/bisect.md.
 
     python -m tests.unit.simulations 2000 100
 

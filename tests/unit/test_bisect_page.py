@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""docs/bisect.md: its example runs as it is typed, and what it names exists."""
+"""docs/how-to/bisect.md: its example runs as it is typed, and what it names exists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness import cli
 from harness.bisect import engine
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "bisect.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/how-to/bisect.md").read_text(encoding="utf-8")
 
 
 def test_its_example_runs_and_finds_the_sixth_change(tmp_path: Path) -> None:
@@ -29,10 +29,10 @@ def test_its_example_runs_and_finds_the_sixth_change(tmp_path: Path) -> None:
     }  # fmt: skip
 
     done = subprocess.run(
-        ["sh", "-ec", "\n".join(commands[1:])], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        ["sh", "-ec", "\n".join(commands)], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )
 
-    assert len(commands) == 4
+    assert len(commands) == 3
     assert done.returncode == 0, done.stderr
     assert "change 6 is the first bad commit" in done.stderr.splitlines()[-1]
 

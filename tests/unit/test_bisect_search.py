@@ -15,7 +15,7 @@ from harness.bisect.search import Knowledge, Question, Search, Space, Tally, anc
 from tests.unit import simulations
 from tests.unit.simulations import CONFIDENCE, searched
 
-# Of each kind of history; tests.unit.simulations takes more, for the tables in docs/bisect.md.
+# Of each kind of history; tests.unit.simulations takes more, for the tables in docs/how-to/bisect.md.
 HISTORIES = 40
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""docs/findings.md explains every oracle and every text that an oracle can print."""
+"""docs/reference/findings.md explains every oracle and every text that an oracle can print."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from harness import oracles
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/reference/findings.md").read_text(encoding="utf-8")
 # Calls whose second argument is the text of a finding.
 _SAYS = {"Finding", "_say", "_note", "_beyond"}
 # Shorter pieces are words like "is not", which prove nothing.

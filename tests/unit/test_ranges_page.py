@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""docs/ranges.md names mutants and scenarios that there are, and leaves out none that is about a range."""
+"""docs/explanation/ranges.md names mutants and scenarios that there are, and leaves out none that is about a range."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.variants import catalogue, mutants
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "ranges.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs/explanation/ranges.md").read_text(encoding="utf-8")
 # In a column of a table, a name with a hyphen and without a call's parentheses is a mutant.
 ROWS = [line for line in PAGE.splitlines() if line.startswith("| ")]
 NAMED = {name for row in ROWS for name in re.findall(r"`([a-z]+(?:-[a-z]+)+)`", row)}

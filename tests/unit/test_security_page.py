@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""docs/security.md names doors that are there, and its command runs."""
+"""docs/explanation/security.md names doors that are there, and its command runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.unit import fuzzing
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/explanation/security.md").read_text(encoding="utf-8")
 
 
 def test_each_door_is_there() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""docs/your-kernel.md: what it shows is said, what it names is there, and its commands parse."""
+"""docs/how-to/your-kernel.md: what it shows is said, what it names is there, and its commands parse."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.kernel.config import Fragment
 from harness.variants import catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "your-kernel.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/how-to/your-kernel.md").read_text(encoding="utf-8")
 BUILT = (ROOT / "harness/kernel/built.py").read_text(encoding="utf-8")
 
 
@@ -59,4 +59,4 @@ def test_each_link_leads_somewhere():
     links = re.findall(r"\]\(([^)#]+)\)", PAGE)
 
     assert links
-    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
+    assert [link for link in links if not (ROOT / "docs/how-to" / link).exists()] == []
