@@ -24,6 +24,19 @@ def fresh(cache: Path, plan: str, part: str) -> Path:
     return cache / FOLDER / name
 
 
+def before(folder: Path | None, terminal: Terminal) -> Summary | None:
+    """What another night came to. The first night has none before it."""
+    from harness.matrix import summary
+    from harness.report.text import one_line
+
+    if folder is None:
+        return None
+    if not folder.exists():
+        terminal.say(f"--since {one_line(str(folder))}: there is no such folder; this is taken for the first night")
+        return None
+    return summary.read(folder)
+
+
 def lines(told: Summary, folder: Path, terminal: Terminal) -> Iterator[str]:
     """The last lines of a matrix."""
     from harness.matrix import result

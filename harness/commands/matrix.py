@@ -29,6 +29,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--executor", default="local", metavar="WHERE", help="local (default), or dask:ADDRESS of a scheduler"
     )
+    parser.add_argument("--source", default="", metavar="SOURCE", help="only the jobs of this kernel of the plan")
+    _options.accel(parser)
     parser.add_argument(
         "--jobs", type=_options.positive, default=1, metavar="N", help="jobs at once on this machine (default 1)"
     )
@@ -50,13 +52,13 @@ def options(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run what has to run; the exit code is that of the worst job, by what is expected of it."""
     from harness.host import workspace
-    from harness.matrix import engine, plan, summary
+    from harness.matrix import engine, plan
     from harness.terminal import Terminal
 
     cache = workspace.cache_dir()
-    wanted = plan.read(arguments.plan)
-    before = summary.read(arguments.since) if arguments.since else None
+    wanted = plan.read(arguments.plan, kernel=arguments.source, accel=arguments.accel)
     with Terminal() as terminal:
+        before = _matrix.before(arguments.since, terminal)
         if arguments.dry_run:
             selected = engine.select(
                 wanted, arguments.shard, cache, terminal, again=arguments.again, before=before, fetches=False
@@ -145,5 +147,7 @@ def _folder(
 def _again(arguments: argparse.Namespace, folder: Path) -> str:
     words = ["harness", "matrix", str(arguments.plan)]
     words += ["--shard", arguments.shard] if arguments.shard else []
+    words += ["--source", arguments.source] if arguments.source else []
+    words += ["--accel", arguments.accel] if arguments.accel != "auto" else []
     words += ["--executor", arguments.executor] if arguments.executor != "local" else []
     return shlex.join([*words, "--out", str(folder)])

@@ -23,16 +23,16 @@ def options(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Merge; the exit code is that of the worst job."""
     from harness.host import workspace
-    from harness.matrix import merging, summary
+    from harness.matrix import merging
     from harness.terminal import Terminal
 
-    before = summary.read(arguments.since) if arguments.since else None
-    told, places = merging.merge(arguments.runs)
-    told = told.compared(before)
-    folder = workspace.claim(arguments.out or _matrix.fresh(workspace.cache_dir(), told.plan, "merged"))
-    merging.gather(places, folder)
-    told.write(folder)
     with Terminal() as terminal:
+        before = _matrix.before(arguments.since, terminal)
+        told, places = merging.merge(arguments.runs)
+        told = told.compared(before)
+        folder = workspace.claim(arguments.out or _matrix.fresh(workspace.cache_dir(), told.plan, "merged"))
+        merging.gather(places, folder)
+        told.write(folder)
         terminal.lines(_matrix.lines(told, folder, terminal))
     if arguments.json:
         print(json.dumps(told.document(), indent=1))

@@ -47,8 +47,11 @@ class Plan:
         return self.path.stem
 
 
-def read(path: Path) -> Plan:
-    """The plan in a file. Every fault is a UsageError with its line, and the nearest right word."""
+def read(path: Path, *, kernel: str = "", accel: str = "auto") -> Plan:
+    """The plan in a file. Every fault is a UsageError with its line, and the nearest right word.
+
+    kernel: only its jobs, if it is named. accel: what `auto` in the plan stands for.
+    """
     text = strict_yaml.read(path)
     keys = strict_yaml.parse(text, str(path))
     keys.only(_KEYS, "a plan")
@@ -62,10 +65,16 @@ def read(path: Path) -> Plan:
     jobs = _jobs(keys)
     if not jobs:
         raise UsageError(f"{path}: has no job: everything is excluded", "leave out an entry of exclude")
+    if kernel:
+        known = dict.fromkeys(job.kernel for job in jobs)
+        jobs = [job for job in jobs if job.kernel == kernel]
+        if not jobs:
+            raise UsageError(f"{path}: has no job for --source {kernel}", offer(kernel, known))
     names: dict[str, Job] = {}
     for job in jobs:
-        names.setdefault(job.name, job)
-    return Plan(path, str(keys.get("summary", "")), workspace.digest(text), tuple(names.values()))
+        chosen = job if job.accelerator != "auto" else dataclasses.replace(job, accelerator=accel)
+        names.setdefault(chosen.name, chosen)
+    return Plan(path, str(keys.get("summary", "")), workspace.digest(text, kernel, accel), tuple(names.values()))
 
 
 def _check(keys: Keys) -> None:

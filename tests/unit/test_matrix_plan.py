@@ -186,3 +186,13 @@ def test_a_shard_is_one_of_so_many(text: str) -> None:
 
 def test_the_same_plan_has_another_digest_when_it_is_edited(tmp_path: Path) -> None:
     assert plan_of(tmp_path).digest != plan_of(tmp_path, TWO + "minutes: 5\n").digest
+
+
+def test_one_kernel_of_a_plan_and_one_accelerator_make_another_plan() -> None:
+    whole, part = plans.read(NIGHTLY), plans.read(NIGHTLY, kernel="debian:6.1", accel="kvm")
+
+    assert {job.kernel for job in part.jobs} == {"debian:6.1"}
+    assert all(job.command.count("--accel kvm") == 1 for job in part.jobs)
+    assert part.digest != whole.digest
+    with pytest.raises(UsageError, match=r"has no job for --source debian:6\.2"):
+        plans.read(NIGHTLY, kernel="debian:6.2")
