@@ -10,7 +10,7 @@ unexport MAKEFLAGS MFLAGS MAKELEVEL
 help:
 	@echo 'make run     set up what is missing, then patch, build, boot, stress and judge the default kernel'
 	@echo 'make check   set up what is missing, then the whole test suite: lint, types, unit, guest'
-	@echo 'make nightly the tests that take hours: every scenario and mutant on each kernel, an hour of generated scenarios'
+	@echo 'make nightly the tests that take hours: the matrix of plans/nightly.yaml, every mutant, an hour of generated scenarios'
 	@echo 'make bench   measure every figure of benchmarks/ and its peer, and write benchmarks/RESULTS.md'
 	@echo 'make docs    write the documents as a site: build/site/index.html'
 	@echo 'make setup   only install Debian packages and .venv; afterwards try .venv/bin/harness --help'

@@ -47,6 +47,8 @@ COMMANDS: Mapping[str, str] = {
     "shell": "a guest, interactive or for one command: fresh, or where a scenario of a run stopped",
     "explore": "search for a scenario that fails, and shrink it",
     "bisect": "which commit, patch or option makes a kernel fail",
+    "matrix": "many runs as one, from a plan: kernels, patches, contracts, configurations, scenarios",
+    "merge": "several shards and runs as one: verdict, JUnit and report",
     "mutants": "break the patch in every known way, and show which oracle sees it",
     "replay": "repeat a recorded run, instruction for instruction",
     "judge": "judge finished runs again, without a machine",

@@ -18,6 +18,7 @@ KINDS = (
     "faults",
     "recipes",
     "runs",
+    "matrices",
     "logs",
     "tests",
     "benchmarks",
@@ -27,6 +28,7 @@ KINDS = (
     "trees",
     "sources",
     "modules",
+    "results",
     "kernels",
 )
 # An entry that was used within this time may belong to a run that is under way.

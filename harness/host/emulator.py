@@ -56,15 +56,20 @@ def find(program: str = PROGRAM) -> Emulator:
 
     Raises LaunchError for a program that is not there, UsageError where HARNESS_QEMU names no QEMU.
     """
-    named = os.environ.get(VARIABLE) if program == PROGRAM else None
-    if not named:
-        found = process.which(program)
-        return Emulator(found, (str(found),))
-    place = Path(named).absolute()
+    place = os.environ.get(VARIABLE) if program == PROGRAM else None
+    if place:
+        return named(place)
+    found = process.which(program)
+    return Emulator(found, (str(found),))
+
+
+def named(name: str) -> Emulator:
+    """The QEMU at a path, as HARNESS_QEMU may have it. Raises UsageError where there is none."""
+    place = Path(name).absolute()
     if place.is_dir():
         return unpacked(place)
     if not place.is_file() or not os.access(place, os.X_OK):
-        raise UsageError(f"{VARIABLE}={named}: is no program", f"unset {VARIABLE}, or name a QEMU")
+        raise UsageError(f"{VARIABLE}={name}: is no program", f"unset {VARIABLE}, or name a QEMU")
     return Emulator(place, (str(place),), named=True)
 
 

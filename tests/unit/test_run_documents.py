@@ -33,7 +33,7 @@ from harness.run import earlier, pipeline
 from tests.unit.runs import NAMES
 from tests.unit.verdicts import run_of
 
-SCHEMAS = ("verdict", "record", "tape", "manifest", "run")
+SCHEMAS = ("verdict", "record", "tape", "manifest", "run", "plan", "job", "matrix", "durations")
 
 
 @pytest.fixture
