@@ -51,6 +51,7 @@ COMMANDS: Mapping[str, str] = {
     "replay": "repeat a recorded run, instruction for instruction",
     "judge": "judge finished runs again, without a machine",
     "report": "write the reports of finished runs again, compare two, or write a trace",
+    "history": "what is new, fixed, flaky, slower or exercised less since a time",
     "decode": "file and line for every function in a run's reports and post-mortems",
     "console": "the reports in any kernel console log",
     "init": "a scenario, a test and a workflow to begin with, in a tree of one's own",

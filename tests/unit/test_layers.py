@@ -17,8 +17,9 @@ PACKAGE = ROOT / "harness"
 # What each layer may import beside itself. Modules directly under harness/ are the top layer and may import all of it.
 _ENGINE = {"report", "oracles", "console", "postmortem", "pressures", "guest", "kernel", "host", "model"}
 BELOW = {
-    "commands": {"bisect", "run", "variants", "terminal", *_ENGINE},
+    "commands": {"bisect", "history", "run", "variants", "terminal", *_ENGINE},
     "bisect": {"run", *_ENGINE},
+    "history": {"run", "report", "host", "model"},
     "terminal": {"report", "host", "model"},
     "run": _ENGINE,
     "variants": {"oracles", "pressures", "kernel", "host", "model"},
