@@ -132,6 +132,7 @@ def main(arguments: argparse.Namespace) -> int:
                 return 0
             verdict, folder = pipeline.run(request, cache, terminal, tell)
             terminal.lines(keeping.enter(folder, verdict, cache))
+            terminal.lines(keeping.tidy(cache))
     left = 0 if run or arguments.scenarios else sum(not one.default for one in catalogue.scenarios().values())
     summary = list(lines.summary(verdict, str(folder), terminal.colour, left))
     terminal.lines(summary[-1:] if arguments.quiet else summary)

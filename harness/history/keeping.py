@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness.history import record, store
 from harness.history.store import Store
+from harness.host import collect
 from harness.host.progress import QUIET, Progress
 from harness.model.errors import HarnessError
 from harness.model.run import RunVerdict
@@ -78,6 +79,34 @@ def take_in(held: Store, cache: Path, progress: Progress = QUIET, *, again: bool
         if len(wanted) >= _MANY:
             progress.advance("history: runs", done, len(wanted))
     return len(wanted)
+
+
+def missing(held: Store) -> Callable[[Path], bool]:
+    """Whether a folder holds a verdict that the store does not have."""
+    seen = held.seen()
+    return lambda folder: seen.get(str(folder.absolute()), "") != _stamp(folder)
+
+
+def tidy(cache: Path) -> Iterator[str]:
+    """Keep the cache below its limit when that is near; yields what to tell. It never raises, and takes no second."""
+    try:
+        done = collect.bound_soon(cache, collect.limit_bytes(cache), lambda: _keep(cache))
+    except Exception as fault:  # noqa: BLE001 - as in enter()
+        yield f"{'cache':12} {one_line(str(fault) or repr(fault), 1000)}; the verdict stands"
+        return
+    if done:
+        yield (
+            f"{'cache':12} near its limit: freed {done.freed >> 20} MiB, {done.left >> 20} MiB left; "
+            f"harness gc --help says what stays, {collect.VARIABLE}=0 lets it grow"
+        )
+
+
+def _keep(cache: Path) -> collect.Keep:
+    try:
+        with Store(cache, _PATIENCE_S) as held:
+            return collect.Keep(spare=missing(held))
+    except HarnessError:
+        return collect.Keep(spare=lambda _: True)
 
 
 def _stamp(folder: Path) -> str:
