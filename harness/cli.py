@@ -50,7 +50,7 @@ COMMANDS: Mapping[str, str] = {
     "mutants": "break the patch in every known way, and show which oracle sees it",
     "replay": "repeat a recorded run, instruction for instruction",
     "judge": "judge finished runs again, without a machine",
-    "report": "write the reports of finished runs again, compare two, or write a trace",
+    "report": "write the reports of finished runs again, compare two, write a trace, or a page of the history",
     "history": "what is new, fixed, flaky, slower or exercised less since a time",
     "decode": "file and line for every function in a run's reports and post-mortems",
     "console": "the reports in any kernel console log",

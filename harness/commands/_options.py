@@ -35,10 +35,10 @@ def scenarios(parser: argparse.ArgumentParser) -> None:
     _names.complete(named, "scenarios", "all")
 
 
-def runs(parser: argparse.ArgumentParser) -> None:
-    """Add the runs to look at."""
+def runs(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
+    """Add the runs to look at. nargs: how many, as argparse has it."""
     named = parser.add_argument(
-        "runs", nargs="+", metavar="RUN", type=run, help="a run directory, its name in the cache, or last"
+        "runs", nargs=nargs, metavar="RUN", type=run, help="a run directory, its name in the cache, or last"
     )
     _names.complete(named, "runs")
 

@@ -56,7 +56,8 @@ def main(arguments: argparse.Namespace) -> int:
     from harness.terminal import Terminal
 
     now_s = time.time()
-    since_s = arguments.since(now_s) if arguments.since else 0.0 if arguments.cause is not None else now_s - 86400
+    usual_s = now_s - nights.DAY_S if arguments.cause is None else 0.0
+    since_s = arguments.since(now_s) if arguments.since else usual_s
     with Terminal() as terminal, keeping.opened(cache_dir(), terminal, again=arguments.rebuild) as held:
         if arguments.kcidb:
             from harness.history import kcidb

@@ -26,7 +26,8 @@ _SLACK_S = 3600.0
 # A failure counts as fixed when so many passes in a row would come by chance less often than this.
 _LUCK = 0.05
 # What is new is compared with what came within so long before.
-LOOKBACK_S = 180 * 86400.0
+DAY_S = 86400.0
+LOOKBACK_S = 180 * DAY_S
 _NUMBER = re.compile(r"\d+")
 # A cause is seen often; so many runs of it are named.
 _RUNS = 20
@@ -125,6 +126,8 @@ class Changed:
     after: float
     since_s: float
     run: str
+    # All figures with their times.
+    points: Sequence[tuple[float, float]] = field(default=(), repr=False)
 
     def document(self) -> dict[str, Any]:
         """As harness history --json prints it."""
@@ -409,7 +412,8 @@ def _changed(
         raw = [figures[name][run][2] for run in runs]
         before, after = change.median(raw[max(0, at - change.MOST_BEFORE) : at]), change.median(raw[at:])
         at_s, entry, _ = figures[name][runs[at]]
-        yield Changed(name[0], name[1], what[name], before, after, at_s, entry.folder)
+        points = [(figures[name][run][0], figures[name][run][2]) for run in runs]
+        yield Changed(name[0], name[1], what[name], before, after, at_s, entry.folder, points)
 
 
 def _gone(series: _Series, since_s: float) -> Iterator[Gone]:

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
+import hashlib
 import json
 import re
 import time
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator, FormatChecker
 
 from harness.cli import main, parse
-from harness.history import kcidb, nights, text
+from harness.history import kcidb, nights, page, text
 from harness.history.record import Entry, Result
 from harness.history.store import Store
 from harness.model import documents
@@ -144,6 +147,74 @@ def test_whatever_a_store_holds_nothing_reaches_a_terminal_unescaped(found: list
     assert all(len(line) <= max(width, 40) for line in text.lines(night, width)) or not width
     document = night.document() | {"left_out": {}}
     assert json.loads(json.dumps(document)).keys() == document.keys()
+
+
+# --- the page
+
+
+def test_the_page_has_it_all_and_asks_for_nothing_outside(told, tmp_path: Path) -> None:
+    told("report", "--history", "--since", "3d", "--out", str(tmp_path / "page.html"))
+    written = (tmp_path / "page.html").read_text()
+
+    assert "an end is missing 7" in written
+    assert "good: callbacks" in written
+    assert "default-src &#39;none&#39;" in written
+    assert not re.search(r"""<[^>]+(?:src|href)\s*=\s*["'](?!#)""", written)
+    (styles,) = re.findall(r"<style>(.*?)</style>", written, re.DOTALL)
+    *data, (_, script) = re.findall(r"<script( type=.application/json.)?>(.*?)</script>", written, re.DOTALL)
+    for body in (styles, script):
+        assert base64.b64encode(hashlib.sha256(body.encode()).digest()).decode() in unescape(written)
+    charts = [json.loads(body) for _, body in data]
+    assert [chart["series"][0]["name"] for chart in charts] == ["callbacks", "pass"]
+    assert charts[0]["series"][0]["values"][-3:] == [4096, 5, 5]
+    assert len(charts[0]["times"]) == 30
+
+
+def test_the_page_lies_beside_the_store_unless_a_file_is_named(told, cache: Path) -> None:
+    told("report", "--history")
+
+    assert (cache / "history" / "history.html").is_file()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--history", "last"], ["--history", "--json"], ["--history", "--perfetto", "x"], [], ["--since", "1d", "x"]],
+)
+def test_what_a_page_cannot_be_asked_is_told(told, words: list[str], tmp_path: Path) -> None:
+    told("report", *(str(tmp_path) if word == "last" else word for word in words), status=129)
+
+
+@given(st.lists(ENTRIES, max_size=6))
+@fuzz()
+def test_whatever_a_store_holds_a_page_shows_it_as_text(found: list[Entry]) -> None:
+    written = page.render(nights.night(found, 1e9 - 1, 1e9), {HOSTILE: HOSTILE})
+
+    data = written.count('<script type="application/json">')
+    assert written.count("<script") == written.count("</script>") == 1 + data
+    assert not UNSAFE.search(re.sub(r"<script>.*?</script>", "", written, flags=re.DOTALL))
+
+
+def test_a_page_of_any_history_is_small() -> None:
+    hostile = "<&\"'\u202e" * 200
+    results = [
+        Result(f"{at}{hostile}", "fail", 1.0, {}, hostile, "pairing", f"{at % 300} {hostile}", f"{at} {hostile}")
+        for at in range(400)
+    ]
+    found = [
+        entry(
+            number,
+            seq=number,
+            began_s=1e9 - 3600 * (400 - number),
+            job=f"{number} {hostile}",
+            error=f"{hostile[number:]} {hostile}",
+            verdict="error",
+            results=results,
+        )
+        for number in range(25)
+    ]
+    written = page.render(nights.night(found, 0, 1e9), dict.fromkeys(map(str, range(5000)), hostile))
+
+    assert 100_000 < len(written) < 5_000_000
 
 
 # --- KernelCI
