@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import datetime
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +17,14 @@ from harness.model.contract import AUTO, CHOICES
 from harness.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from harness.model.scenario import Scenario
     from harness.run.pipeline import KernelRequest, RunRequest
 
 ACCELERATORS = ("auto", "kvm", "tcg")
+_UNITS_S = {"h": 3600, "d": 86400, "w": 7 * 86400}
+_AGO = re.compile(r"([0-9]{1,6})([hdw])")
 
 
 def scenarios(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +35,10 @@ def scenarios(parser: argparse.ArgumentParser) -> None:
     _names.complete(named, "scenarios", "all")
 
 
-def runs(parser: argparse.ArgumentParser) -> None:
-    """Add the runs to look at."""
+def runs(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
+    """Add the runs to look at. nargs: how many, as argparse has it."""
     named = parser.add_argument(
-        "runs", nargs="+", metavar="RUN", type=run, help="a run directory, its name in the cache, or last"
+        "runs", nargs=nargs, metavar="RUN", type=run, help="a run directory, its name in the cache, or last"
     )
     _names.complete(named, "runs")
 
@@ -187,6 +192,27 @@ def machines(parser: argparse.ArgumentParser) -> None:
     )
     out(parser)
     parser.add_argument("--json", action="store_true", help="the verdict document on standard output")
+
+
+def since(parser: argparse.ArgumentParser) -> None:
+    """Add --since."""
+    parser.add_argument(
+        "--since",
+        type=moment,
+        metavar="TIME",
+        help="from when on: 36h, 7d, 2w, 2026-11-30 or '2026-11-30 18:00' (default 1d)",
+    )
+
+
+def moment(text: str) -> Callable[[float], float]:
+    """A time, as a function of the present one; both in seconds since 1970."""
+    if ago := _AGO.fullmatch(text):
+        span_s = int(ago[1]) * _UNITS_S[ago[2]]
+        return lambda now_s: max(0.0, now_s - span_s)
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        at_s = max(0.0, datetime.datetime.fromisoformat(text).timestamp())
+        return lambda _: at_s
+    raise argparse.ArgumentTypeError(f"{text!r} is not a time: 36h, 7d, 2w, 2026-11-30 or '2026-11-30 18:00'")
 
 
 def run(word: str) -> Path:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     _options.runs(parser)
+    json(parser)
+
+
+def json(parser: argparse.ArgumentParser) -> None:
+    """Add --json."""
     parser.add_argument("--json", action="store_true", help="the verdict documents on standard output")
 
 

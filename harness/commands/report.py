@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""harness report: write the reports of finished runs again, compare runs, write a trace for Perfetto.
+"""harness report: write the reports of finished runs again, compare runs, write a trace, or a page of the history.
 
 The runs are judged again for it. With several, each is compared with the first.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import shlex
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +30,8 @@ _LIMIT_BYTES = 1 << 20
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    judge.options(parser)
+    _options.runs(parser, "*")
+    judge.json(parser)
     parser.add_argument(
         "--perfetto",
         type=Path,
@@ -41,8 +43,14 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="FILE",
-        help="where the comparison of two runs goes (default: RUN/comparison.html)",
+        help="where the comparison of two runs goes (default: RUN/comparison.html), or the page of --history",
     )
+    parser.add_argument(
+        "--history",
+        action="store_true",
+        help="no run: a page of what is new, fixed, flaky, slower or exercised less, as harness history tells it",
+    )
+    _options.since(parser)
     parser.add_argument(
         "--print-recipe",
         action="store_true",
@@ -56,6 +64,12 @@ def main(arguments: argparse.Namespace) -> int:
     from harness.terminal import Terminal
 
     runs: list[Path] = arguments.runs
+    if arguments.history:
+        return _history(arguments)
+    if not runs:
+        raise UsageError("no run is named", "harness report last, or harness report --history")
+    if arguments.since:
+        raise UsageError("--since: is for --history", "harness report --history --since 7d")
     if arguments.print_recipe:
         return _print_recipes(runs)
     if arguments.perfetto and len(runs) > 1:
@@ -77,6 +91,32 @@ def main(arguments: argparse.Namespace) -> int:
             count = _trace(runs[0], arguments.perfetto)
             terminal.lines([f"{'trace':12} {one_line(str(arguments.perfetto), 1000)}: {count:,} entries"])
     return status
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    """Write the page of the history."""
+    from harness.history import keeping, nights, page, store
+    from harness.terminal import Terminal
+
+    excluded = {
+        "a run": arguments.runs,
+        "--perfetto": arguments.perfetto,
+        "--print-recipe": arguments.print_recipe,
+        "--json": arguments.json,
+    }
+    if others := [name for name, given in excluded.items() if given]:
+        raise UsageError(f"--history beside {', '.join(others)}: it is about all runs", "harness report --history")
+    if arguments.out:
+        _demand_place(arguments.out)
+    cache, now_s = workspace.cache_dir(), time.time()
+    place = arguments.out or store.place(cache).with_name(page.NAME)
+    with Terminal() as terminal:
+        with keeping.opened(cache, terminal) as held:
+            night = nights.recent(held, arguments.since(now_s) if arguments.since else now_s - nights.DAY_S, now_s)
+            left_out = {folder: reason for folder, reason in held.left_out().items() if reason}
+        _write(place, page.render(night, left_out))
+        terminal.lines([f"{'history':12} {one_line(str(place), 1000)}"])
+    return 0
 
 
 def _write(path: Path, text: str) -> None:

@@ -98,6 +98,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Build, boot, press, judge; the exit code is the verdict's."""
+    from harness.history import keeping
     from harness.host.workspace import cache_dir
     from harness.report import lines
     from harness.report.document import render
@@ -130,6 +131,8 @@ def main(arguments: argparse.Namespace) -> int:
                 _options.print_script(pipeline.recipe(request, cache, terminal))
                 return 0
             verdict, folder = pipeline.run(request, cache, terminal, tell)
+            terminal.lines(keeping.enter(folder, verdict, cache))
+            terminal.lines(keeping.tidy(cache))
     left = 0 if run or arguments.scenarios else sum(not one.default for one in catalogue.scenarios().values())
     summary = list(lines.summary(verdict, str(folder), terminal.colour, left))
     terminal.lines(summary[-1:] if arguments.quiet else summary)

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -180,6 +181,8 @@ def lock(path: Path, progress: Progress = QUIET, what: str = "") -> Iterator[Non
                     waited = True
                 # flock(2) has no timeout; a signal must still get through.
                 time.sleep(min(0.5, 0.02 + (time.monotonic() - began) / 10))
+        # The time of the last use, by which the cache is bounded.
+        os.utime(stream.fileno())
         yield
 
 
@@ -264,6 +267,7 @@ def publishing(target: Path) -> Iterator[Path]:
             if target.exists():
                 target.rename(target.parent / f".{target.name}.damaged")
             fresh.rename(target)
+            use(target)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
@@ -295,7 +299,7 @@ def whole(entry: Path, progress: Progress = QUIET, what: str = "") -> bool:
     try:
         facts = _facts(entry)
         if not facts or _checked.whole.get(entry) == facts:
-            return bool(facts)
+            return bool(facts) and use(entry)
         now = _digests(entry)
         # An entry of an older harness has no digests. It is adopted as it is: to make it again would cost minutes of
         # CPU for each kernel, and nothing can tell any more what it was.
@@ -317,7 +321,37 @@ def whole(entry: Path, progress: Progress = QUIET, what: str = "") -> bool:
         write_atomic(entry / DIGESTS, _rendered(now))
         facts = _facts(entry)
     _checked.whole[entry] = facts
-    return True
+    return use(entry)
+
+
+# What this process uses: entry → a handle whose lock the kernel drops when we die. A campaign uses ever more.
+_used: dict[Path, int] = {}
+_using = threading.Lock()
+_MOST_USED = 64
+
+
+def use(entry: Path) -> bool:
+    """Keep an entry of the cache from being collected while we live, and note its use; False when it is gone."""
+    try:
+        handle = os.open(entry, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    with _using:
+        _used[entry], before = handle, _used.pop(entry, None)
+        for old in (before, _used.pop(next(iter(_used))) if len(_used) > _MOST_USED else None):
+            if old is not None:
+                os.close(old)
+        # A file system without locks, or an entry of another user: it is young enough for now.
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            os.utime(handle)
+        # Whoever collects has it locked until it has another name.
+        try:
+            return os.path.samestat(os.fstat(handle), entry.stat())
+        except FileNotFoundError:
+            return False
 
 
 def condemn(entry: Path, file: str) -> Damaged:

@@ -28,7 +28,8 @@ class Begun:
 
     folder: where it was called, for names that are relative. kernel and used
     are known once the kernel is built; inputs: what went into the kernel, as a
-    digest; image: the key of what its guests carry.
+    digest; image: the key of what its guests carry. id, began_s: by which the
+    history knows the run again, and when it began, in seconds since 1970 (UTC).
     """
 
     source: str
@@ -56,6 +57,9 @@ class Begun:
     # What the tree is built in; empty without a sandbox.
     sandbox: str = ""
     skipped: Mapping[str, str] = field(default_factory=dict)
+    # An earlier version wrote neither.
+    id: str = ""
+    began_s: float = 0.0
 
     @property
     def rounds(self) -> Sequence[tuple[str, str]]:

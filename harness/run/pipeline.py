@@ -14,6 +14,7 @@ import shlex
 import shutil
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -547,6 +548,8 @@ def _begun(request: RunRequest) -> Begun:
         scenarios=tuple(scenario.name for scenario in request.scenarios),
         contract=ContractFacts(kernel.contract, "", ""),
         sandbox=sandbox.name(),
+        id=uuid.uuid4().hex,
+        began_s=round(time.time(), 3),
     )
 
 

@@ -17,8 +17,9 @@ PACKAGE = ROOT / "harness"
 # What each layer may import beside itself. Modules directly under harness/ are the top layer and may import all of it.
 _ENGINE = {"report", "oracles", "console", "postmortem", "pressures", "guest", "kernel", "host", "model"}
 BELOW = {
-    "commands": {"bisect", "matrix", "run", "variants", "terminal", *_ENGINE},
+    "commands": {"bisect", "history", "matrix", "run", "variants", "terminal", *_ENGINE},
     "bisect": {"run", *_ENGINE},
+    "history": {"run", "report", "host", "model"},
     "matrix": {"terminal", "variants", "report", "kernel", "host", "model"},
     "terminal": {"report", "host", "model"},
     "run": _ENGINE,

@@ -612,12 +612,13 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 
 def test_what_is_written_fits_its_schema(world: World, tmp_path: Path):
-    """Each field that is written is named there; an earlier version wrote no contract."""
+    """Each field that is written is named there; an earlier version wrote fewer."""
     begin(world, tmp_path / "run")
     content = documents.read(tmp_path / "run" / begun.NAME, "run")
     schema = json.loads((documents.SCHEMAS / "run.json").read_text())
 
-    assert set(content) == set(schema["properties"]) == {*schema["required"], "contract", "base_config", "sandbox"}
+    later = {"contract", "base_config", "sandbox", "id", "began_s"}
+    assert set(content) == set(schema["properties"]) == {*schema["required"], *later}
     assert content["skipped"] == {"silent": "no such option"}
     assert content["kernel"]["build_id"] == "ab" * 20
 

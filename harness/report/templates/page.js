@@ -198,6 +198,23 @@
     return plot;
   };
 
+  // Figures over days, on the page of the history.
+  const series = (place) => {
+    const { times, series } = JSON.parse(place.nextElementSibling.textContent);
+    const look = axes();
+    delete look[0].values;
+    const plot = new uPlot({
+      width: Math.max(200, place.clientWidth), height: 180, cursor: { drag: { x: true, y: false } }, axes: look,
+      scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+      series: [{ label: "at" }, ...series.map((one) => ({ label: one.name, stroke: tone(one.tone), width: 1.5, points: { show: true, size: 5 } }))],
+    }, [times, ...series.map((one) => one.values)], place);
+    const canvas = place.querySelector("canvas");
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", `${place.dataset.label}; the latest: ${series.map((one) => `${one.name} ${one.values.at(-1)}`).join(", ")}`);
+    return plot;
+  };
+  const plotted = new Map([...document.querySelectorAll(".series")].map((place) => [place, series(place)]));
+
   const draw = (scenario) => {
     const place = scenario.querySelector(".charts");
     if (!place || drawn.has(scenario)) return drawn.get(scenario)?.timeline;
@@ -240,12 +257,17 @@
       timeline.resize();
       plot?.setSize({ width: Math.max(200, bars.clientWidth), height: 180 });
     }
+    for (const [place, plot] of plotted) plot.setSize({ width: Math.max(200, place.clientWidth), height: 180 });
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     for (const held of drawn.values()) {
       held.timeline.draw();
       held.plot?.destroy();
       if (held.plot) held.plot = histogram(held.bars, held.data.durations);
+    }
+    for (const [place, plot] of plotted) {
+      plot.destroy();
+      plotted.set(place, series(place));
     }
   });
 })();
