@@ -24,6 +24,8 @@ from harness.model.errors import MachineError
 NAME_LIMIT, COMPONENT_LIMIT = 1000, 255
 # The largest file in Linux 6.12 has 25 MB.
 FILE_LIMIT = 256 << 20
+# PATH_MAX, with the NUL at the end.
+_TARGET_LIMIT = 4096
 
 _Made = TypeVar("_Made")
 _NEVER = frozenset(("", ".", "..", ".git"))
@@ -114,7 +116,12 @@ class Below:
             os.fchmod(handle, mode)
 
     def symlink(self, name: str, target: bytes) -> None:
-        """Put a symbolic link in place; where it leads does not matter, as it is never followed here."""
+        """Put a symbolic link in place; where it leads does not matter, as it is never followed here.
+
+        Raises Refused for a target that no link can have (symlink(2)).
+        """
+        if not 0 < len(target) < _TARGET_LIMIT or b"\0" in target:
+            raise Refused(f"{self._path}: {shown(name)} is a link to what is no path: {len(target)} bytes")
         self._put(name, lambda folder, last: os.symlink(target, os.fsencode(last), dir_fd=folder))
 
     def link(self, name: str, origin: Below) -> None:

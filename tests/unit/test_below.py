@@ -78,6 +78,14 @@ def test_a_link_is_never_followed(root: Path):
     assert (root / "away").read_text() == "a file now"
 
 
+@pytest.mark.parametrize("target", [b"", b"x" * 4096, b"a\0b"])
+def test_a_link_has_a_target_that_a_link_can_have(root: Path, target: bytes):
+    with Below(root) as door:
+        door.symlink("longest", b"x" * 4095)
+        with pytest.raises(Refused, match=f"is a link to what is no path: {len(target)} bytes"):
+            door.symlink("mine", target)
+
+
 def test_a_hard_link_keeps_its_content(root: Path, tmp_path: Path):
     """A file that is put in the place of a link is another file."""
     (tmp_path / "elsewhere/a").mkdir()
