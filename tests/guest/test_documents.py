@@ -56,7 +56,7 @@ RUN = [name for name, text in PAGES.items() if commands(text) and name not in EL
 
 def checkout(place: Path) -> None:
     """A folder in which the commands find what a checkout has, and leave what they write."""
-    for name in (".venv", "examples", "mutants", "scenarios"):
+    for name in (".venv", "examples", "kernel-configs", "mutants", "patches", "scenarios"):
         (place / name).symlink_to(ROOT / name)
 
 
