@@ -3,8 +3,9 @@
 
 The tests that are marked nightly; every scenario and every mutant on each
 supported kernel, with the patch and as stock kernel; an hour of generated
-scenarios; and an hour of hostile input for each door. The arguments `suite`, `run`,
-`mutants`, `explore`, `stock` and `fuzz` choose a part, and --source chooses one kernel.
+scenarios; an hour of hostile input for each door; and an hour of two harnesses on one
+cache, in which nothing may grow. The arguments `suite`, `run`, `mutants`, `explore`,
+`stock`, `fuzz` and `soak` choose a part, and --source chooses one kernel.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from pathlib import Path
 from harness.kernel import versions
 
 ROOT = Path(__file__).resolve().parents[1]
-KINDS = ("suite", "run", "mutants", "explore", "stock", "fuzz")
-EXPLORE_S = FUZZ_S = 3600
+KINDS = ("suite", "run", "mutants", "explore", "stock", "fuzz", "soak")
+EXPLORE_S = FUZZ_S = SOAK_S = 3600
 
 
 def commands(kinds: Sequence[str], sources: Sequence[str], accel: str, out: Path) -> Iterator[list[str]]:
@@ -30,6 +31,8 @@ def commands(kinds: Sequence[str], sources: Sequence[str], accel: str, out: Path
     if "fuzz" in kinds:
         for fuzzer in sorted((ROOT / "tests/unit").glob("test_fuzz_*.py")):
             yield [sys.executable, "-m", "setup.fuzz", str(FUZZ_S), str(fuzzer.relative_to(ROOT))]
+    if "soak" in kinds:
+        yield [sys.executable, "-m", "setup.soak", str(SOAK_S)]
     harness = [sys.executable, "-m", "harness.cli"]
     for source in sources:
         # One kernel, as a runner of the nightly workflow has it, needs no name in the folders' names.

@@ -166,6 +166,7 @@ def test_a_night_is_every_scenario_every_mutant_and_an_hour_of_explore_on_each_k
     assert ran.pop(0) == ["pytest", "-m", "nightly", "tests/guest"]
     fuzzers = sorted(path.name for path in (ROOT / "tests/unit").glob("test_fuzz_*.py"))
     assert [ran.pop(0) for _ in fuzzers] == [["setup.fuzz", "3600", f"tests/unit/{name}"] for name in fuzzers]
+    assert ran.pop(0) == ["setup.soak", "3600"]
     assert {words.pop(0) for words in ran} == {"harness.cli"}
     assert [(words[0], words[words.index("--source") + 1]) for words in ran] == [
         (kind, source) for source in versions.sources() for kind in ("run", "mutants", "explore", "run", "mutants")
@@ -174,7 +175,7 @@ def test_a_night_is_every_scenario_every_mutant_and_an_hour_of_explore_on_each_k
     assert all("3600" in words for words in ran if words[0] == "explore")
     assert [words[0] for words in ran if "stock" in words] == ["run", "mutants"] * len(versions.sources())
     last = capsys.readouterr().out.splitlines()[-1]
-    others = 1 + len(fuzzers)
+    others = 2 + len(fuzzers)
     passed, all_ = (times * len(versions.sources()) + others for times in (3, 5))
     assert last.startswith(f"nightly: {passed} of {all_} passed")
 
