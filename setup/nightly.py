@@ -3,9 +3,10 @@
 
 The tests that are marked nightly; the matrix of plans/nightly.yaml; every mutant of
 the patch and of stock kernels, and an hour of generated scenarios, on each supported
-kernel; and an hour of hostile input for each door. The arguments `suite`, `run` (the
-matrix), `mutants`, `explore`, `stock` (the mutants of stock kernels) and `fuzz` choose
-a part, and --source chooses one kernel.
+kernel; an hour of hostile input for each door; and an hour of two harnesses on one
+cache, in which nothing may grow. The arguments `suite`, `run` (the matrix), `mutants`,
+`explore`, `stock` (the mutants of stock kernels), `fuzz` and `soak` choose a part, and
+--source chooses one kernel.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from pathlib import Path
 from harness.kernel import versions
 
 ROOT = Path(__file__).resolve().parents[1]
-KINDS = ("suite", "run", "mutants", "explore", "stock", "fuzz")
+KINDS = ("suite", "run", "mutants", "explore", "stock", "fuzz", "soak")
 PLAN = "plans/nightly.yaml"
-EXPLORE_S = FUZZ_S = 3600
+EXPLORE_S = FUZZ_S = SOAK_S = 3600
 
 
 def commands(
@@ -34,6 +35,8 @@ def commands(
     if "fuzz" in kinds:
         for fuzzer in sorted((ROOT / "tests/unit").glob("test_fuzz_*.py")):
             yield [sys.executable, "-m", "setup.fuzz", str(FUZZ_S), str(fuzzer.relative_to(ROOT))]
+    if "soak" in kinds:
+        yield [sys.executable, "-m", "setup.soak", str(SOAK_S)]
     harness = [sys.executable, "-m", "harness.cli"]
     if "run" in kinds:
         yield [*harness, "matrix", PLAN, "--accel", accel, *matrix, "--out", str(out / "matrix")]

@@ -24,6 +24,8 @@ from harness.model.errors import OutOfSpace, UsageError
 KVM = Path("/dev/kvm")
 # What libvirt asks for, too. Snapshots, dumps, recordings and replays work behind it (QEMU 7.2).
 FILTER = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+# CAP_CHOWN, CAP_SETGID and CAP_SETUID (include/uapi/linux/capability.h); a container's root may lack them.
+_CHANGES = 1 << 0 | 1 << 6 | 1 << 7
 # The kernel's overflow user: no file is its own on a system that knows no nobody by name.
 _NOBODY = 65534
 _HELP_LIMIT_S = 30.0
@@ -62,8 +64,8 @@ class Account:
 
 @functools.cache
 def account() -> Account | None:
-    """Who QEMU runs as in our place. None: as we do, for we are not root, or root of a namespace with no other user."""
-    if os.geteuid() != 0:
+    """Who QEMU runs as in our place. None: as we do, for we are not root, or a root that can be no other user."""
+    if os.geteuid() != 0 or not _may_change():
         return None
     try:
         found = pwd.getpwnam("nobody")
@@ -71,6 +73,12 @@ def account() -> Account | None:
     except KeyError:
         nobody = Account(str(_NOBODY), _NOBODY, _NOBODY)
     return nobody if _mapped("uid_map", nobody.uid) and _mapped("gid_map", nobody.gid) else None
+
+
+def _may_change() -> bool:
+    """Whether we have the capabilities to start a process of another user, and to give it files."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    return int(status.partition("CapEff:")[2].split()[0], 16) & _CHANGES == _CHANGES
 
 
 def _mapped(name: str, number: int) -> bool:

@@ -260,7 +260,8 @@ def _verify(fragments: Sequence[Fragment], version: str, final: str, tree: Path)
 
 def _run(argv: Sequence[str | Path], scratch: Path, tree: Path, cache: Path) -> None:
     env = {"KCONFIG_CONFIG": str(scratch / ".config")}
-    done = run(argv, tree=tree, writes=[scratch], cache=cache, timeout_s=_TIMEOUT_S, cwd=tree, env=env)
+    # merge_config.sh makes a file where it is called.
+    done = run(argv, tree=tree, writes=[scratch], cache=cache, timeout_s=_TIMEOUT_S, cwd=scratch, env=env)
     if done.status:
         from harness.kernel.diagnosis import failure
 

@@ -62,6 +62,22 @@ def test_root_of_a_namespace_without_other_users_stays_what_it_is(fresh_account,
     assert fresh_account() is None
 
 
+@AS_ROOT
+@pytest.mark.parametrize("capability", ["chown", "setgid", "setuid"])
+def test_root_of_a_container_that_may_not_change_users_stays_what_it_is(capability) -> None:
+    said = "from harness.host import confinement; print(confinement.account())"
+    dropped = f"--bounding-set=-{capability}"
+    done = subprocess.run(
+        ["setpriv", dropped, f"--inh-caps=-{capability}", sys.executable, "-c", said],
+        cwd=Path(process.__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout == "None\n"
+
+
 def test_a_namespace_says_which_users_it_has(tmp_path, monkeypatch) -> None:
     (tmp_path / "uid_map").write_text("         0       1000          1\n         1     100000      65535\n")
     monkeypatch.setattr(confinement, "Path", lambda name: tmp_path / Path(name).name)

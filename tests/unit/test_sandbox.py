@@ -73,7 +73,9 @@ def hostile(toy: Path, cache: Path, folder: Path, port: int) -> None:
     call = "$(shell sh $(src)/scripts/hostile.sh $(out) >/dev/null 2>&1)\n"
     makefile.write_text(text.replace("# As in the real kernel", f"{call}\n# As in the real kernel", 1))
     merge = toy / "scripts/kconfig/merge_config.sh"
-    merge.write_text(merge.read_text().replace("out=$3\n", 'out=$3\nsh scripts/hostile.sh "$out" >/dev/null 2>&1\n'))
+    merge.write_text(
+        merge.read_text().replace("out=$3\n", 'out=$3\nsh "${0%/*}/../hostile.sh" "$out" >/dev/null 2>&1\n')
+    )
 
 
 def noted(cache: Path, name: str) -> list[str]:

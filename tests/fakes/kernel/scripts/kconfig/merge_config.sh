@@ -3,6 +3,9 @@
 # Toy merge_config.sh -m -O OUT FILE…: later files override earlier files.
 [ "$1" = -m ] && [ "$2" = -O ] || exit 2
 out=$3
+# As the real one does, where it is called.
+tmp=$(mktemp ./.tmp.config.XXXXXXXXXX) || exit 1
+rm "$tmp"
 shift 3
 : > "$out/.config"
 for file; do
