@@ -20,8 +20,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from harness.guest import qemu
+from harness.guest import qemu, quirks
 from harness.guest.agent import GuestTimeout
 from harness.guest.boot import Memory, Parts, boot, started, tsc_khz
 from harness.guest.machine import Machine
@@ -106,9 +107,8 @@ def clone(
     with started(parts, shape, run_dir, on_line, on_event, memory, deadline) as (machine, _):
         machine.cloned = True
         with (snapshot.folder / _STATE).open("rb") as state:
-            machine.monitor.lend("state", state.fileno())
             machine.monitor.execute("migrate-set-capabilities", capabilities=_NO_RAM)
-            machine.monitor.execute("migrate-incoming", uri="fd:state")
+            machine.monitor.execute("migrate-incoming", uri=_uri(machine, state))
         _renew(machine, deadline)
         machine.ready_s = deadline.elapsed_s
         yield machine
@@ -162,8 +162,7 @@ def _take(
             )
             deadline = Deadline.scaled(_SAVE_LIMIT_S, parts.scale)
             with (fresh / _STATE).open("wb") as state:
-                machine.monitor.lend("state", state.fileno())
-                machine.monitor.execute("migrate", uri="fd:state")
+                machine.monitor.execute("migrate", uri=_uri(machine, state))
                 saved.wait(deadline.remaining_s)
             if status != "completed":
                 raise MachineError(f"QEMU's snapshot: {status or 'not done'} after {deadline}: {machine.stderr()}")
@@ -173,6 +172,14 @@ def _take(
         record = {"hello": dict(hello), "tsc_khz": tsc_khz(parts.image.init)}
         workspace.write_atomic(fresh / _RECORD, json.dumps(record, indent=1))
     return Snapshot(folder, hello, (folder / _CONSOLE).read_bytes(), fresh=True, ready_s=ready_s)
+
+
+def _uri(machine: Machine, state: IO[bytes]) -> str:
+    """The name of an open file, for QEMU to keep the state of its devices in."""
+    if quirks.version(machine.monitor) >= quirks.FILE_MIGRATION:
+        return f"file:{state.name}"
+    machine.monitor.lend("state", state.fileno())
+    return "fd:state"
 
 
 def _verified(folder: Path, parts: Parts) -> Snapshot:

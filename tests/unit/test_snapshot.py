@@ -3,7 +3,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import pytest
+
+from harness.guest import snapshot
+from harness.guest.machine import Machine
 from harness.host.workspace import digest_sparse
 
 MIB = 1 << 20
@@ -36,3 +42,20 @@ def test_every_byte_its_place_and_the_size_count(tmp_path: Path):
     assert digest_sparse(sparse(tmp_path / "file", (3 * MIB, b"word"), (8 * MIB - 1, b"."))) != base
     os.truncate(sparse(tmp_path / "file", (3 * MIB, b"word")), 9 * MIB)
     assert digest_sparse(tmp_path / "file") != base
+
+
+@pytest.mark.parametrize(
+    ("major", "minor", "uri", "lent"), [(7, 2, "fd:state", 1), (8, 1, "fd:state", 1), (11, 1, "file:{}", 0)]
+)
+def test_a_qemu_is_told_of_the_devices_state_in_a_way_that_it_knows(
+    tmp_path: Path, major: int, minor: int, uri: str, lent: int
+) -> None:
+    lends = []
+    monitor = SimpleNamespace(
+        execute=lambda command: {"qemu": {"major": major, "minor": minor, "micro": 3}, "command": command},
+        lend=lambda *words: lends.append(words),
+    )
+
+    with (tmp_path / "state").open("wb") as state:
+        assert snapshot._uri(cast(Machine, SimpleNamespace(monitor=monitor)), state) == uri.format(tmp_path / "state")
+    assert len(lends) == lent

@@ -15,7 +15,7 @@ from harness.host.emulator import Emulator
 from tests.guest.outer import packages
 
 _OLDEST = 10
-_NEWER = "trixie"
+_NEWER = "bookworm-backports"
 _PACKAGE = "qemu-system-x86"
 _PARTS = (
     f"usr/bin/{emulator.PROGRAM}",
