@@ -6,11 +6,12 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.commands import _matrix, _options
-from harness.model.errors import UsageError
+from harness.model.errors import LaunchError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,6 +114,15 @@ def _executor(arguments: argparse.Namespace) -> Executor:
     kind, _, address = arguments.executor.partition(":")
     if kind == "local" and not address:
         return Local(arguments.jobs)
+    if kind == "dask" and address:
+        try:
+            from harness.matrix.executor_dask import Cluster
+        except ImportError as fault:
+            raise LaunchError(
+                f"--executor {arguments.executor}: dask.distributed is not installed ({fault})",
+                f"{shlex.quote(sys.executable)} -m pip install 'distributed>=2025.1'",
+            ) from None
+        return Cluster(address)
     raise UsageError(f"--executor {arguments.executor}: there is none", offer(kind, ["local", "dask:ADDRESS"]))
 
 

@@ -52,9 +52,7 @@ def build_module(
     for the object alone, not linked. objects: the kernel's, where the caller has
     locked them. Raises BuildError for a module that does not compile on this kernel.
     """
-    sources = source_files(folder)
-    texts = [part for path in sources for part in (path.name, path.read_bytes())]
-    key = workspace.digest(builds.RECIPE, kernel.key, folder.name, *texts)
+    key = key_of(folder, kernel.key)
     target = cache / "modules" / key
     module = target / f"{folder.name}{suffix}"
     what = f"module {folder.name}"
@@ -71,6 +69,12 @@ def build_module(
             shutil.copyfile(made, fresh / made.name)
             shutil.copyfile(log, fresh / "build.log")
     return module
+
+
+def key_of(folder: Path, kernel: str) -> str:
+    """The key of the module in a folder, as it is now, for a kernel by its key."""
+    texts = [part for path in source_files(folder) for part in (path.name, path.read_bytes())]
+    return workspace.digest(builds.RECIPE, kernel, folder.name, *texts)
 
 
 def made_in(

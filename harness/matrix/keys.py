@@ -48,7 +48,7 @@ class Keys:
             self._kernels[job.build] = self._kernel(job)
         return workspace.digest(
             harness.__version__,
-            _code(),
+            code(),
             self._kernels[job.build],
             job.contract,
             self._accelerator(job.accelerator),
@@ -76,7 +76,7 @@ def _is_here(spec: str, cache: Path) -> bool:
 
 
 @functools.cache
-def _code() -> str:
+def code() -> str:
     """A digest of the package and of what guests carry."""
     return workspace.digest(*(part for root in _roots() for part in _tree(root)))
 

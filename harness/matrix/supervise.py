@@ -126,11 +126,17 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 def _reading(stream: IO[bytes], hear: Callable[[bytes], object]) -> threading.Thread:
     def read() -> None:
-        # The stream is closed under us when its writer was killed and something else holds its other end.
-        with contextlib.suppress(ValueError, OSError):
-            while line := stream.readline(_LINE_BYTES):
-                hear(line)
+        while line := _line(stream):
+            hear(line)
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     return reader
+
+
+def _line(stream: IO[bytes]) -> bytes:
+    """The next line, or a part of one that is too long; nothing at the end, or when the stream was closed under us."""
+    try:
+        return stream.readline(_LINE_BYTES)
+    except (ValueError, OSError):
+        return b""

@@ -39,6 +39,7 @@ BELOW = {
 HOMES = {
     "argcomplete": ("harness.cli", "harness.commands.completion"),
     "cryptography": ("harness.guest",),
+    "distributed": ("harness.matrix.executor_dask", "harness.matrix.remote"),
     "drgn": ("harness.postmortem",),
     "elftools": ("harness.kernel", "harness.guest"),
     "hypothesis": ("harness.variants.generated", "harness.commands.explore"),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.matrix_simulation import night
 from harness import cli
 from harness.kernel import versions
 from harness.matrix import plan as plans
@@ -196,3 +197,16 @@ def test_one_kernel_of_a_plan_and_one_accelerator_make_another_plan() -> None:
     assert part.digest != whole.digest
     with pytest.raises(UsageError, match=r"has no job for --source debian:6\.2"):
         plans.read(NIGHTLY, kernel="debian:6.2")
+
+
+@pytest.mark.parametrize(
+    ("jobs", "hosts", "kernels", "lost"), [(40, 3, 4, 0), (40, 3, 4, 2), (1, 9, 1, 0), (7, 1, 7, 0)]
+)
+def test_a_simulated_night_runs_everything_and_a_host_costs_one_retry(
+    jobs: int, hosts: int, kernels: int, lost: int
+) -> None:
+    found = night(jobs, hosts, kernels, lost=lost)
+
+    assert found.took >= max(found.critical, found.work / hosts)
+    assert found.again == lost
+    assert found == night(jobs, hosts, kernels, lost=lost)
