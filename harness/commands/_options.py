@@ -35,11 +35,11 @@ def scenarios(parser: argparse.ArgumentParser) -> None:
     _names.complete(named, "scenarios", "all")
 
 
-def runs(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
+def runs(
+    parser: argparse.ArgumentParser, nargs: str = "+", which: str = "a run directory, its name in the cache, or last"
+) -> None:
     """Add the runs to look at. nargs: how many, as argparse has it."""
-    named = parser.add_argument(
-        "runs", nargs=nargs, metavar="RUN", type=run, help="a run directory, its name in the cache, or last"
-    )
+    named = parser.add_argument("runs", nargs=nargs, metavar="RUN", type=run, help=which)
     _names.complete(named, "runs")
 
 

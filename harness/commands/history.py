@@ -24,6 +24,7 @@ _COLOURS = {"good": "32", "bad": "1;31", "doubt": "33"}
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
+    _options.runs(parser, "*", "a run elsewhere that was not entered; those in the cache are")
     _options.since(parser)
     parser.add_argument(
         "--cause",
@@ -58,7 +59,7 @@ def main(arguments: argparse.Namespace) -> int:
     now_s = time.time()
     usual_s = now_s - nights.DAY_S if arguments.cause is None else 0.0
     since_s = arguments.since(now_s) if arguments.since else usual_s
-    with Terminal() as terminal, keeping.opened(cache_dir(), terminal, again=arguments.rebuild) as held:
+    with Terminal() as terminal, keeping.opened(cache_dir(), terminal, arguments.runs, again=arguments.rebuild) as held:
         if arguments.kcidb:
             from harness.history import kcidb
 

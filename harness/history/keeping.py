@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from harness.history import record, store
@@ -29,16 +30,19 @@ def enter(folder: Path, verdict: RunVerdict, cache: Path) -> Iterator[str]:
         entry = record.of(folder, verdict)
         with Store(cache, _PATIENCE_S) as held:
             held.put(entry, _stamp(folder), live=True)
-    except (HarnessError, OSError, ValueError) as fault:
-        yield f"{'history':12} {one_line(str(fault), 1000)}; the verdict stands, and harness history enters it later"
     except Exception as fault:  # noqa: BLE001 - no fault of ours here may cost a verdict
-        yield f"{'history':12} {one_line(repr(fault), 1000)}; the verdict stands, and harness history enters it later"
+        said = fault.message if isinstance(fault, HarnessError) else str(fault) or repr(fault)
+        # Where it looks by itself.
+        mine = folder.absolute().parent == (cache / "runs").absolute()
+        command = "harness history" if mine else f"harness history {shlex.quote(str(folder))}"
+        yield f"{'history':12} {one_line(said, 1000)}; the verdict stands, {one_line(command, 1000)} enters the run"
 
 
-def opened(cache: Path, progress: Progress = QUIET, *, again: bool = False) -> Store:
+def opened(cache: Path, progress: Progress = QUIET, folders: Sequence[Path] = (), *, again: bool = False) -> Store:
     """The store, with all that the runs in the cache have to tell; a damaged one is moved aside and made again.
 
-    again: read also what has not changed. Raises UsageError for the store of a newer harness.
+    folders: of runs elsewhere. again: read also what has not changed. Raises UsageError for the store of a newer
+    harness, and for a folder that is no run.
     """
     try:
         held = Store(cache, thorough=True)
@@ -48,6 +52,8 @@ def opened(cache: Path, progress: Progress = QUIET, *, again: bool = False) -> S
             progress.say(f"{damaged.message}; it is kept as {aside.name}, and made again from the runs that are left")
         held = Store(cache, thorough=True)
     try:
+        for folder in folders:
+            held.put(record.read(folder), _stamp(folder))
         take_in(held, cache, progress, again=again)
     except BaseException:
         held.__exit__(None, None, None)

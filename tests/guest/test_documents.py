@@ -29,6 +29,7 @@ QUICK = {"tutorial/first-run.md"}
 # Run by a test of their own, because each needs a place that is made for it.
 ELSEWHERE = {
     "explanation/security.md": "tests/unit/test_security_page.py",
+    "how-to/history.md": "tests/unit/test_history_page.py",
     "how-to/bisect.md": "tests/unit/test_bisect_page.py",
     "how-to/your-kernel.md": "tests/guest/test_your_kernel.py",
 }

@@ -149,7 +149,7 @@ def test_a_writer_that_does_not_end_is_told_and_costs_no_verdict(cache: Path, tm
         other.close()
 
     assert "another harness has been writing to it for 0.05 s" in line
-    assert "the verdict stands" in line
+    assert line.endswith(f"; the verdict stands, harness history {run} enters the run")
 
 
 def fill(held: Store) -> None:
@@ -258,7 +258,7 @@ def test_what_is_no_store_is_moved_aside_and_made_again(how: str, cache: Path, s
     # At the end of a run, nobody waits for that, and nothing is moved.
     if how not in ("truncated", "torn"):
         (line,) = keeping.enter(run, run_of({"one": Outcome.PASS}), cache)
-        assert "harness history makes it again" in line
+        assert "harness history enters the run" in line
 
     with keeping.opened(cache, said) as held:
         found = held.entries()
@@ -400,6 +400,18 @@ def test_what_cannot_be_read_is_named_and_left_out(
     shutil.rmtree(run)
     assert main(["history"]) == 0
     assert "left out" not in capsys.readouterr().out
+
+
+def test_a_run_elsewhere_is_entered_when_it_is_named(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = a_run(tmp_path / "run")
+    monkeypatch.setenv("HARNESS_CACHE", str(cache))
+
+    assert main(["history", str(tmp_path)]) == 129
+    assert "not a run directory" in capsys.readouterr().err
+    assert main(["history", str(run)]) == 0
+    assert ": 1 run of 1 job: 1 fail" in capsys.readouterr().out
 
 
 def test_no_fault_of_ours_costs_a_verdict(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

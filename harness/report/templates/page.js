@@ -203,6 +203,8 @@
     const { times, series } = JSON.parse(place.nextElementSibling.textContent);
     const look = axes();
     delete look[0].values;
+    // The day is below the hour.
+    look[0].size = 46;
     const plot = new uPlot({
       width: Math.max(200, place.clientWidth), height: 180, cursor: { drag: { x: true, y: false } }, axes: look,
       scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
