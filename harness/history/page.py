@@ -76,7 +76,7 @@ def _notes(night: Night, left_out: Mapping[str, str]) -> Sequence[str]:
     notes = [f"Cannot be read: {_text(folder)}: {_text(reason)}" for folder, reason in list(left_out.items())[:_ROWS]]
     if night.misplaced:
         count = number(len(night.misplaced), "run")
-        notes.append(f"{count} told a time that cannot be, and counts as of the time of the run before.")
+        notes.append(f"{count} with a time that cannot be, put where the run before was.")
     return notes
 
 

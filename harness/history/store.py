@@ -70,7 +70,7 @@ class Store:
         self._wait_s = wait_s
         self._closing = contextlib.ExitStack()
         with self._faults():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._demand_folder()
             self._demand_file()
             self._rows = sqlite3.connect(self.path, timeout=wait_s, isolation_level=None, cached_statements=32)
             self._closing.callback(self._rows.close)
@@ -172,6 +172,13 @@ class Store:
                 "GROUP BY 1, 2"
             )
             return {(oracle, cause): began_s for oracle, cause, began_s in rows}
+
+    def _demand_folder(self) -> None:
+        folder = self.path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise UsageError(f"{folder}: is not a folder", f"mv {shlex.quote(str(folder))} elsewhere") from None
 
     def _demand_file(self) -> None:
         """Raise UsageError for what is no file, Damaged for what is no store, before SQLite writes beside it."""

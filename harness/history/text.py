@@ -100,7 +100,7 @@ def _entries(night: Night) -> Iterator[tuple[str, Sequence[str]]]:
     yield from _cut("not judged", [[one.reason, _where(one)] for one in night.unjudged])
     if night.misplaced:
         count = number(len(night.misplaced), "run")
-        said = f"{count} told a time that cannot be, and counts as of the time of the run before: "
+        said = f"{count} with a time that cannot be, put where the run before was: "
         yield "clock", [said + _names(night.misplaced)]
     yield "mail", [mail(night)]
 

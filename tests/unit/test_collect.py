@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -161,11 +162,11 @@ def test_at_the_end_of_a_run_only_a_cache_near_its_limit_is_bounded(tmp_path: Pa
 def test_sizes_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry(tmp_path, "images/1", 90_000)
     collect.bound_soon(tmp_path, 100 * MIB, lambda: NONE, 60)
-    monkeypatch.setattr(collect, "_size", lambda _: pytest.fail("measured again"))
+    monkeypatch.setattr(collect, "_size", lambda *_: pytest.fail("measured again"))
 
     assert collect.bound_soon(tmp_path, 100 * MIB, lambda: NONE, 60) is None
     (tmp_path / "sizes").write_bytes(b"damaged")
-    monkeypatch.setattr(collect, "_size", lambda _: MIB)
+    monkeypatch.setattr(collect, "_size", lambda *_: MIB)
     assert collect.bound_soon(tmp_path, 100 * MIB, lambda: NONE, 60) is None
 
 
@@ -205,7 +206,7 @@ def test_gc_lists_and_removes_and_loses_no_run(
     run = a_run(cache / "runs" / "20260101-000000")
     (run / "large").write_bytes(b"x")
     os.truncate(run / "large", 2 << 30)
-    monkeypatch.setattr(collect, "_size", lambda path: 2 << 30 if path.parent.name == "runs" else 0)
+    monkeypatch.setattr(collect, "_size", lambda path, *_: 2 << 30 if path.parent.name == "runs" else 0)
     used = time.time() - 90 * DAY
     os.utime(run, (used, used))
 
@@ -224,7 +225,7 @@ def test_gc_lists_and_removes_and_loses_no_run(
 
 def test_gc_without_a_history_keeps_the_runs(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_CACHE", str(cache))
-    monkeypatch.setattr(collect, "_size", lambda _: 2 << 30)
+    monkeypatch.setattr(collect, "_size", lambda *_: 2 << 30)
     run = a_run(cache / "runs" / "20260101-000000")
     image = entry(cache, "images/1", 9000)
     used = time.time() - 90 * DAY
@@ -281,3 +282,34 @@ def test_what_goes_meanwhile_is_no_error(tmp_path: Path, monkeypatch: pytest.Mon
 
     assert collect.bound(tmp_path, -1) == Collected([], 0)
     assert (tmp_path / ".new.x7" / "content").exists()
+
+
+def test_a_run_that_ends_near_the_limit_says_what_it_freed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that the history does not have stays; without a limit, nothing is looked at."""
+    monkeypatch.setattr(collect, "_size", lambda *_: 1 << 30)
+    run, image = a_run(cache / "runs" / "20260101-000000"), entry(cache, "images/1", 90_000)
+    used = time.time() - 90 * DAY
+    os.utime(run, (used, used))
+    monkeypatch.setenv(collect.VARIABLE, "0")
+    assert list(keeping.tidy(cache)) == []
+    monkeypatch.setenv(collect.VARIABLE, "1")
+    monkeypatch.setattr(collect, "Keep", functools.partial(Keep, runs=0, days=0))
+
+    (line,) = keeping.tidy(cache)
+
+    assert line.startswith("cache        near its limit: freed 1024 MiB, 1024 MiB left; ")
+    assert (run.exists(), image.exists()) == (True, False)
+    with keeping.opened(cache):
+        pass
+    assert len(list(keeping.tidy(cache))) == 1
+    assert not run.exists()
+
+
+def test_a_large_entry_takes_no_more_time_than_there_is(tmp_path: Path) -> None:
+    """It counts for what it was known to take; harness gc measures it whole."""
+    tree = entry(tmp_path, "trees/large", 90_000)
+
+    assert collect._size(tree, time.monotonic() - 1) == 0
+    collect.bound(tmp_path, 100 * MIB)
+    (tmp_path / "trees" / "large" / "new").touch()
+    assert collect._measured(tmp_path, time.monotonic() - 1) == {tree: MIB}

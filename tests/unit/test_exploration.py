@@ -185,7 +185,7 @@ def test_towards_a_patch_the_first_example_that_reaches_a_line_is_kept(tmp_path)
 
     kept = [item for path in (tmp_path / "reached").iterdir() for item in scenario.load(path, KEYS)]
     assert {verb for item in kept for verb in verbs(item)} == {verb for verb, _ in hunt.hits}
-    assert len(kept) <= len(hunt.hits) < hunt.examples
+    assert len(kept) <= len(hunt.hits) < hunt.hits.total()
     rare, common = min(hunt.hits, key=hunt.hits.__getitem__), max(hunt.hits, key=hunt.hits.__getitem__)
     hunt._reached |= {workspace.digest(strict_yaml.dump({"one": 1})): frozenset({rare})}
     hunt._reached |= {workspace.digest(strict_yaml.dump({"two": 2})): frozenset({common})}

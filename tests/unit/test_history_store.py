@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -269,11 +270,26 @@ def test_what_is_no_store_is_moved_aside_and_made_again(how: str, cache: Path, s
     assert f"it is kept as {aside.name}" in said.lines[0]
 
 
+def test_a_step_that_was_released_is_what_it_was() -> None:
+    """Every store out there was made by it, and would be taken for a stranger's."""
+    told = [hashlib.sha256("\n".join(step).encode()).hexdigest()[:16] for step in store._MIGRATIONS]
+
+    assert told == ["08d8ebd9a218b4aa"]
+
+
 def test_an_empty_file_is_a_store_to_begin_with(cache: Path) -> None:
     store.place(cache).parent.mkdir(parents=True)
     store.place(cache).touch()
 
     assert ids(cache) == []
+
+
+def test_what_is_no_folder_is_told(cache: Path) -> None:
+    cache.mkdir()
+    store.place(cache).parent.touch()
+
+    with pytest.raises(UsageError, match="history: is not a folder"):
+        Store(cache)
 
 
 @pytest.mark.parametrize("what", ["folder", "pipe"])

@@ -564,6 +564,8 @@ def test_a_hostile_plan(data: st.DataObject):
     """It is refused in one line, or read."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as place:
         run = killed(arranged(patch), Path(place) / "run")
+        # Which run it is, and when it began, differ each time.
+        changed(run, id="0" * 32, began_s=1.0)
         text = rotten((run / begun.NAME).read_bytes(), data.draw)
         (run / begun.NAME).write_bytes(text)
         with contextlib.suppress(HarnessError):
