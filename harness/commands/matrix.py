@@ -71,7 +71,7 @@ def main(arguments: argparse.Namespace) -> int:
         selected = engine.select(
             wanted, arguments.shard, cache, terminal, again=arguments.again, earlier=earlier, before=before
         )
-        terminal.say(f"{len(selected.jobs)} jobs, {_left(selected)}")
+        terminal.say(_left(selected))
         try:
             told = engine.Run(selected, folder, cache, terminal).run(executor, before)
         except KeyboardInterrupt:
@@ -94,17 +94,22 @@ def _jobs(selected: Selected) -> Iterator[str]:
         by = f" by {' or '.join(job.expected.oracles)}" if job.expected.oracles else ""
         yield f"# {job.title} ({about}{expected}{by})"
         yield job.command
-    yield f"# {len(selected.jobs)} jobs, {_left(selected)}"
+    yield f"# {_left(selected)}"
 
 
 def _left(selected: Selected) -> str:
     kernels = len({job.build for job in selected.left})
     taken = len(selected.jobs) - len(selected.left)
-    where = f" in shard {selected.shard}" if selected.shard else ""
+    where = f" of shard {selected.shard}" if selected.shard else ""
+    minutes = max(1, round(selected.seconds / 60)) if selected.left else 0
     return (
-        f"{taken} of them taken over; {len(selected.left)} to run{where} on {kernels} kernels: "
-        f"about {max(1, round(selected.seconds / 60)) if selected.left else 0} minutes one after another"
+        f"{_counted(len(selected.jobs), 'job')}{where}, {taken} taken over; {len(selected.left)} to run on "
+        f"{_counted(kernels, 'kernel')}: about {_counted(minutes, 'minute')} one after another"
     )
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def _executor(arguments: argparse.Namespace) -> Executor:
@@ -160,4 +165,7 @@ def _again(arguments: argparse.Namespace, folder: Path) -> str:
     words += ["--source", arguments.source] if arguments.source else []
     words += ["--accel", arguments.accel] if arguments.accel != "auto" else []
     words += ["--executor", arguments.executor] if arguments.executor != "local" else []
+    words += ["--jobs", str(arguments.jobs)] if arguments.jobs != 1 else []
+    words += ["--since", str(arguments.since)] if arguments.since else []
+    words += ["--again"] if arguments.again else []
     return shlex.join([*words, "--out", str(folder)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -43,6 +44,8 @@ class Selected:
     keys: Mapping[str, str]
     done: Mapping[str, Result]
     durations: Durations
+    # Jobs whose folders hold what an earlier state of the harness, or of a source, left there.
+    stale: frozenset[str] = frozenset()
 
     @property
     def left(self) -> Sequence[Job]:
@@ -96,7 +99,9 @@ def select(
             done[job.name] = found
         elif not again and (recalled := store.recall(job, keys[job.name], cache, progress)):
             done[job.name] = recalled
-    return Selected(plan, part, ordered, keys, done, known)
+    held = {**earlier.not_run, **{name: one.key for name, one in results.items()}} if earlier else {}
+    stale = frozenset(name for name, key in held.items() if name in keys and (not key or key != keys[name]))
+    return Selected(plan, part, ordered, keys, done, known, stale)
 
 
 def _both(known: Durations, balance: Durations) -> Durations:
@@ -130,6 +135,9 @@ class Run:
 
     def run(self, executor: Executor, before: Summary | None) -> Summary:
         """Run what is left; the summary is written whatever happens."""
+        for name in self.selected.stale:
+            # It is another job now, which must not go on with that.
+            shutil.rmtree(self.folder / name, ignore_errors=True)
         for result in self.selected.done.values():
             if result.taken and not (place := self.folder / result.job.name / verdicts.NAME).exists():
                 place.parent.mkdir(exist_ok=True)

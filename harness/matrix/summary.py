@@ -148,7 +148,8 @@ def is_matrix(folder: Path) -> bool:
 
 def _search(bad: Result, good: Result, code_before: str, code: str) -> str:
     """The command that searches why a job fails now; empty where nothing can be searched."""
-    if bad.outcome is not Outcome.FAIL:
+    # One that failed before, as it had to, and fails otherwise now, would be bad at both ends.
+    if bad.outcome is not Outcome.FAIL or good.outcome is Outcome.FAIL:
         return ""
     job = bad.job
     kind, _, place = job.kernel.partition(":")

@@ -234,6 +234,18 @@ def test_an_interrupted_matrix_goes_on_where_it_was(night: Night, monkeypatch: p
     assert not whole.not_run
 
 
+def test_what_has_changed_since_is_not_gone_on_with(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder holds a run that is complete, of another harness."""
+    night.run("one", *AS_EXPECTED)
+    night.calls()
+    monkeypatch.setattr(NamedKeys, "of", lambda _, job: workspace.digest("newer", job.name))
+
+    assert night.run("one", rule(PASS)).outcome is FAIL
+    made = calls(night.root / "fake", "run")
+    assert len(made) == 2
+    assert not [line for line in made if "--resume" in line]
+
+
 def test_an_interrupt_ends_the_jobs_that_run_and_keeps_what_they_did(night: Night) -> None:
     folder = night.root / "job"
     stop = threading.Event()
@@ -379,8 +391,8 @@ def test_what_is_worse_than_the_night_before_is_new_and_is_searched(night: Night
     told = dataclasses.replace(now, code="b" * 40).compared(before)
 
     assert told.new == tuple(job.name for job in night.plan.jobs)
-    # The one that must fail does so otherwise: that is searched, too.
-    assert len(told.searches) == 2
+    # The one that must fail does so otherwise, and is bad at both ends.
+    assert len(told.searches) == 1
     assert f"--good {'a' * 40} --bad {'b' * 40}" in told.searches[0]
     assert "run --source debian:6.12" in told.searches[0]
     told.write(night.root / "two")
