@@ -63,6 +63,19 @@ def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def ends(pid: int) -> bool:
+    """Whether a process that was killed ends, whoever reaps it."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        threading.Event().wait(0.02)
+    return False
+
+
 def test_a_worker_that_is_killed_costs_one_retry_and_loses_nothing(
     cluster: distributed.LocalCluster, tmp_path: Path, said: Said
 ) -> None:
@@ -94,8 +107,7 @@ def test_a_worker_that_is_killed_costs_one_retry_and_loses_nothing(
 
     assert [one.counted for one in told.results] == [Outcome.PASS] * 4
     assert {one.job.scenarios[0]: one.attempts for one in told.results}["signals-storm"] == 2
-    with pytest.raises(ProcessLookupError):
-        os.kill(killed[0], 0)
+    assert ends(killed[0])
     for job in plan.jobs:
         assert (folder / job.name / "verdict.json").exists()
         assert "working in" in (folder / "logs" / f"{job.name}.log").read_text()
