@@ -119,6 +119,10 @@ def _status(argv: Sequence[str]) -> int:
         if ended.code:
             raise
         return 0
+    if getattr(arguments, "sandbox", False):
+        from harness.host import sandbox
+
+        sandbox.demand()
     command: Callable[[argparse.Namespace], int] = arguments.command
     return command(arguments)
 

@@ -88,21 +88,11 @@ def kernel(parser: argparse.ArgumentParser) -> None:
     sandbox(parser)
 
 
-class _Sandbox(argparse.Action):
-    """Asks for the sandbox as soon as the option is read: all that this process starts inherits it."""
-
-    def __call__(self, *_: object) -> None:
-        from harness.host import sandbox
-
-        sandbox.demand()
-
-
 def sandbox(parser: argparse.ArgumentParser) -> None:
-    """Add --sandbox."""
+    """Add --sandbox, which main() of cli.py demands: all that the process starts inherits it."""
     parser.add_argument(
         "--sandbox",
-        action=_Sandbox,
-        nargs=0,
+        action="store_true",
         help="what the tree makes this machine run while it is built sees no network, no home, and writes only where "
         "it is built (bwrap, or else unshare); HARNESS_SANDBOX=1 does the same",
     )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
@@ -262,7 +263,11 @@ def test_every_command_that_builds_a_kernel_has_the_option(command: str, monkeyp
     from harness import cli
 
     monkeypatch.setenv(sandbox.VARIABLE, "")
+    module = importlib.import_module(f"harness.commands.{command}")
+    monkeypatch.setattr(module, "main", lambda _: 0 if sandbox.demanded() else 1)
 
     cli.parse([command, "--sandbox"])
 
-    assert sandbox.demanded()
+    assert not sandbox.demanded(), "a command line that is only read changes nothing"
+    assert cli.main([command]) == 1
+    assert cli.main([command, "--sandbox"]) == 0
