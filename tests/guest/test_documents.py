@@ -52,6 +52,8 @@ def templates() -> Iterator[tuple[str, str]]:
         yield from ((name, line) for block in blocks(text, "sh") for line in block.splitlines() if line.strip())
 
 
+# Programs that readers have, or that a line above gave them.
+OTHERS = (".venv/bin/pip", ".venv/bin/pytest", "sh", "for", "git", "STOP=build")
 RUN = [name for name, text in PAGES.items() if commands(text) and name not in ELSEWHERE]
 
 
@@ -99,7 +101,7 @@ def complaint(template: str) -> str:
         return "" if f"\n{words[1]}:" in (ROOT / "Makefile").read_text(encoding="utf-8") else "no such target"
     program = next((word for word in words if word.rpartition("/")[2] == "harness"), "")
     if not program:
-        return "" if words[0] in (".venv/bin/pytest", "sh", "git", "STOP=build") else "none of ours"
+        return "" if words[0] in OTHERS else "none of ours"
     # A run that is named must be there for the command line.
     given = [word.replace("RUN/SCENARIO", str(ROOT)) for word in words[words.index(program) + 1 :]]
     try:
