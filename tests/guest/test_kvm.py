@@ -79,6 +79,7 @@ def test_kvm_is_usable_where_it_runs_a_64_bit_guest_and_only_there(without: dict
     assert "ran to its end" in found["kvm"]["reason"]
 
 
+@pytest.mark.nightly
 def test_a_scenario_passes_in_a_clone_under_kvm(kvm: Outer) -> None:
     document = run(kvm)
 

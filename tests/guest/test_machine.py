@@ -243,7 +243,7 @@ def test_a_panic_is_blamed_on_the_kernel(machine: Machine):
     assert "Kernel panic - not syncing: sysrq triggered crash" in state.evidence
     machine.console.settle(LIMIT_S)
     assert "Call Trace" in machine.console.log.read_text("utf-8", errors="replace")
-    assert any(event.name == "SHUTDOWN" for event in machine.monitor.events())
+    until(lambda: any(event.name == "SHUTDOWN" for event in machine.monitor.events()), Deadline(LIMIT_S))
 
 
 def test_a_qemu_that_is_killed_is_blamed_on_the_host(machine: Machine):

@@ -67,6 +67,7 @@ def test_a_repetition_is_held_against_its_recording(run: Path, recorded: Ended) 
     assert f"the console differs from byte {text.index(b'WARNING')} on" in ended.stderr
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")
 def test_gdb_goes_back_to_where_it_stepped_before(run: Path, recorded: Ended) -> None:
     """It returns to the same registers from later in the run. QEMU decides what one step counts: one, or two."""
