@@ -58,6 +58,11 @@ class Monitor:
         """Give QEMU a copy of a descriptor under a name; QEMU closes the copy when it has used it."""
         self._call(self._lend(name, descriptor), timeout_s, f"getfd {name}")
 
+    def lend_file(self, descriptor: int, timeout_s: float = 10.0) -> str:
+        """Give QEMU a copy of a descriptor for as long as it runs; returns the path that QEMU opens the copy by."""
+        told = self._call(self._lend_file(descriptor), timeout_s, "add-fd")
+        return f"/dev/fdset/{told['fdset-id']}"
+
     def events(self) -> list[Event]:
         """The latest events, oldest first."""
         return list(self._events)
@@ -85,6 +90,10 @@ class Monitor:
     async def _lend(self, name: str, descriptor: int) -> None:
         self._client.send_fd_scm(descriptor)
         await self._client.execute("getfd", {"fdname": name})
+
+    async def _lend_file(self, descriptor: int) -> Any:
+        self._client.send_fd_scm(descriptor)
+        return await self._client.execute("add-fd")
 
     async def _disconnect(self) -> None:
         if self._watch is not None:

@@ -177,7 +177,7 @@ def _take(
 def _uri(machine: Machine, state: IO[bytes]) -> str:
     """The name of an open file, for QEMU to keep the state of its devices in."""
     if quirks.version(machine.monitor) >= quirks.FILE_MIGRATION:
-        return f"file:{state.name}"
+        return f"file:{machine.monitor.lend_file(state.fileno())}"
     machine.monitor.lend("state", state.fileno())
     return "fd:state"
 
