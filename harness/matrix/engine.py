@@ -158,7 +158,8 @@ class Run:
     def summary(self) -> Summary:
         """What has come so far."""
         with self._guard:
-            results = tuple(self._results[job.name] for job in self.selected.jobs if job.name in self._results)
+            # In the plan's order, whatever took longest this time.
+            results = tuple(self._results[job.name] for job in self.selected.plan.jobs if job.name in self._results)
             missing = {
                 job.name: self.selected.keys[job.name] for job in self.selected.jobs if job.name not in self._results
             }

@@ -45,17 +45,23 @@ def test_every_byte_its_place_and_the_size_count(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("major", "minor", "uri", "lent"), [(7, 2, "fd:state", 1), (8, 1, "fd:state", 1), (11, 1, "file:{}", 0)]
+    ("major", "minor", "uri"), [(7, 2, "fd:state"), (8, 1, "fd:state"), (11, 1, "file:/dev/fdset/7")]
 )
 def test_a_qemu_is_told_of_the_devices_state_in_a_way_that_it_knows(
-    tmp_path: Path, major: int, minor: int, uri: str, lent: int
+    tmp_path: Path, major: int, minor: int, uri: str
 ) -> None:
-    lends = []
+    lends: list[object] = []
+
+    def lend_file(descriptor: int) -> str:
+        lends.append(descriptor)
+        return "/dev/fdset/7"
+
     monitor = SimpleNamespace(
         execute=lambda command: {"qemu": {"major": major, "minor": minor, "micro": 3}, "command": command},
         lend=lambda *words: lends.append(words),
+        lend_file=lend_file,
     )
 
     with (tmp_path / "state").open("wb") as state:
-        assert snapshot._uri(cast(Machine, SimpleNamespace(monitor=monitor)), state) == uri.format(tmp_path / "state")
-    assert len(lends) == lent
+        assert snapshot._uri(cast(Machine, SimpleNamespace(monitor=monitor)), state) == uri
+    assert len(lends) == 1
