@@ -34,8 +34,8 @@ _SEARCHES = 8
 class Summary:
     """What a matrix, a shard of one or several together came to.
 
-    results: in the order of the plan. not_run: name → key. elsewhere: jobs of the plan that other shards run.
-    code: the commit of the harness, where it is a checkout.
+    results: in the order of the plan; of several shards, shard after shard. not_run: name → key. elsewhere: jobs of
+    the plan that other shards run. code: the commit of the harness, where it is a checkout.
     """
 
     plan: str
