@@ -118,7 +118,8 @@ def reached(qemu: Emulator) -> Iterator[tuple[list[str], tuple[int, ...]]]:
 def _open_to_all(program: Path) -> bool:
     """Whether anybody can start a program."""
     found = program.resolve()
-    return all(map(_is_open, (found, *found.parents)))
+    # A folder on the way need not be listed.
+    return _is_open(found) and all(parent.stat().st_mode & 0o001 for parent in found.parents)
 
 
 def _is_open(path: Path) -> bool:
