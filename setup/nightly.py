@@ -4,9 +4,10 @@
 The tests that are marked nightly; the matrix of plans/nightly.yaml; every mutant of
 the patch and of stock kernels, and an hour of generated scenarios, on each supported
 kernel; an hour of hostile input for each door; and an hour of two harnesses on one
-cache, in which nothing may grow. The arguments `suite`, `run` (the matrix), `mutants`,
-`explore`, `stock` (the mutants of stock kernels), `fuzz` and `soak` choose a part, and
---source chooses one kernel.
+cache, in which nothing may grow; and the way from a bare Debian to a verdict. The
+arguments `suite`, `run` (the matrix), `mutants`, `explore`, `stock` (the mutants of
+stock kernels), `fuzz`, `soak` and `bare` choose a part, and --source chooses one
+kernel.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from pathlib import Path
 from harness.kernel import versions
 
 ROOT = Path(__file__).resolve().parents[1]
-KINDS = ("suite", "run", "mutants", "explore", "stock", "fuzz", "soak")
+KINDS = ("suite", "run", "mutants", "explore", "stock", "fuzz", "soak", "bare")
+BARE = ("bookworm", "trixie")
 PLAN = "plans/nightly.yaml"
 EXPLORE_S = FUZZ_S = SOAK_S = 3600
 
@@ -37,6 +39,9 @@ def commands(
             yield [sys.executable, "-m", "setup.fuzz", str(FUZZ_S), str(fuzzer.relative_to(ROOT))]
     if "soak" in kinds:
         yield [sys.executable, "-m", "setup.soak", str(SOAK_S)]
+    if "bare" in kinds:
+        for suite in BARE:
+            yield ["sh", "setup/bare.sh", suite, str(out.parent / f"bare-{suite}")]
     harness = [sys.executable, "-m", "harness.cli"]
     if "run" in kinds:
         yield [*harness, "matrix", PLAN, "--accel", accel, *matrix, "--out", str(out / "matrix")]
@@ -71,7 +76,7 @@ def main(words: Sequence[str]) -> int:
     ended = []
     for command in commands(asked.kinds or KINDS, sources, asked.accel, asked.out, matrix):
         began = time.monotonic()
-        name = " ".join(command[2:])
+        name = " ".join(command[2 if command[0] == sys.executable else 1 :])
         print(f"nightly: {name}", flush=True)
         try:
             status = subprocess.run(command, cwd=ROOT, check=False).returncode

@@ -20,7 +20,7 @@ import yaml
 from harness import cli
 from harness.kernel import versions
 from harness.model.errors import UsageError
-from setup.nightly import main
+from setup.nightly import BARE, main
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = ROOT / ".github" / "workflows" / "nightly.yml"
@@ -207,6 +207,7 @@ def test_a_night_is_the_matrix_every_mutant_and_an_hour_of_explore_on_each_kerne
     fuzzers = sorted(path.name for path in (ROOT / "tests/unit").glob("test_fuzz_*.py"))
     assert [ran.pop(0) for _ in fuzzers] == [["setup.fuzz", "3600", f"tests/unit/{name}"] for name in fuzzers]
     assert ran.pop(0) == ["setup.soak", "3600"]
+    assert [ran.pop(0) for _ in BARE] == [[suite, str(tmp_path.parent / f"bare-{suite}")] for suite in BARE]
     assert {words.pop(0) for words in ran} == {"harness.cli"}
     assert ran.pop(0)[:2] == ["matrix", "plans/nightly.yaml"]
     assert [(words[0], words[words.index("--source") + 1]) for words in ran] == [
@@ -215,7 +216,7 @@ def test_a_night_is_the_matrix_every_mutant_and_an_hour_of_explore_on_each_kerne
     assert all("3600" in words for words in ran if words[0] == "explore")
     assert [words[0] for words in ran if "stock" in words] == ["mutants"] * len(versions.sources())
     last = capsys.readouterr().out.splitlines()[-1]
-    others = 3 + len(fuzzers)
+    others = 3 + len(fuzzers) + len(BARE)
     passed, all_ = (times * len(versions.sources()) + others for times in (1, 3))
     assert last.startswith(f"nightly: {passed} of {all_} passed")
 
