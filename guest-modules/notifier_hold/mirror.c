@@ -13,6 +13,7 @@
 #include "notifier_hold.h"
 
 #include <linux/mm.h>
+#include <linux/pgtable.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
@@ -23,6 +24,9 @@
 /* Pages that are looked at together, and how often until nothing meets them meanwhile. */
 #define BATCH 512UL
 #define TRIES 1000U
+
+/* How often an entry that seems to have changed too early is looked at. */
+#define LOOKS 1000U
 
 #define PERMISSIONS (HMM_PFN_VALID | HMM_PFN_WRITE)
 
@@ -48,17 +52,118 @@ static bool nh_only_writing_ends(const struct mmu_notifier_range *range)
 	return range->event == MMU_NOTIFY_PROTECTION_PAGE || range->event == MMU_NOTIFY_SOFT_DIRTY;
 }
 
+/* How a mirror's entry differs from an entry of the page table; 0 if it does not. */
+static enum nh_broken nh_differs(unsigned long held, unsigned long seen)
+{
+	if (!(seen & HMM_PFN_VALID))
+		return NH_BROKEN_GONE;
+	if ((seen ^ held) & ~HMM_PFN_FLAGS)
+		return NH_BROKEN_MOVED;
+	/* A permission that the mirror lacks is its own loss. */
+	return held & ~seen & HMM_PFN_WRITE ? NH_BROKEN_READ_ONLY : 0;
+}
+
+static void nh_stale_end(struct nh_subscriber *sub, struct nh_stale *stale)
+{
+	if (stale->end != stale->start)
+		nh_violation_at(sub->number, sub->mm, stale->start, stale->end, stale->broken);
+	stale->start = 0;
+	stale->end = 0;
+}
+
+static void nh_stale_add(struct nh_subscriber *sub, struct nh_stale *stale, unsigned long page,
+			 enum nh_broken broken)
+{
+	unsigned long address = sub->addr + (page << PAGE_SHIFT);
+
+	stale->pages++;
+	if (stale->end != address || stale->broken != broken) {
+		nh_stale_end(sub, stale);
+		stale->start = address;
+		stale->broken = broken;
+	}
+	stale->end = address + PAGE_SIZE;
+}
+
+/*
+ * What an address maps now, in the words of hmm_range_fault(), and without a lock: as in
+ * get_user_pages_fast(), page tables stay while interrupts are off.  What it does not
+ * know is answered with `held`.
+ */
+static unsigned long nh_mapped_now(struct mm_struct *mm, unsigned long address, unsigned long held)
+{
+	pgd_t *pgd = pgd_offset(mm, address);
+	p4d_t *p4d;
+	pud_t pud;
+	pmd_t pmd;
+	pte_t pte;
+
+	if (pgd_none(*pgd) || pgd_bad(*pgd))
+		return 0;
+	p4d = p4d_offset(pgd, address);
+	if (p4d_none(*p4d) || p4d_bad(*p4d))
+		return 0;
+	pud = READ_ONCE(*pud_offset(p4d, address));
+	if (pud_none(pud))
+		return 0;
+	if (pud_leaf(pud) || pud_bad(pud))
+		return held;
+	pmd = READ_ONCE(*pmd_offset(&pud, address));
+	if (!pmd_present(pmd))
+		return 0;
+	if (pmd_leaf(pmd))
+		return (pmd_pfn(pmd) + pte_index(address)) | HMM_PFN_VALID |
+		       (pmd_write(pmd) ? HMM_PFN_WRITE : 0);
+	if (pmd_bad(pmd))
+		return held;
+	pte = READ_ONCE(*pte_offset_kernel(&pmd, address));
+	if (!pte_present(pte))
+		return 0;
+	return pte_pfn(pte) | HMM_PFN_VALID | (pte_write(pte) ? HMM_PFN_WRITE : 0);
+}
+
+/*
+ * A range begins: has the page table changed before anybody was told?  What the mirror
+ * holds, no range has told it to give up.  Another task may have an entry empty for a
+ * moment (MADV_COLD in v6.1), so what looks changed is looked at again.
+ */
+static enum nh_broken nh_changed_already(struct mm_struct *mm, unsigned long address,
+					 unsigned long held)
+{
+	enum nh_broken broken;
+	unsigned long flags;
+	unsigned int tries = LOOKS;
+
+	do {
+		local_irq_save(flags);
+		broken = nh_differs(held, nh_mapped_now(mm, address, held));
+		local_irq_restore(flags);
+		if (broken)
+			cpu_relax();
+	} while (broken && --tries);
+	return broken ? NH_BROKEN_BEGUN : 0;
+}
+
 /* A range takes something away.  For callbacks, with the sequence's lock held. */
 void nh_mirror_told(struct nh_subscriber *sub, const struct mmu_notifier_range *range)
 {
 	const unsigned long keep = nh_only_writing_ends(range) ? ~HMM_PFN_WRITE : 0;
 	unsigned long start = max(range->start, sub->addr);
 	unsigned long end = min(range->end, sub->addr + sub->len);
+	struct nh_stale stale = {};
 	unsigned long address;
 
 	lockdep_assert_held(&sub->sequence);
-	for (address = start; address < end; address += PAGE_SIZE)
-		sub->mirror->entries[(address - sub->addr) >> PAGE_SHIFT] &= keep;
+	for (address = start; address < end; address += PAGE_SIZE) {
+		unsigned long page = (address - sub->addr) >> PAGE_SHIFT;
+		unsigned long *entry = &sub->mirror->entries[page];
+		enum nh_broken broken = *entry ? nh_changed_already(sub->mm, address, *entry) : 0;
+
+		if (broken)
+			nh_stale_add(sub, &stale, page, broken);
+		*entry &= broken ? 0 : keep;
+	}
+	nh_stale_end(sub, &stale);
 }
 
 /*
@@ -93,17 +198,6 @@ static bool nh_may_try_again(unsigned int tries)
 	return tries < TRIES && !fatal_signal_pending(current) && !READ_ONCE(nh_quench);
 }
 
-/* How a mirror's entry differs from an entry of the page table; 0 if it does not. */
-static enum nh_broken nh_differs(unsigned long held, unsigned long seen)
-{
-	if (!(seen & HMM_PFN_VALID))
-		return NH_BROKEN_GONE;
-	if ((seen ^ held) & ~HMM_PFN_FLAGS)
-		return NH_BROKEN_MOVED;
-	/* A permission that the mirror lacks is its own loss. */
-	return held & ~seen & HMM_PFN_WRITE ? NH_BROKEN_READ_ONLY : 0;
-}
-
 /* The page table's entry under its lock, without a fault. */
 static unsigned long nh_look_closely(struct mm_struct *mm, unsigned long address, bool writing)
 {
@@ -122,28 +216,6 @@ static unsigned long nh_look_closely(struct mm_struct *mm, unsigned long address
 	}
 	mmap_read_unlock(mm);
 	return seen;
-}
-
-static void nh_stale_end(struct nh_subscriber *sub, struct nh_stale *stale)
-{
-	if (stale->end != stale->start)
-		nh_violation_at(sub->number, sub->mm, stale->start, stale->end, stale->broken);
-	stale->start = 0;
-	stale->end = 0;
-}
-
-static void nh_stale_add(struct nh_subscriber *sub, struct nh_stale *stale, unsigned long page,
-			 enum nh_broken broken)
-{
-	unsigned long address = sub->addr + (page << PAGE_SHIFT);
-
-	stale->pages++;
-	if (stale->end != address || stale->broken != broken) {
-		nh_stale_end(sub, stale);
-		stale->start = address;
-		stale->broken = broken;
-	}
-	stale->end = address + PAGE_SIZE;
 }
 
 /*

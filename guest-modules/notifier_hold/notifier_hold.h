@@ -161,6 +161,8 @@ struct nh_unmapping {
 	struct mm_struct *mm;
 	struct folio *folio;	/* NULL: not watched */
 	unsigned long address;
+	unsigned long vm_start;
+	unsigned long vm_end;
 	bool started;		/* for a range that contains the address */
 	bool mapped_at_end;
 };

@@ -75,6 +75,7 @@ enum nh_broken {
 	NH_BROKEN_GONE,		/* nothing is mapped any more */
 	NH_BROKEN_MOVED,	/* another page is mapped */
 	NH_BROKEN_READ_ONLY,	/* the page may not be written any more */
+	NH_BROKEN_BEGUN,	/* one of the three, when the first range that tells of it begins */
 	NH_BROKENS,
 };
 

@@ -95,6 +95,8 @@ void nh_unmapping_enter(struct nh_unmapping *unmapping, struct pt_regs *regs)
 		.mm = vma->vm_mm,
 		.folio = page_folio(page),
 		.address = regs_get_kernel_argument(regs, 2),
+		.vm_start = vma->vm_start,
+		.vm_end = vma->vm_end,
 	};
 	if (!mm_has_notifiers(unmapping->mm) || !folio_test_anon(unmapping->folio) ||
 	    folio_test_hugetlb(unmapping->folio) || nh_look_now(unmapping) != NH_ENTRY_MAPPED)
@@ -119,7 +121,8 @@ void nh_unmapping_start(const struct mmu_notifier_range *range)
 	unmapping->started = true;
 	if (nh_look_now(unmapping) == NH_ENTRY_SWAPPED)
 		nh_broken_at(unmapping, NH_BROKEN_EARLY);
-	else if (range->end - range->start > folio_size(unmapping->folio))
+	else if (range->end - range->start > folio_size(unmapping->folio) ||
+		 range->start < unmapping->vm_start || range->end > unmapping->vm_end)
 		nh_broken_at(unmapping, NH_BROKEN_WIDE);
 }
 

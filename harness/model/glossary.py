@@ -17,7 +17,8 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "buffers": "memory of a process, by name",
         "subscribers": "mmu notifiers of that process, by name",
         "steps": "what is done, in order: one verb each, 1 to 1000 of them; needed",
-        "exercised": "counter → how often it must have happened; less is *inconclusive*, never a pass; needed",
+        "exercised": "counter → how often it must have happened; less is *inconclusive*, never a pass; needed. "
+        "Beside `callbacks`, an `event_…` that falls short is a *fail*: they came, and under another event",
         "owed": "counter → how often it must follow when all of `exercised` happened; less is a *fail*",
         "never": "counters that must stay 0; anything else is a *fail*",
         "needs": "what a kernel must be like; on any other one the scenario is skipped, with the reason",

@@ -6,7 +6,8 @@ write, taken by hmm_range_fault(), and gives up what ranges tell it to give up. 
 each step, and whenever a thread asks for it, what it still holds is compared with
 the page table. This needs no probe on any function: an operation that tells of
 nothing, of too little, or too late (the mirror takes the old page over again before
-the change) leaves something stale behind, whatever its code looks like.
+the change) leaves something stale behind, whatever its code looks like. A range that
+begins after its change finds the mirror stale already.
 
 What the kernel need not tell, Documentation/mm/mmu_notifier.rst and
 mm/memory.c: that a page is mapped where none was, that a page may be written
@@ -29,6 +30,7 @@ STALE = {
     13: "pages that are not mapped any more",
     14: "pages in whose place others are mapped",
     15: "a permission to write that the page table has not",
+    16: "pages that had changed before their range began",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from harness.model.contract import Contract
 from harness.model.event import HAS_END, OWNER_IS_CURRENT, PF_KSWAPD, Chunk, Kind, RangeEvent, Young
@@ -130,26 +130,31 @@ class _Nesting:
         return int((within & start & reclaims & chunk.own[pairing]).sum())
 
 
-def enough(recording: Recording) -> bool:
+def enough(recording: Recording, without: Callable[[str], bool] | None = None) -> bool:
     """Whether all that the scenario exercises happened, so that what follows from it can be demanded.
 
-    A log with losses counts too little of what follows, and tells nothing.
+    without: counters that are left out. A log with losses counts too little of what follows, and tells nothing.
     """
     if recording.events.lost:
         return False
     counted = count(recording)
     whole = recording.ended in (Ended.COMPLETE, Ended.NO_PROGRESS, Ended.SILENT, Ended.SPINNING)
-    return whole and all(counted[counter] >= least for counter, least in _demanded(recording).items())
+    return whole and all(
+        counted[counter] >= least
+        for counter, least in demanded(recording).items()
+        if not (without and without(counter))
+    )
 
 
-def _demanded(recording: Recording) -> Mapping[str, int]:
+def demanded(recording: Recording) -> Mapping[str, int]:
+    """Counter → how often it must have happened, under the contract that the kernel is judged by."""
     return recording.contract.demanded(recording.scenario.exercised, recording.scenario.policies)
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
     """One finding for each counter that fell short, and one for each other gap in the evidence."""
     counted = count(recording)
-    for counter, least in _demanded(recording).items():
+    for counter, least in demanded(recording).items():
         if counted[counter] < least:
             yield Finding(
                 NAME, f"not enough {counter} to judge", f"{counter}: {counted[counter]}, at least {least} needed"

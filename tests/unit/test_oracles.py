@@ -20,6 +20,7 @@ from harness.model.event import (
     RECLAIM_STATE,
     SUB_GET,
     SUB_INTERVAL,
+    SUB_YOUNG,
     UNMAP_ONE,
     YOUNG_ATOMIC,
     YOUNG_COUNTED,
@@ -871,6 +872,20 @@ def test_references_ask_the_kernel_about_pins() -> None:
     ]
 
 
+def test_references_want_swap_and_isolated_pages_back() -> None:
+    """What reclaim has in hand at the moment, and what it swapped out of other programs, is no loss."""
+    before = {"nr_isolated_anon": 10, "nr_isolated_file": 0, "swap_kib": 100}
+    now = {"nr_isolated_anon": 74, "nr_isolated_file": 32, "swap_kib": 2148}
+    lost = {"nr_isolated_anon": 1034, "nr_isolated_file": 0, "swap_kib": 8292}
+
+    assert summaries(references.judge(recording(before=before, after=now))) == []
+    assert summaries(references.judge(recording(before=before, after=lost))) == [
+        "pages that reclaim took off the LRU lists were never put back",
+        "swap is still in use, though the memory that was swapped out is gone",
+    ]
+    assert summaries(references.judge(recording(before=before, after=lost, ended=Ended.STEP_FAILED))) == []
+
+
 def test_references_want_every_subscriber_gone() -> None:
     """A subscriber that is still registered at the end can be called after its memory is gone."""
     log = Log()
@@ -1346,3 +1361,49 @@ def test_young_asks_for_whole_pages_a_lock_and_a_registration() -> None:
     assert list(lifetimes.judge(recording(good))) == []
     assert next(iter(found.values())).startswith("2 times; first: event 4,")
     assert pairing.NAME not in {finding.oracle for finding in oracles.judge(recording(good))}
+
+
+def test_young_asks_every_device_while_it_is_registered() -> None:
+    """What one says is not enough for another: its device goes on thinking that the page is in use."""
+    good, bad = Log(), Log()
+    for log in (good, bad):
+        for number in (1, 2):
+            log.add(Kind.REGISTER, subscriber=number, flags=SUB_YOUNG)
+        for _ in range(100):
+            log.add(Kind.YOUNG, subscriber=2, event=Young.CLEAR_FLUSH, flags=0)
+            # Whether a page is young needs no more than one yes.
+            log.add(Kind.YOUNG, subscriber=2, event=Young.TEST, flags=0)
+            if log is good:
+                log.add(Kind.YOUNG, subscriber=1, event=Young.CLEAR_FLUSH, flags=0)
+        log.add(Kind.RELEASE, subscriber=1)
+        for _ in range(100):
+            log.add(Kind.YOUNG, subscriber=2, event=Young.CLEAR_FLUSH, flags=0)
+
+    assert list(young.judge(recording(good))) == []
+    (found,) = young.judge(recording(bad))
+    assert found.summary == "subscriber #1 is not asked for what it accessed, and subscriber #2 is"
+    assert found.evidence == "0 times, where the other was asked 100 times while both were registered"
+
+
+# --- owed
+
+
+def test_owed_is_an_event_where_the_callbacks_came_under_another_name() -> None:
+    log = Log()
+    for _ in range(2):
+        log.pair(**MUNMAP | {"event": int(RangeEvent.CLEAR)})
+
+    plan = scenario({"callbacks": 2, "event_unmap": 2})
+    (found,) = owed.judge(recording(log, plan=plan))
+    assert found.summary == "ranges came under another event than UNMAP"
+    assert found.evidence == "scenario sample: event_unmap is 0, 2 are owed; event_clear 2"
+    assert judging.judge(recording(log, plan=plan)).outcome is Outcome.FAIL
+
+    for short in (
+        {"callbacks": 3, "event_unmap": 2},
+        {"eagain": 1, "callbacks": 2, "event_unmap": 2},
+        {"event_unmap": 2},
+    ):
+        plan = scenario(short)
+        assert list(owed.judge(recording(log, plan=plan))) == []
+        assert judging.judge(recording(log, plan=plan)).outcome is Outcome.INCONCLUSIVE
