@@ -99,6 +99,7 @@ static void run_stats(void)
 	reply("refused", argument.refused);
 	reply("waits", argument.waits);
 	reply("timeouts", argument.timeouts);
+	reply("mm_refs", argument.mm_refs);
 }
 
 static const struct name_value counters[] = {
@@ -152,6 +153,7 @@ static void run_read_begin(void)
 		   &argument);
 	reply_signed("result", argument.result);
 	reply("sequence", argument.sequence);
+	reply("retry", argument.retry);
 }
 
 /* closed: callbacks with policy=wait wait from now on; open: they stop.  Also mayfail-fence. */

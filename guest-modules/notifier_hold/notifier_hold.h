@@ -45,8 +45,9 @@ struct nh_subscriber {
 	u32 when;
 	u32 wait_ms;
 
-	struct mutex lock;		/* guards the next six; never taken in a callback */
+	struct mutex lock;		/* guards the next seven; never taken in a callback */
 	bool subscribed;
+	unsigned long read;		/* what mmu_interval_read_begin() returned last, or 0 */
 	bool reading;			/* a kernel thread is in mmu_interval_read_begin() */
 	enum nh_how how;
 	unsigned long held;		/* pages[0..held) carry a reference of ours */

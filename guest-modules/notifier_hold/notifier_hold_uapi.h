@@ -286,6 +286,7 @@ struct nh_stats {
 	__u64 refused;		/* (out) a value other than 0 was returned */
 	__u64 waits;		/* (out) */
 	__u64 timeouts;		/* (out) */
+	__u64 mm_refs;		/* (out) references to the mm_struct: mm_count */
 };
 
 /*
@@ -297,6 +298,7 @@ struct nh_read_begin {
 	__u32 limit_ms;		/* (in) at most NH_WAIT_MS_MAX */
 	__s32 result;		/* (out) 0 or -ETIMEDOUT */
 	__u64 sequence;		/* (out) what it returned */
+	__u64 retry;		/* (out) 1: a range met the interval since the last call returned */
 };
 
 /* What a mirror makes the kernel do before it takes over an entry of the page table. */

@@ -50,6 +50,19 @@ static int nh_reader_run(void *data)
 	return 0;
 }
 
+/* Would a driver that began to read then have to begin again? */
+static bool nh_must_retry(struct nh_subscriber *sub)
+{
+	bool retry;
+
+	if (!sub->read)
+		return false;
+	spin_lock(&sub->sequence);
+	retry = mmu_interval_read_retry(&sub->interval, sub->read);
+	spin_unlock(&sub->sequence);
+	return retry;
+}
+
 int nh_read_begin(struct nh_subscriber *sub, struct file *file, struct nh_read_begin *arg,
 		  bool locked)
 {
@@ -63,6 +76,7 @@ int nh_read_begin(struct nh_subscriber *sub, struct file *file, struct nh_read_b
 		return -ERANGE;
 	if (READ_ONCE(sub->reading))
 		return -EBUSY;
+	arg->retry = nh_must_retry(sub);
 	reader = kzalloc(sizeof(*reader), GFP_KERNEL);
 	if (!reader)
 		return -ENOMEM;
@@ -85,6 +99,7 @@ int nh_read_begin(struct nh_subscriber *sub, struct file *file, struct nh_read_b
 	left = wait_for_completion_killable_timeout(&reader->done, msecs_to_jiffies(arg->limit_ms));
 	arg->result = left ? 0 : -ETIMEDOUT;
 	arg->sequence = left > 0 ? reader->sequence : 0;
+	sub->read = arg->sequence;
 	nh_reader_put(reader);
 	return left < 0 ? left : 0;
 }

@@ -234,6 +234,7 @@ static int nh_get_stats(struct nh_subscriber *sub, struct nh_stats *arg)
 	arg->refused = atomic64_read(&sub->refused);
 	arg->waits = atomic64_read(&sub->waits);
 	arg->timeouts = atomic64_read(&sub->timed_out);
+	arg->mm_refs = atomic_read(&sub->mm->mm_count);
 	return 0;
 }
 

@@ -15,8 +15,10 @@ LATER = {
     "migration-tells-of-one-page": "mirror-compaction-large",
     "migration-tells-too-early": "mirror-beside-migrate",
     "protection-tells-too-early": "mirror-beside-write-protect",
+    "range-ends-behind-the-mapping": "thp-lazyfree",
     "refusal-leaks-a-reference": "reference-counts",
     "refusal-loses-dirty": "released-after-refusal-shmem",
+    "restored-entry-keeps-the-swap": "pinned-swapcache",
     "scan-tells-too-early": "mirror-beside-scan",
     "userfault-move-tells-too-early": "mirror-beside-move",
 }
