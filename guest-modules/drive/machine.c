@@ -48,9 +48,6 @@ static void run_vmstat(void)
 	reply("allocstall", sum_lines(text, "allocstall_", false));
 	for (i = 0; i < ARRAY_SIZE(counters); i++)
 		reply(counters[i], sum_lines(text, counters[i], true));
-	if (read_file("/proc/meminfo", text, sizeof(text)))
-		reply("swap_kib", sum_lines(text, "SwapTotal:", true) -
-				  sum_lines(text, "SwapFree:", true));
 	if (read_file("/sys/kernel/warn_count", text, sizeof(text)))
 		reply("warn_count", strtoull(text, NULL, 10));
 	/* The kernel's own state: -1 is a kernel without lockdep. */

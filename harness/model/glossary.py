@@ -435,5 +435,4 @@ EXAMPLES: Mapping[str, str] = {
     "map": "{map: held}",
     "unlock": "{unlock: held, size: 4M}",
     "limit": "{limit: memory.max, value: 32M}",
-    "cgroup-stat": "{cgroup-stat: work, expect: {swap_current: '>= 1'}}",
 }

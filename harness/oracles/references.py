@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Each page reference that a subscriber took is returned, and every subscriber is unregistered and freed at the end.
 
-What the kernel took for itself comes back, too, as far as it counts that: swap, and
-pages off the lists of the LRU.
+Pages that reclaim took off the lists of the LRU come back, too, by the kernel's own count.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ NAME = "references"
 
 # What reclaim and compaction may have taken off the lists at any moment, on each of a few CPUs: 32 pages a time.
 _ISOLATED_PAGES = 256
-# What global reclaim may have swapped out of the guest's own programs, and slots that CPUs keep for later.
-_SWAP_KIB = 4096
 
 
 def judge(recording: Recording) -> Iterator[Finding]:
@@ -61,22 +58,13 @@ def judge(recording: Recording) -> Iterator[Finding]:
 
 
 def _never_returned(recording: Recording) -> Iterator[Finding]:
-    """Swap that is in use, and pages that are isolated, though all memory of the scenario is gone."""
+    """Pages that are isolated, though nothing reclaims any more."""
     isolated = recording.moved("nr_isolated_anon") + recording.moved("nr_isolated_file")
     if abs(isolated) > _ISOLATED_PAGES:
         yield Finding(
             NAME,
             "pages that reclaim took off the LRU lists were never put back",
             f"nr_isolated_anon + nr_isolated_file moved by {isolated:+d} pages over the scenario",
-        )
-    # Files on a tmpfs stay, and what was swapped out of them.
-    stay = any(buffer.kind in ("code", "private") for buffer in recording.scenario.buffers.values())
-    swap_kib = recording.moved("swap_kib")
-    if swap_kib > _SWAP_KIB and not stay:
-        yield Finding(
-            NAME,
-            "swap is still in use, though the memory that was swapped out is gone",
-            f"{swap_kib} KiB more are in use than when the scenario began",
         )
 
 
