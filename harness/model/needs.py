@@ -3,19 +3,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.model import strict_yaml
+from harness.model import forms, strict_yaml
 from harness.model.contract import Contract
 from harness.model.errors import UsageError
 from harness.model.strict_yaml import offer
 from harness.model.vocabulary import KEYS
-
-_OPTION = re.compile(r"[A-Z0-9_]+")
-_VERSION = re.compile(r"(\d+)\.(\d+)")
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Needs:
 
 
 def _number(version: str) -> tuple[int, int]:
-    match = _VERSION.match(version)
+    match = forms.VERSION.match(version)
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
@@ -63,7 +59,7 @@ def read(top: strict_yaml.Mapping) -> Needs:
     """The section `needs` of a scenario."""
     entry = top.get("needs", {})
     if not isinstance(entry, strict_yaml.Mapping):
-        if not entry:
+        if entry is None or entry == {}:
             return Needs()
         raise UsageError(f"{top.at('needs')}: needs must be a mapping", "needs: {options: [KSM]}")
     entry.only(KEYS["needs"], "needs")
@@ -79,10 +75,10 @@ def read(top: strict_yaml.Mapping) -> Needs:
 def made(options: Collection[str], without: Collection[str], version: Any, until: Any) -> Needs:
     """The same from words that no file holds. Raises ValueError."""
     for name in (*options, *without):
-        if not _OPTION.fullmatch(name):
+        if not forms.OPTION.fullmatch(name):
             raise ValueError(f"{name!r} is not the name of an option, as KASAN is")
     for text in (version, until):
-        if not isinstance(text, str) or (text and not _VERSION.fullmatch(text)):
+        if not isinstance(text, str) or (text and not forms.VERSION.fullmatch(text)):
             raise ValueError(f"{text!r} is not a version, as '6.8' is")
     return Needs(tuple(options), tuple(without), version, until)
 
@@ -99,13 +95,15 @@ def _contract(entry: strict_yaml.Mapping) -> Contract | None:
 def _release(entry: strict_yaml.Mapping, key: str) -> str:
     version = entry.get(key, "")
     # 6.10 without quotes is the number 6.1.
-    if not isinstance(version, str) or (version and not _VERSION.fullmatch(version)):
+    if not isinstance(version, str) or (version and not forms.VERSION.fullmatch(version)):
         raise UsageError(f"{entry.at(key)}: {version!r} is not a version", f'quote it: {key}: "6.8"')
     return version
 
 
 def _options(entry: strict_yaml.Mapping, key: str) -> tuple[str, ...]:
     options = entry.get(key, [])
-    if not isinstance(options, list) or not all(isinstance(name, str) and _OPTION.fullmatch(name) for name in options):
+    if not isinstance(options, list) or not all(
+        isinstance(name, str) and forms.OPTION.fullmatch(name) for name in options
+    ):
         raise UsageError(f"{entry.at(key)}: {key} must be names like KSM, without CONFIG_")
     return tuple(options)

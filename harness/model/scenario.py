@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.model import needs, strict_yaml
+from harness.model import forms, needs, strict_yaml
 from harness.model.errors import UsageError
 from harness.model.needs import Needs
 from harness.model.shape import MachineShape
@@ -174,33 +174,14 @@ class Scenario:
         return tuple(dict.fromkeys(step.target for step in self.steps if step.verb == "insmod"))
 
 
-_SIZE = re.compile(r"([0-9]{1,13})([KMG]?)")
-_SIZE_MAX = 1 << 40
-# With less, a kernel of ours does not boot, which would look like its own fault.
-_MEMORY_MIN = 128 << 20
-_WANTED = re.compile(r"[<>]= *[0-9]{1,19}")
-_NUMBER_MAX = 1 << 64
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
-# What the driver's lines can hold: a word; in quotes, words. Kernel paths, as the name of a program or a module.
-_WORD = re.compile(r"[^\s\"#][^\s\"]{0,1023}")
-_WORDS = re.compile(r"[^\r\n\"]{0,1023}")
-_TARGETS = {
-    "program": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"),
-    "module": re.compile(r"[a-z0-9_]+(/[a-z0-9_-]+){0,15}"),
-}
-# Arguments of several words.
-_SPOKEN = ("value", "args")
-_VARIANTS_MAX, _STEPS_MAX = 100, 1000
-
-
 def size(value: Any, where: str) -> int:
     """A number of bytes: 4096, 64K, 16M, 1G."""
-    match = _SIZE.fullmatch(str(value)) if isinstance(value, int | str) else None
+    match = forms.SIZE.fullmatch(str(value)) if isinstance(value, int | str) else None
     if match is None:
         raise UsageError(f"{where}: {value!r} is not a size", "write 64K, 16M or 1G")
     number = int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2]]
-    if number > _SIZE_MAX:
-        raise UsageError(f"{where}: {value!r} is more than {_SIZE_MAX >> 30}G")
+    if number > forms.SIZE_MAX:
+        raise UsageError(f"{where}: {value!r} is more than {forms.SIZE_MAX >> 30}G")
     return number
 
 
@@ -210,7 +191,7 @@ def load(path: Path, pressures: Mapping[str, Mapping[str, bool]], text: str | No
     pressures: the name of each known pressure, its keys, and whether it needs them.
     text: what the file holds, when it is not to be read.
     """
-    if not _NAME.fullmatch(path.stem):
+    if not forms.NAME.fullmatch(path.stem):
         raise UsageError(f"{path}: a scenario's file name must be lower-case words joined by '-'")
     text = strict_yaml.read(path) if text is None else text
     top = strict_yaml.parse(text, str(path))
@@ -218,15 +199,15 @@ def load(path: Path, pressures: Mapping[str, Mapping[str, bool]], text: str | No
     variants = _section(top, "vary")
     if not variants:
         return [_scenario(path.stem, path, text, top, pressures)]
-    if len(variants) > _VARIANTS_MAX:
-        raise UsageError(f"{top.at('vary')}: {len(variants)} scenarios in a file, more than {_VARIANTS_MAX}")
+    if len(variants) > forms.VARIANTS_MAX:
+        raise UsageError(f"{top.at('vary')}: {len(variants)} scenarios in a file, more than {forms.VARIANTS_MAX}")
     chosen = _chosen(top, variants)
     # Nobody's values have the names of others: a copy of them for each variant took a fifth of the time.
     del top["vary"]
     where = top.at("vary")
     scenarios = []
     for word, values in variants.items():
-        if not _NAME.fullmatch(word) or not isinstance(values, dict):
+        if not forms.NAME.fullmatch(word) or not isinstance(values, dict):
             raise UsageError(f"{where}: vary maps a word to the values of its $names, and {word!r} does not")
         replaced = _substitute(top, {f"${name}": value for name, value in values.items()}, where)
         assert isinstance(replaced, strict_yaml.Mapping)
@@ -282,8 +263,8 @@ def _scenario(
         "process": {str(entry["fork"]) for entry in entries if isinstance(entry, dict) and "fork" in entry},
         "thread": {str(entry["background"]) for entry in entries if isinstance(entry, dict) and "background" in entry},
     }
-    if not 1 <= len(entries) <= _STEPS_MAX:
-        raise UsageError(f"{top.at('steps')}: a scenario has 1 to {_STEPS_MAX} steps, and this one {len(entries)}")
+    if not 1 <= len(entries) <= forms.STEPS_MAX:
+        raise UsageError(f"{top.at('steps')}: a scenario has 1 to {forms.STEPS_MAX} steps, and this one {len(entries)}")
     steps = [_step(entry, top, names, pressures) for entry in entries]
     _expectations(steps, entries, buffers)
     _mirrors(steps, subscribers)
@@ -309,7 +290,7 @@ def _scenario(
         needs=needs.read(top),
         expected=_findings(top, "expect"),
         tolerated=_findings(top, "tolerate"),
-        timeout_s=_number(top.get("timeout", 10), 1, 86400, f"{top.at('timeout')}: timeout"),
+        timeout_s=_number(top.get("timeout", 10), 1, forms.TIMEOUT_MAX_S, f"{top.at('timeout')}: timeout"),
         text=text,
     )
 
@@ -318,7 +299,7 @@ def _counters(top: strict_yaml.Mapping, key: str) -> dict[str, int]:
     section = _section(top, key)
     if isinstance(section, strict_yaml.Mapping):
         section.only(COUNTERS, key)
-    return {name: _number(least, 1, 1 << 40, f"{top.at(key)}: {key} {name}") for name, least in section.items()}
+    return {name: _number(least, 1, forms.COUNT_MAX, f"{top.at(key)}: {key} {name}") for name, least in section.items()}
 
 
 def _findings(top: strict_yaml.Mapping, key: str) -> Sequence[Expected]:
@@ -327,8 +308,8 @@ def _findings(top: strict_yaml.Mapping, key: str) -> Sequence[Expected]:
 
 def _expected(where: str, oracle: str, pattern: Any) -> Expected:
     _word(oracle, ORACLES, where, "oracle")
-    if not isinstance(pattern, str) or not 1 <= len(pattern) <= 1000:
-        raise UsageError(f"{where}: what {oracle} is to find must be a text of 1 to 1000 characters")
+    if not isinstance(pattern, str) or not 1 <= len(pattern) <= forms.PATTERN_MAX:
+        raise UsageError(f"{where}: what {oracle} is to find must be a text of 1 to {forms.PATTERN_MAX} characters")
     expected = Expected(oracle, pattern)
     try:
         _ = expected.compiled
@@ -379,16 +360,16 @@ def _shape(top: strict_yaml.Mapping) -> MachineShape:
         return default
     entry.only(KEYS["shape"], "shape")
     memory = size(entry.get("memory", default.memory_mib << 20), entry.at("memory"))
-    if memory < _MEMORY_MIN:
+    if memory < forms.MEMORY_MIN:
         raise UsageError(
-            f"{entry.at('memory')}: {memory} bytes of memory, and a guest needs {_MEMORY_MIN >> 20}M to boot"
+            f"{entry.at('memory')}: {memory} bytes of memory, and a guest needs {forms.MEMORY_MIN >> 20}M to boot"
         )
     cmdline = entry.get("cmdline", "")
     if not isinstance(cmdline, str):
         raise UsageError(f"{entry.at('cmdline')}: cmdline must be text")
     return MachineShape(
         memory_mib=memory >> 20,
-        cpus=_number(entry.get("cpus", default.cpus), 1, 64, f"{entry.at('cpus')}: cpus"),
+        cpus=_number(entry.get("cpus", default.cpus), 1, forms.CPUS_MAX, f"{entry.at('cpus')}: cpus"),
         swap_mib=size(entry["swap"], entry.at("swap")) >> 20 if "swap" in entry else default.swap_mib,
         cmdline=tuple(cmdline.split()),
     )
@@ -416,7 +397,7 @@ def _buffer(name: str, entry: Any, top: strict_yaml.Mapping) -> Buffer:
     mapping.only(KEYS["buffer"], f"buffer {name!r}")
     kind = _word(mapping.get("kind", "anon"), KINDS, mapping.at("kind"), "kind of memory")
     bytes_ = size(mapping.need("size", f"buffer {name!r}"), mapping.at("size"))
-    if bytes_ % 4096 or not bytes_:
+    if bytes_ % forms.PAGE or not bytes_:
         raise UsageError(f"{mapping.at('size')}: {bytes_} bytes are not whole pages of 4096")
     return Buffer(name, kind, bytes_, _flag(mapping, "thp", False))
 
@@ -426,7 +407,7 @@ def _subscriber(name: str, entry: Any, top: strict_yaml.Mapping, buffers: Mappin
     mapping.only(KEYS["subscriber"], f"subscriber {name!r}")
     buffer = _word(mapping.need("buffer", f"subscriber {name!r}"), buffers, mapping.at("buffer"), "buffer")
     offset = size(mapping.get("offset", 0), mapping.at("offset"))
-    if offset % 4096 or offset >= buffers[buffer].size_bytes:
+    if offset % forms.PAGE or offset >= buffers[buffer].size_bytes:
         raise UsageError(
             f"{mapping.at('offset')}: offset {offset} is not in whole pages of 4096 bytes, "
             f"or not below the {buffers[buffer].size_bytes} bytes of buffer {buffer!r}"
@@ -460,7 +441,7 @@ def _subscriber(name: str, entry: Any, top: strict_yaml.Mapping, buffers: Mappin
 
 
 def _entry(name: str, entry: Any, top: strict_yaml.Mapping, section: str) -> strict_yaml.Mapping:
-    if not _NAME.fullmatch(name):
+    if not forms.NAME.fullmatch(name):
         raise UsageError(f"{top.at(section)}: {name!r} is not a name (lower-case words joined by '-')")
     if not isinstance(entry, strict_yaml.Mapping):
         raise UsageError(f"{top.at(section)}: {name!r} must be a mapping")
@@ -488,7 +469,7 @@ def _step(
     entry.only({verb, *COMMON, *keys}, f"step {verb!r}")
     arguments = {key: entry[key] for key in entry if key not in (verb, *COMMON)}
     for key, value in arguments.items():
-        _spoken(entry, key, _WORDS if key in _SPOKEN else _WORD)
+        _spoken(entry, key, forms.WORDS if key in forms.SPOKEN else forms.WORD)
         if key in CHOICES:
             _word(value, CHOICES[key][0], entry.at(key), CHOICES[key][1])
     for key in sorted(REQUIRED.get(verb, ())):
@@ -504,10 +485,10 @@ def _step(
 
 def _target(entry: strict_yaml.Mapping, verb: str, names: Mapping[str, set[str]]) -> str:
     kind = VERBS[verb][0]
-    target = _spoken(entry, verb, _TARGETS.get(kind, _WORD))
+    target = _spoken(entry, verb, forms.TARGETS.get(kind, forms.WORD))
     if kind in names:
         return _word(target, names[kind], entry.at(verb), kind)
-    if kind == "new" and not _NAME.fullmatch(target):
+    if kind == "new" and not forms.NAME.fullmatch(target):
         raise UsageError(f"{entry.at(verb)}: {target!r} is not a name (lower-case words joined by '-')")
     return target
 
@@ -533,7 +514,7 @@ def _doer(entry: strict_yaml.Mapping, processes: Collection[str]) -> tuple[str, 
     """The thread and the child process that do a step; empty for the driver's own."""
     process = _word(entry["in"], processes, entry.at("in"), "process") if "in" in entry else ""
     thread = str(entry.get("background", ""))
-    if "background" in entry and not _NAME.fullmatch(thread):
+    if "background" in entry and not forms.NAME.fullmatch(thread):
         raise UsageError(f"{entry.at('background')}: {thread!r} is not a name (lower-case words joined by '-')")
     return thread, process
 
@@ -571,8 +552,10 @@ def _mirrors(steps: Sequence[Step], subscribers: Mapping[str, Subscriber]) -> No
 def _quantity(wanted: Any, fields: Collection[str]) -> bool:
     """Whether it is one that a number can be expected to be; `all` are as many as are held, or as there are pages."""
     if isinstance(wanted, str):
-        return _WANTED.fullmatch(wanted) is not None or (wanted == "all" and not {"held", "pages"}.isdisjoint(fields))
-    return isinstance(wanted, int) and not isinstance(wanted, bool) and abs(wanted) < _NUMBER_MAX
+        return forms.WANTED.fullmatch(wanted) is not None or (
+            wanted == "all" and not {"held", "pages"}.isdisjoint(fields)
+        )
+    return isinstance(wanted, int) and not isinstance(wanted, bool) and abs(wanted) < forms.NUMBER_MAX
 
 
 def _fields(step: Step, steps: Sequence[Step], buffers: Collection[str]) -> frozenset[str]:

@@ -139,7 +139,7 @@ def step_commands(scenario: Scenario, number: int, step: Step) -> Iterator[Comma
 
 
 def _lines(scenario: Scenario, step: Step) -> Sequence[str]:
-    words = [f'{key}="{value}"' if " " in str(value) else f"{key}={value}" for key, value in step.arguments.items()]
+    words = [_argument(key, value) for key, value in step.arguments.items()]
     match step.verb:
         case "map":
             return [f"map {_map(scenario, step.target)}"]
@@ -157,6 +157,13 @@ def _lines(scenario: Scenario, step: Step) -> Sequence[str]:
         case "insmod":
             return [f"insmod name={module(step.target)}"]
     return [" ".join([step.verb, f"name={step.target}", *words])]
+
+
+def _argument(key: str, value: Any) -> str:
+    """An argument as the driver reads it: words in quotes, a truth as a number."""
+    if isinstance(value, bool):
+        return f"{key}={int(value)}"
+    return f'{key}="{value}"' if " " in str(value) else f"{key}={value}"
 
 
 def module(name: str) -> str:

@@ -27,3 +27,4 @@ def generated(root: Path) -> Iterator[tuple[str, str]]:
     yield "reference/pytest.md", plugin.render()
     for name in documents.names():
         yield f"reference/{documents.PUBLISHED}/{name}.json", (SCHEMAS / f"{name}.json").read_text(encoding="utf-8")
+    yield f"reference/{documents.PUBLISHED}/scenario.json", words.schema()

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from harness import pressures
-from harness.model import glossary, vocabulary
+from harness.model import glossary, scenario_schema, vocabulary
 from harness.model.scenario import Scenario, Step
 from harness.variants import catalogue
 from setup.site import markdown
@@ -50,6 +51,9 @@ def keys() -> str:
         "Scenario files",
         "A scenario is a YAML file: memory, subscribers to it, what is done, and what must have happened. "
         "A word that is none of these is an error, with file, line and the nearest right one.",
+        "An editor learns the same from the [schema](schemas/scenario.json) (JSON Schema, 2020-12): most read a first "
+        "line `# yaml-language-server: $schema=PATH/scenario.json`. It knows no names: whether a buffer, a thread or "
+        "a `$name` of the file is there, and that a step begins with its verb, the harness alone says.",
         *(part for section in vocabulary.KEYS for part in _section(section)),
         "## Keys of each step",
         "[Steps](steps.md) says how a step is written, and [Verbs](verbs.md) which keys each verb has.",
@@ -61,6 +65,12 @@ def keys() -> str:
         "## Errors",
         f"`errno` is one of {', '.join(map(code, vocabulary.ERRNOS))}.",
     )
+
+
+def schema() -> str:
+    """The schema of a file."""
+    keys = {name: pressure.keys for name, pressure in pressures.catalogue().items()}
+    return json.dumps(scenario_schema.schema(keys), indent=1, ensure_ascii=False) + "\n"
 
 
 def verbs() -> str:

@@ -129,6 +129,13 @@ def test_a_value_with_spaces_is_one_word_for_the_driver(tmp_path: Path) -> None:
     assert commands(tmp_path, steps)[0] == 'write path=/sys/kernel/tracing/uprobe_events value="p:one /tmp/text:0x0"'
 
 
+def test_what_is_true_is_a_number_for_the_driver(tmp_path: Path) -> None:
+    """As `end: false` of a selftest, which the driver reads as a number."""
+    steps = "  - {selftest: mremap_test, policy: accept, end: false}\n"
+
+    assert commands(tmp_path, steps)[0] == "selftest name=mremap_test policy=accept end=0"
+
+
 @pytest.mark.parametrize(
     ("needs", "missing"),
     [
@@ -159,45 +166,46 @@ def test_vary_makes_one_scenario_a_word(tmp_path: Path) -> None:
     assert (first.subscribers["dev"].policy, second.subscribers["dev"].policy) == ("accept", "errno")
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        (
-            "policy: accept",
-            "polcy: accept",
-            r"sample.yaml:7: unknown key 'polcy' in subscriber 'dev'.*did you mean 'policy'",
-        ),
-        ("policy: accept", "policy: acept", r"sample.yaml:7: unknown policy 'acept'.*did you mean 'accept'"),
-        ("summary:", "sumary:", r"sample.yaml:2: unknown key 'sumary' in a scenario.*did you mean 'summary'"),
-        ("buffer: held", "buffer: hold", r"sample.yaml:7: unknown buffer 'hold'.*did you mean 'held'"),
-        ("size: 16M", "size: 16MB", r"sample.yaml:5: '16MB' is not a size"),
-        ("size: 16M", "size: 5000", r"sample.yaml:5: 5000 bytes are not whole pages of 4096"),
-        ("seed: 1}", "seed: 1, expect: {minflt: '>= x'}}", r":9: minflt cannot be '>= x'"),
-        ("touch: held", "tuch: held", r":9: a step begins with its verb, and 'tuch' is not a verb.*mean 'touch'"),
-        ("seed: 1", "sead: 1", r"sample.yaml:9: unknown key 'sead' in step 'touch'.*did you mean 'seed'"),
-        ("pressure: memcg-charge", "pressure: memcg", r"sample.yaml:10: unknown pressure 'memcg'"),
-        ("touch: held, seed: 1", "policy: dev", r"sample.yaml:9: step 'policy' lacks the key 'to'"),
-        ("touch: held, seed: 1", "advise: held", r"sample.yaml:9: step 'advise' lacks the key 'advice'"),
-        (", size: 96M", "", r"sample.yaml:10: pressure 'memcg-charge' lacks the key 'size'"),
-        ("callbacks: 1", "callback: 1", r"unknown key 'callback' in exercised.*did you mean 'callbacks'"),
-        ("callbacks: 1", "callbacks: lots", r"exercised callbacks is 'lots', not a whole number"),
-        ("exercised: {callbacks: 1}", "", r"must say what it exercises"),
-        (
-            "summary: x",
-            "summary: x\nsummary: y",
-            r":3: the key 'summary' is given twice \(first in line 2\)",
-        ),
-        ("summary: x", "summary: [", r"sample.yaml:\d+: not YAML"),
-        ("steps:", "timeout: -1\nsteps:", r"timeout is -1, not a whole number from 1 to 86400"),
-        ("steps:", "never: [mayfal]\nsteps:", r":8: unknown counter 'mayfal'.*did you mean 'mayfail'"),
-        ("steps:", "needs: {options: [CONFIG-X]}\nsteps:", r":8: options must be names like KSM"),
-        ("steps:", "needs: {version: 6.10}\nsteps:", r":8: 6.1 is not a version.*quote it"),
-        ("steps:", "needs: {until: 6.10}\nsteps:", r":8: 6.1 is not a version.*quote it: until"),
-        ("seed: 1}", "seed: 1, in: kid}", r":9: unknown process 'kid'"),
-        ("{touch: held, seed: 1}", "{wait: busy}", r":9: unknown thread 'busy'"),
-        ("{touch: held, seed: 1}", "{advise: held, advice: colder}", r":9: unknown advice 'colder'.*mean 'cold'"),
-    ],
-)
+# What is replaced in GOOD, by what, and what is then said.
+FAULTS = [
+    (
+        "policy: accept",
+        "polcy: accept",
+        r"sample.yaml:7: unknown key 'polcy' in subscriber 'dev'.*did you mean 'policy'",
+    ),
+    ("policy: accept", "policy: acept", r"sample.yaml:7: unknown policy 'acept'.*did you mean 'accept'"),
+    ("summary:", "sumary:", r"sample.yaml:2: unknown key 'sumary' in a scenario.*did you mean 'summary'"),
+    ("buffer: held", "buffer: hold", r"sample.yaml:7: unknown buffer 'hold'.*did you mean 'held'"),
+    ("size: 16M", "size: 16MB", r"sample.yaml:5: '16MB' is not a size"),
+    ("size: 16M", "size: 5000", r"sample.yaml:5: 5000 bytes are not whole pages of 4096"),
+    ("seed: 1}", "seed: 1, expect: {minflt: '>= x'}}", r":9: minflt cannot be '>= x'"),
+    ("touch: held", "tuch: held", r":9: a step begins with its verb, and 'tuch' is not a verb.*mean 'touch'"),
+    ("seed: 1", "sead: 1", r"sample.yaml:9: unknown key 'sead' in step 'touch'.*did you mean 'seed'"),
+    ("pressure: memcg-charge", "pressure: memcg", r"sample.yaml:10: unknown pressure 'memcg'"),
+    ("touch: held, seed: 1", "policy: dev", r"sample.yaml:9: step 'policy' lacks the key 'to'"),
+    ("touch: held, seed: 1", "advise: held", r"sample.yaml:9: step 'advise' lacks the key 'advice'"),
+    (", size: 96M", "", r"sample.yaml:10: pressure 'memcg-charge' lacks the key 'size'"),
+    ("callbacks: 1", "callback: 1", r"unknown key 'callback' in exercised.*did you mean 'callbacks'"),
+    ("callbacks: 1", "callbacks: lots", r"exercised callbacks is 'lots', not a whole number"),
+    ("exercised: {callbacks: 1}", "", r"must say what it exercises"),
+    (
+        "summary: x",
+        "summary: x\nsummary: y",
+        r":3: the key 'summary' is given twice \(first in line 2\)",
+    ),
+    ("summary: x", "summary: [", r"sample.yaml:\d+: not YAML"),
+    ("steps:", "timeout: -1\nsteps:", r"timeout is -1, not a whole number from 1 to 86400"),
+    ("steps:", "never: [mayfal]\nsteps:", r":8: unknown counter 'mayfal'.*did you mean 'mayfail'"),
+    ("steps:", "needs: {options: [CONFIG-X]}\nsteps:", r":8: options must be names like KSM"),
+    ("steps:", "needs: {version: 6.10}\nsteps:", r":8: 6.1 is not a version.*quote it"),
+    ("steps:", "needs: {until: 6.10}\nsteps:", r":8: 6.1 is not a version.*quote it: until"),
+    ("seed: 1}", "seed: 1, in: kid}", r":9: unknown process 'kid'"),
+    ("{touch: held, seed: 1}", "{wait: busy}", r":9: unknown thread 'busy'"),
+    ("{touch: held, seed: 1}", "{advise: held, advice: colder}", r":9: unknown advice 'colder'.*mean 'cold'"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), FAULTS)
 def test_a_fault_is_one_line_with_its_place(tmp_path: Path, old: str, new: str, message: str) -> None:
     """File, line, what is wrong, and the nearest right word."""
     assert old in GOOD
@@ -211,65 +219,65 @@ def test_a_fault_is_one_line_with_its_place(tmp_path: Path, old: str, new: str, 
 STEP = "{touch: held, seed: 1}"
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        # Findings that are expected: an oracle of ours, and an expression that RE2 takes.
-        ("exercised:", "expect: {exercised: '('}\nexercised:", r":11: '\(' is not a regular expression: missing \)"),
-        ("exercised:", "expect: {pairing: '(?=x)'}\nexercised:", r":11: .* is not a regular expression: invalid perl"),
-        ("exercised:", "expect: {pairing: '(x)\\1'}\nexercised:", r":11: .* not a regular expression: invalid escape"),
-        ("exercised:", "expect: {no-hnag: x}\nexercised:", r":11: unknown oracle 'no-hnag'.*mean 'no-hang'"),
-        ("exercised:", "expect: {zzz: x}\nexercised:", r":11: unknown oracle 'zzz'.*known: clean-log, .*, selftests"),
-        ("exercised:", "expect: {pairing: [x]}\nexercised:", r":11: what pairing is to find must be a text"),
-        # Replies that are expected: a field that the step's reply has, and a value that it can have.
-        (STEP, "{touch: held, expect: {majfalt: 0}}", r":9: unknown field 'majfalt' .* 'touch'.*mean 'majflt'"),
-        (STEP, "{touch: held, expect: {held: 1}}", r":9: unknown field 'held' .*known: majflt, minflt, ms, pages"),
-        (STEP, "{pages: held, expect: {held: 1}}", r":9: unknown field 'held'"),
-        (STEP, "{advise: held, advice: cold, expect: {busy: 0}}", r":9: unknown field 'busy'"),
-        (STEP, "{pressure: memcg-charge, size: 1M, expect: {short: true}}", r":9: unknown field 'short'"),
-        (STEP, "{touch: held, expect: {majflt: true}}", r":9: majflt cannot be True .a number, all"),
-        (STEP, "{touch: held, expect: {majflt: 0.5}}", r":9: majflt cannot be 0.5"),
-        (STEP, "{touch: held, expect: {majflt: [0]}}", r":9: majflt cannot be \[0\]"),
-        (STEP, "{stats: dev, expect: {own: all}}", r":9: own cannot be 'all'"),
-        (
-            STEP,
-            "{touch: held, background: a}\n  - {asleep: a, expect: {uninterruptible: 1}}",
-            r":10: .* .true or false",
-        ),
-        (STEP, "{touch: held, background: a, expect: {majflt: 0}}", r":9: the reply of a thread comes when"),
-        (STEP, "{touch: held, background: a}\n  - {wait: a, expect: {times: 1}}", r":10: unknown field 'times'"),
-        (STEP, "{wait: a, background: a, expect: {majflt: 1}}", r":9: the reply of a thread comes when"),
-        # What the module would refuse, and a mirror whose answer the kernel does not follow.
-        ("policy: accept", "interface: mirror, policy: eagain-mayfail", r":7: mirror 'dev' has the policy 'eagain-m"),
-        (
-            "accept}\nsteps:",
-            "accept, interface: mirror}\nsteps:\n  - {policy: dev, to: eagain-always}",
-            r":9: 'dev' is a mirror",
-        ),
-        ("policy: accept", "interface: interval, accessed: 'yes'", r":7: 'dev' is an interval, which is not asked"),
-        (STEP, "{mirror: dev}", r":9: 'dev' is no mirror"),
-        (STEP, "{compare: dev}", r":9: 'dev' is no mirror"),
-        # What a line for the driver cannot hold, and what is looked up on the host.
-        (STEP, '{write: /proc/x, value: "1\\nquit"}', r":9: value cannot be '1\\nquit'"),
-        (STEP, "{write: /proc/x, value: 'a\"b'}", r":9: value cannot be 'a\"b'"),
-        (STEP, "{write: /proc/x y, value: 1}", r":9: write cannot be '/proc/x y'"),
-        (STEP, "{touch: [held]}", r":9: touch cannot be \['held'\]"),
-        (STEP, "{touch: held, seed: {a: 1}}", r":9: seed cannot be"),
-        (STEP, "{insmod: ../../evil}", r":9: insmod cannot be '../../evil'"),
-        (STEP, "{selftest: ../evil, policy: accept}", r":9: selftest cannot be '../evil'"),
-        # Numbers that no machine has, or with which no kernel boots.
-        ("steps:", "shape: {memory: 1M}\nsteps:", r":8: 1048576 bytes of memory, and a guest needs 128M"),
-        ("steps:", "shape: {memory: 9999999G}\nsteps:", r":8: '9999999G' is more than 1024G"),
-        ("steps:", "shape: {cmdline: [quiet]}\nsteps:", r":8: cmdline must be text"),
-        ("size: 16M", "size: [16M]", r":5: \['16M'\] is not a size"),
-        ("size: 16M", f"size: {'9' * 4000}M", r":5: '9+M' is not a size"),
-        (
-            "  - {touch",
-            "  - {touch: held}\n" * 1000 + "  - {touch",
-            r":8: a scenario has 1 to 1000 steps, and this one",
-        ),
-    ],
-)
+LATE_FAULTS = [
+    # Findings that are expected: an oracle of ours, and an expression that RE2 takes.
+    ("exercised:", "expect: {exercised: '('}\nexercised:", r":11: '\(' is not a regular expression: missing \)"),
+    ("exercised:", "expect: {pairing: '(?=x)'}\nexercised:", r":11: .* is not a regular expression: invalid perl"),
+    ("exercised:", "expect: {pairing: '(x)\\1'}\nexercised:", r":11: .* not a regular expression: invalid escape"),
+    ("exercised:", "expect: {no-hnag: x}\nexercised:", r":11: unknown oracle 'no-hnag'.*mean 'no-hang'"),
+    ("exercised:", "expect: {zzz: x}\nexercised:", r":11: unknown oracle 'zzz'.*known: clean-log, .*, selftests"),
+    ("exercised:", "expect: {pairing: [x]}\nexercised:", r":11: what pairing is to find must be a text"),
+    # Replies that are expected: a field that the step's reply has, and a value that it can have.
+    (STEP, "{touch: held, expect: {majfalt: 0}}", r":9: unknown field 'majfalt' .* 'touch'.*mean 'majflt'"),
+    (STEP, "{touch: held, expect: {held: 1}}", r":9: unknown field 'held' .*known: majflt, minflt, ms, pages"),
+    (STEP, "{pages: held, expect: {held: 1}}", r":9: unknown field 'held'"),
+    (STEP, "{advise: held, advice: cold, expect: {busy: 0}}", r":9: unknown field 'busy'"),
+    (STEP, "{pressure: memcg-charge, size: 1M, expect: {short: true}}", r":9: unknown field 'short'"),
+    (STEP, "{touch: held, expect: {majflt: true}}", r":9: majflt cannot be True .a number, all"),
+    (STEP, "{touch: held, expect: {majflt: 0.5}}", r":9: majflt cannot be 0.5"),
+    (STEP, "{touch: held, expect: {majflt: [0]}}", r":9: majflt cannot be \[0\]"),
+    (STEP, "{stats: dev, expect: {own: all}}", r":9: own cannot be 'all'"),
+    (
+        STEP,
+        "{touch: held, background: a}\n  - {asleep: a, expect: {uninterruptible: 1}}",
+        r":10: .* .true or false",
+    ),
+    (STEP, "{touch: held, background: a, expect: {majflt: 0}}", r":9: the reply of a thread comes when"),
+    (STEP, "{touch: held, background: a}\n  - {wait: a, expect: {times: 1}}", r":10: unknown field 'times'"),
+    (STEP, "{wait: a, background: a, expect: {majflt: 1}}", r":9: the reply of a thread comes when"),
+    # What the module would refuse, and a mirror whose answer the kernel does not follow.
+    ("policy: accept", "interface: mirror, policy: eagain-mayfail", r":7: mirror 'dev' has the policy 'eagain-m"),
+    (
+        "accept}\nsteps:",
+        "accept, interface: mirror}\nsteps:\n  - {policy: dev, to: eagain-always}",
+        r":9: 'dev' is a mirror",
+    ),
+    ("policy: accept", "interface: interval, accessed: 'yes'", r":7: 'dev' is an interval, which is not asked"),
+    (STEP, "{mirror: dev}", r":9: 'dev' is no mirror"),
+    (STEP, "{compare: dev}", r":9: 'dev' is no mirror"),
+    # What a line for the driver cannot hold, and what is looked up on the host.
+    (STEP, '{write: /proc/x, value: "1\\nquit"}', r":9: value cannot be '1\\nquit'"),
+    (STEP, "{write: /proc/x, value: 'a\"b'}", r":9: value cannot be 'a\"b'"),
+    (STEP, "{write: /proc/x y, value: 1}", r":9: write cannot be '/proc/x y'"),
+    (STEP, "{touch: [held]}", r":9: touch cannot be \['held'\]"),
+    (STEP, "{touch: held, seed: {a: 1}}", r":9: seed cannot be"),
+    (STEP, "{insmod: ../../evil}", r":9: insmod cannot be '../../evil'"),
+    (STEP, "{selftest: ../evil, policy: accept}", r":9: selftest cannot be '../evil'"),
+    # Numbers that no machine has, or with which no kernel boots.
+    ("steps:", "shape: {memory: 1M}\nsteps:", r":8: 1048576 bytes of memory, and a guest needs 128M"),
+    ("steps:", "shape: {memory: 9999999G}\nsteps:", r":8: '9999999G' is more than 1024G"),
+    ("steps:", "shape: {cmdline: [quiet]}\nsteps:", r":8: cmdline must be text"),
+    ("size: 16M", "size: [16M]", r":5: \['16M'\] is not a size"),
+    ("size: 16M", f"size: {'9' * 4000}M", r":5: '9+M' is not a size"),
+    (
+        "  - {touch",
+        "  - {touch: held}\n" * 1000 + "  - {touch",
+        r":8: a scenario has 1 to 1000 steps, and this one",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), LATE_FAULTS)
 def test_what_would_fail_after_the_run_fails_before_it(tmp_path: Path, old: str, new: str, message: str) -> None:
     """A misspelt word is no fault of the kernel, and a boot is a high price for finding it."""
     test_a_fault_is_one_line_with_its_place(tmp_path, old, new, message)
