@@ -88,9 +88,9 @@ def _mapped(name: str, number: int) -> bool:
 
 
 def tied(argv: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """`argv` as process.tied() has it, without the rights of root."""
+    """`argv` as process.tied() has it, without the rights of root; the first to go for lack of memory."""
     user = account()
-    return process.tied(argv, [*(user.privileges() if user else []), "--no-new-privs"])
+    return process.tied(argv, [*(user.privileges() if user else []), "--no-new-privs"], expendable=True)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,10 @@ from harness.model.errors import LaunchError
 # that was gone before, so the shell checks that the harness is its parent ($0: our pid).
 _ORPHAN = '[ "$PPID" = "$0" ] || exit 1; '
 
+# Where the host, or a memory cgroup, runs out of memory, the kernel kills what has most of it: that may be the harness,
+# and nobody would be left to tell. Everybody may raise a score of their own (proc(5), oom_score_adj).
+_EXPENDABLE = "{ echo 1000 >/proc/self/oom_score_adj; } 2>/dev/null; "
+
 # A process group that ends with us: at the signal the shell kills the whole group,
 # make's compilers included. A shell gives background jobs /dev/null as standard
 # input, so the real input comes through descriptor 9.
@@ -73,14 +77,18 @@ def supervised(argv: Sequence[str | os.PathLike[str]]) -> list[str]:
     ]  # fmt: skip
 
 
-def tied(argv: Sequence[str | os.PathLike[str]], privileges: Sequence[str] = ()) -> list[str]:
+def tied(
+    argv: Sequence[str | os.PathLike[str]], privileges: Sequence[str] = (), *, expendable: bool = False
+) -> list[str]:
     """`argv` for one process without children of its own, killed when the harness dies.
 
     privileges: more words for setpriv(1). It arms the signal last, as a change of the user would disarm it.
+    expendable: for lack of memory, it is killed before all others.
     """
+    first = _EXPENDABLE if expendable else ""
     return [
         "setpriv", *privileges, "--pdeathsig=KILL", "--",
-        "sh", "-c", f'{_ORPHAN}exec "$@"', str(os.getpid()), *(os.fspath(word) for word in argv),
+        "sh", "-c", f'{_ORPHAN}{first}exec "$@"', str(os.getpid()), *(os.fspath(word) for word in argv),
     ]  # fmt: skip
 
 

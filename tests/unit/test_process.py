@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.host import process
+from harness.host import confinement, process
 from harness.model.errors import LaunchError
 
 
@@ -65,12 +65,24 @@ def test_the_environment_is_explicit(monkeypatch: pytest.MonkeyPatch):
     assert (env["ONE"], env["LC_ALL"]) == ("1", "C.UTF-8")
 
 
+def test_what_is_expendable_goes_first_for_lack_of_memory():
+    """Whatever user it becomes; everybody else keeps the score that the harness has."""
+    words = ["cat", "/proc/self/oom_score_adj"]
+    told = [
+        subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+        for argv in (words, process.tied(words), process.tied(words, expendable=True), confinement.tied(words))
+    ]
+
+    assert told[1] == told[0] != "1000"
+    assert told[2:] == ["1000", "1000"]
+
+
 @pytest.mark.parametrize("wrap", ["supervised", "tied"])
 def test_children_die_with_the_harness(wrap):
     """A kill -9 of the harness ends them: the pipe that they hold open closes."""
     script = f"""
 import os, sys
-from harness.host import process
+from harness.host import confinement, process
 process.spawn(["sleep", "1000"], stdout=sys.stdout.fileno(), wrap=process.{wrap})
 os.write(2, b"up")
 import signal
