@@ -40,7 +40,7 @@ def measuring(bench: Bench) -> Iterator[Sequence[Side]]:
                 machine.agent.write_file(_RECORD, str(int(record)))
             except OSError as error:
                 raise MachineError(f"{_RECORD}: {error}") from error
-            limit_s = scaled(scenario.timeout_s, machine.slowdown())
+            limit_s = scaled(scenario.timeout_s, machine.pace().slowdown)
             recording = drive(scenario, machine, lab.instrument, listener, limit_s, log)
         events = len(recording.events)
         if recording.ended is not Ended.COMPLETE or record != (events >= scenario.exercised["callbacks"]):

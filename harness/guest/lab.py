@@ -15,7 +15,7 @@ from harness.guest import snapshot as snapshots
 from harness.guest import tape as tapes
 from harness.guest.boot import BootFailed, Parts, boot
 from harness.guest.image import GuestImage
-from harness.guest.machine import Machine
+from harness.guest.machine import Machine, Pace
 from harness.guest.snapshot import Snapshot
 from harness.host.accelerator import Choice
 from harness.host.progress import QUIET, Progress
@@ -69,7 +69,7 @@ class Lab:
         self.hangs = Hangs()
         self._record = record
         self._progress = progress
-        self._slowdown = 0.0
+        self._paced: Pace | None = None
         self._measured_s = 0.0
         self._origins: dict[MachineShape, _Origin] = {}
         self._guard = threading.Lock()
@@ -98,13 +98,17 @@ class Lab:
             self.came = "clone" if machine.cloned else "boot"
             yield machine
 
-    def slowdown(self, machine: Machine) -> float:
-        """How many times slower guests are than an ordinary machine now; measured every 20 s, which takes 0.3 s."""
+    def pace(self, machine: Machine) -> Pace:
+        """How fast guests are now; measured every 20 s, which takes 0.3 s."""
         with self._pace:
-            if time.monotonic() - self._measured_s > _PACE_S or not self._slowdown:
-                self._slowdown = machine.slowdown()
+            if time.monotonic() - self._measured_s > _PACE_S or self._paced is None:
+                self._paced = machine.pace()
                 self._measured_s = time.monotonic()
-            return self._slowdown
+            return self._paced
+
+    def slowdown(self, machine: Machine) -> float:
+        """How many times slower guests are than an ordinary machine now."""
+        return self.pace(machine).slowdown
 
     def _cloned(
         self, stack: contextlib.ExitStack, shape: MachineShape, folder: Path, on_line: Callable[[str], None]

@@ -50,6 +50,17 @@ class Condition(StrEnum):
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How fast a guest is. slowdown: how many times slower than an ordinary machine, at least 1.
+
+    loop_ms: what a loop of arithmetic took in it, to which the kernel adds nothing: how fast its host is.
+    """
+
+    slowdown: float
+    loop_ms: float = 0.0
+
+
+@dataclass(frozen=True)
 class MachineState:
     """A machine's condition and the evidence for it, as a sentence."""
 
@@ -365,8 +376,8 @@ class Machine:
         self.monitor.execute("inject-nmi")
         self.console.settle(timeout_s)
 
-    def slowdown(self) -> float:
-        """How many times slower than an ordinary machine this guest is, measured now; at least 1."""
+    def pace(self) -> Pace:
+        """How fast this guest is, measured now."""
         began = time.monotonic_ns()
         try:
             done = self.run("/init", "calibrate", timeout_s=120)
@@ -376,7 +387,8 @@ class Machine:
         try:
             # No guest worked longer than we waited; but the clock of one that is recorded counts its instructions, and
             # its limits, which are by that clock as well as by ours, must hold by the faster one.
-            worked_ns = (max if self.taped else min)(int(done.stdout), spent_ns)
+            told_ns, loop_ns = map(int, done.stdout.split())
+            worked_ns = (max if self.taped else min)(told_ns, spent_ns)
         except ValueError:
             raise GuestLost(f"calibrate: status {done.status}: {clean(done.stdout)[:80]!r}") from None
         slowdown = max(1.0, worked_ns / _REFERENCE_NS)
@@ -385,7 +397,7 @@ class Machine:
                 f"the guest is {slowdown:.0f} times slower than on an ordinary machine (limit {_SLOWEST})",
                 "run it when the host does less",
             )
-        return slowdown
+        return Pace(slowdown, max(0, loop_ns) / 1e6)
 
     def state(self, silence_s: float = _SILENCE_S) -> MachineState:
         """What became of the machine: the kernel's own words first, then QEMU's, then the silence."""

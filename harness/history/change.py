@@ -20,9 +20,9 @@ from typing import TypeVar
 
 ALARM = 0.01
 # How many samples there must be before a change and behind it, and how many are looked at.
-_BEFORE, MOST_BEFORE = 8, 40
-_AFTER, _MOST_AFTER = 3, 20
-LEAST = _BEFORE + 2
+LEAST_BEFORE, MOST_BEFORE = 8, 40
+LEAST_AFTER, _MOST_AFTER = 3, 20
+LEAST = LEAST_BEFORE + 2
 # A change by less than this share is of no interest, however sure it is.
 _SHARE = 1.2
 # A scenario's figure is compared with those of at least so many others in its run.
@@ -56,6 +56,11 @@ def paired(figures: Mapping[Name, Mapping[str, float]]) -> dict[Name, dict[str, 
     return found
 
 
+def splits(size: int) -> range:
+    """The places of a series at which it may have become another."""
+    return range(max(LEAST_BEFORE, size - _MOST_AFTER), size - LEAST_AFTER + 1)
+
+
 @dataclass(frozen=True)
 class Rule:
     """What counts as a change."""
@@ -66,12 +71,12 @@ class Rule:
         series: how many are looked at beside each other.
         """
         size = len(values)
-        splits = range(max(_BEFORE, size - _MOST_AFTER), size - _AFTER + 1)
+        places = splits(size)
         best: tuple[float, int] | None = None
-        for at in splits:
+        for at in places:
             before, after = values[max(0, at - MOST_BEFORE) : at], values[at:]
             if self.matters(median(before), median(after)):
-                chance = luck(*self.order(before, after)) * len(splits) * series
+                chance = luck(*self.order(before, after)) * len(places) * series
                 best = min(best or (chance, at), (chance, at))
         return best[1] if best and best[0] <= ALARM else None
 
@@ -112,7 +117,7 @@ class Less(Rule):
     def find(self, values: Sequence[float], series: int) -> int | None:
         """As for every rule; and when the last two are less than half of all before, which waits for no statistics."""
         before, last = values[:-2], values[-2:]
-        if len(before) >= _BEFORE and 2 * max(last) < min(before):
+        if len(before) >= LEAST_BEFORE and 2 * max(last) < min(before):
             return len(values) - 2
         return super().find(values, series)
 
@@ -122,6 +127,11 @@ def luck(smaller: Sequence[float], larger: Sequence[float]) -> float:
     ranked = sorted(smaller)
     pairs = sum(bisect_left(ranked, value) for value in larger)
     return _tails(len(smaller), len(larger))[pairs]
+
+
+def few(first: int, second: int, pairs: int) -> float:
+    """How probable it is that at most so many pairs of so many samples are in an order by chance."""
+    return _tails(first, second)[first * second - pairs]
 
 
 @cache

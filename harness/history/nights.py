@@ -8,13 +8,14 @@ in one job, in the order of time.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.history import change
+from harness.history import change, overall
 from harness.history.record import SKIP, Entry, Result
 from harness.history.store import Store
 from harness.model.rates import Rate
@@ -29,6 +30,8 @@ _LUCK = 0.05
 DAY_S = 86400.0
 LOOKBACK_S = 180 * DAY_S
 _NUMBER = re.compile(r"\d+")
+# What is this much slower, too, belongs to everything that is.
+_ALSO = 1.1
 # A cause is seen often; so many runs of it are named.
 _RUNS = 20
 
@@ -143,6 +146,31 @@ class Changed:
 
 
 @dataclass(frozen=True)
+class Overall:
+    """All scenarios of many jobs take longer by a factor. kernel: of these jobs; empty for all that there are."""
+
+    kernel: str
+    factor: float
+    low: float
+    high: float
+    jobs: int
+    since_s: float
+    run: str
+
+    def document(self) -> dict[str, Any]:
+        """As harness history --json prints it."""
+        return {
+            "kernel": self.kernel,
+            "factor": round(self.factor, 3),
+            "low": round(self.low, 3),
+            "high": round(self.high, 3),
+            "jobs": self.jobs,
+            "since_s": self.since_s,
+            "run": self.run,
+        }
+
+
+@dataclass(frozen=True)
 class Gone:
     """A scenario that was judged before, and now is skipped or comes to too little."""
 
@@ -187,6 +215,7 @@ class Night:
     jobs: int
     before_s: float | None = None
     causes: Sequence[Cause] = ()
+    overall: Sequence[Overall] = ()
     slower: Sequence[Changed] = ()
     less: Sequence[Changed] = ()
     gone: Sequence[Gone] = ()
@@ -214,6 +243,7 @@ class Night:
             "verdicts": dict(self.verdicts),
             "jobs": self.jobs,
             "causes": [one.document() for one in self.causes],
+            "everything_slower": [one.document() for one in self.overall],
             "slower": [one.document() for one in self.slower],
             "exercised_less": [one.document() for one in self.less],
             "gone": [one.document() for one in self.gone],
@@ -287,6 +317,7 @@ def night(
         jobs=len({entry.job for entry in inside}),
         before_s=max(before, default=None),
         causes=list(_causes(series, since_s, first_seen or {})),
+        overall=list(_overall(series, since_s)),
         slower=list(_slower(series, since_s)),
         less=list(_less(series, since_s)),
         gone=list(_gone(series, since_s)),
@@ -365,6 +396,39 @@ def _slower(series: _Series, since_s: float) -> Iterator[Changed]:
     }
     paired = change.paired({name: {run: value for run, (_, _, value) in one.items()} for name, one in figures.items()})
     yield from _changed(figures, paired, since_s, dict.fromkeys(figures, "seconds"), change.Slower())
+
+
+def _overall(series: _Series, since_s: float) -> Iterator[Overall]:
+    """What is slower as a whole: each kernel by itself, and everything, which is told once where it is all of them."""
+    runs = overall.paced(_paces(points, since_s) for points in series.values())
+    kernels: dict[str, list[overall.Paced]] = defaultdict(list)
+    for one in runs:
+        kernels[one.run.kernel].append(one)
+    if len(kernels) == 1:
+        kernels.clear()
+    groups = len(kernels) + 1
+    every = overall.slower(runs, groups)
+    each = {kernel: overall.slower(of, groups) for kernel, of in kernels.items()}
+    slow = {kernel: shift for kernel, shift in each.items() if shift}
+    if every:
+        others = [overall.factor(of, every.since_s) for of in kernels.values()]
+        if all(one is None or one >= _ALSO for one in others):
+            slow = {"": every}
+    for kernel, shift in slow.items():
+        yield Overall(kernel, **vars(shift))
+
+
+def _paces(points: Iterable[_Point], since_s: float) -> Iterator[tuple[overall.Run, float, float]]:
+    """The runs in which a scenario passed: the medians of its seconds, and of the milliseconds of the loop."""
+    found: dict[str, list[_Point]] = defaultdict(list)
+    for point in points:
+        if point.result.verdict == Outcome.PASS and math.isfinite(point.at_s):
+            found[point.entry.id].append(point)
+    for of in found.values():
+        at_s, entry = of[0].at_s, of[0].entry
+        run = overall.Run(entry.job, entry.source, entry.folder, at_s, math.floor((at_s - since_s) / DAY_S))
+        loops = [point.result.loop_ms for point in of]
+        yield run, change.median([point.result.seconds for point in of]), change.median(loops)
 
 
 def _less(series: _Series, since_s: float) -> Iterator[Changed]:

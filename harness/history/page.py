@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness import __version__
-from harness.history.nights import Cause, Changed, Night
-from harness.history.text import head, mail, number, when
+from harness.history.nights import Cause, Changed, Night, Overall
+from harness.history.text import head, mail, number, overall, when
 from harness.model.verdict import Outcome
 from harness.report import templating
 from harness.report.text import one_line
@@ -38,13 +38,14 @@ def render(night: Night, left_out: Mapping[str, str]) -> str:
                 ("still failing", len(states["still"]), "fail"),
                 ("flaky", len(night.state("flaky")), "inconclusive"),
                 ("fixed", len(states["fixed"]), "pass"),
-                ("slower", len(night.slower), "inconclusive"),
+                ("slower", len(night.overall) + len(night.slower), "inconclusive"),
                 ("exercised less", len(night.less) + len(night.gone), "inconclusive"),
             )
             if count
         ],
         notes=_notes(night, left_out),
         causes={state: [_cause(one) for one in found[:_CAUSES]] for state, found in states.items()},
+        overall=[_overall(one) for one in night.overall[:_ROWS]],
         changed={kind: [_changed(one) for one in found[:_CHARTS]] for kind, found in changed.items()},
         gone=[_cut(one.document()) for one in night.gone[:_ROWS]],
         unjudged=[_cut(one.document()) for one in night.unjudged[:_ROWS]],
@@ -95,6 +96,14 @@ def _cause(one: Cause) -> dict[str, Any]:
         "runs": one.count,
         "seen": [_cut(vars(seen)) for seen in one.seen[:_SEEN]],
         "more": max(0, len(one.seen) - _SEEN),
+    }
+
+
+def _overall(one: Overall) -> dict[str, Any]:
+    return {
+        "said": _text(overall(one)),
+        "sure": f"Between ×{one.low:.2f} and ×{one.high:.2f}, at 95%; since {when(one.since_s)}.",
+        "run": _text(one.run),
     }
 
 

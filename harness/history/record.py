@@ -46,6 +46,8 @@ class Result:
     oracle: str = ""
     cause: str = ""
     summary: str = ""
+    # What a loop of arithmetic took in the guest: how fast the host was. 0: not measured.
+    loop_ms: float = 0.0
 
     @property
     def scenario(self) -> str:
@@ -168,6 +170,7 @@ def _result(result: ScenarioResult) -> Result:
         oracle,
         one_line(cause, _TEXT),
         one_line(finding.summary, _TEXT) if finding else "",
+        result.loop_ms,
     )
 
 

@@ -43,6 +43,7 @@ _MIGRATIONS: Sequence[Sequence[str]] = (
         # Folders that cannot be read, so that they are not read again and again.
         "CREATE TABLE unread (folder TEXT PRIMARY KEY, stamp TEXT NOT NULL, reason TEXT NOT NULL) STRICT",
     ),
+    ("ALTER TABLE results ADD COLUMN loop_ms REAL NOT NULL DEFAULT 0",),
 )
 VERSION = len(_MIGRATIONS)
 _COLUMNS = (
@@ -109,11 +110,11 @@ class Store:
             ).fetchone()
             self._rows.execute("DELETE FROM results WHERE run = ?", (seq,))
             self._rows.executemany(
-                "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     (
                         *(seq, at, one.name, one.verdict, one.seconds, json.dumps(dict(one.exercised))),
-                        *(one.reason, one.oracle, one.cause, one.summary),
+                        *(one.reason, one.oracle, one.cause, one.summary, one.loop_ms),
                     )
                     for at, one in enumerate(entry.results)
                 ),
@@ -153,8 +154,8 @@ class Store:
             first = self._rows.execute("SELECT min(seq) FROM runs WHERE began_s >= ?", (since_s,)).fetchone()[0] or 0
             which = "(runs.began_s >= ? OR runs.live AND runs.seq > ?)"
             for seq, *row in self._rows.execute(
-                "SELECT run, name, results.verdict, results.seconds, exercised, reason, oracle, cause, summary "  # noqa: S608
-                f"FROM results JOIN runs ON runs.seq = run WHERE {which} ORDER BY run, place",
+                "SELECT run, name, results.verdict, results.seconds, exercised, reason, oracle, cause, summary, "  # noqa: S608
+                f"loop_ms FROM results JOIN runs ON runs.seq = run WHERE {which} ORDER BY run, place",
                 (since_s, first),
             ):
                 results.setdefault(seq, []).append(_result(row))
@@ -320,8 +321,8 @@ def _wanted() -> list[tuple[str, ...]]:
 
 
 def _result(row: Sequence[Any]) -> Result:
-    name, verdict, seconds, exercised, reason, oracle, cause, summary = row
-    return Result(name, verdict, seconds, _counts(exercised), reason, oracle, cause, summary)
+    name, verdict, seconds, exercised, reason, oracle, cause, summary, loop_ms = row
+    return Result(name, verdict, seconds, _counts(exercised), reason, oracle, cause, summary, loop_ms)
 
 
 def _counts(text: str) -> Mapping[str, int]:

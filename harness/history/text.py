@@ -8,7 +8,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from harness.history.nights import Cause, Changed, Gone, Night, Unjudged
+from harness.history.nights import Cause, Changed, Gone, Night, Overall, Unjudged
 from harness.history.record import SKIP
 from harness.report.text import one_line
 
@@ -55,6 +55,7 @@ def head(night: Night) -> str:
 def mail(night: Night) -> str:
     """All of it in one line, to be pasted into a mail."""
     counts = [f"{len(night.state(state))} {word}" for state, word in _COUNTED if night.state(state)]
+    counts += [overall(one) for one in night.overall]
     counts += [f"{len(night.slower)} slower"] if night.slower else []
     less = len(night.less) + len(night.gone)
     counts += [f"{less} exercised less"] if less else []
@@ -62,6 +63,12 @@ def mail(night: Night) -> str:
     named = f"; {worst.state}: [{worst.oracle}] {worst.summary} ({_names(worst.scenarios)})" if worst else ""
     news = ", ".join(counts) or "nothing new" if night.runs else ""
     return one_line(f"kernel-harness {head(night)}{'; ' * bool(news)}{news}{named}", _MAIL)
+
+
+def overall(one: Overall) -> str:
+    """That everything is slower, in a few words."""
+    which = f" on {one.kernel}" * bool(one.kernel)
+    return f"everything{which} is slower: ×{one.factor:.2f} over {number(one.jobs, 'job')}"
 
 
 _COUNTED = (("new", "new"), ("still", "still failing"), ("flaky", "flaky"), ("fixed", "fixed"))
@@ -94,6 +101,7 @@ def _entries(night: Night) -> Iterator[tuple[str, Sequence[str]]]:
         yield from _cut(state, [[_said(one), *_facts(one)] for one in night.state(state)])
     yield from _cut("flaky", [[_said(one), _rate(one)] for one in night.state("flaky")])
     yield from _cut("fixed", [[_said(one), *_facts(one)] for one in night.state("fixed")])
+    yield from _cut("slower", [_overall(one) for one in night.overall])
     yield from _cut("slower", [_changed(one, " s") for one in night.slower])
     yield from _cut("less", [_changed(one, "") for one in night.less])
     yield from _cut("gone", [[_gone(one), one.job] for one in night.gone])
@@ -153,6 +161,11 @@ def _changed(one: Changed, unit: str) -> Sequence[str]:
     figures = f"{one.after:.4g}{unit}, was {one.before:.4g}{unit}"
     name = one.scenario if unit else f"{one.scenario}: {one.what}"
     return [f"{name} {figures}, since {when(one.since_s)}: {one.run}", one.job]
+
+
+def _overall(one: Overall) -> Sequence[str]:
+    sure = f"(between ×{one.low:.2f} and ×{one.high:.2f}, at 95%)"
+    return [f"{overall(one)} {sure}, since {when(one.since_s)}: {one.run}"]
 
 
 def _names(names: Sequence[str]) -> str:

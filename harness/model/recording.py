@@ -111,6 +111,8 @@ class Recording:
     postmortem_s: float = 0.0
     # The slow-down of the host against the one that limits were written on: measured seconds are judged by it.
     slowdown: float = 1.0
+    # What a loop of arithmetic took in the guest: how fast the host was, whatever the kernel does. 0: not measured.
+    loop_ms: float = 0.0
     # The one that the kernel is judged by.
     contract: Contract = Contract.MAYFAIL
 
@@ -189,6 +191,7 @@ def read(folder: Path, scenario: Scenario) -> Recording:
             ),
             postmortem_s=content.get("postmortem_s", 0.0),
             slowdown=content.get("slowdown", 1.0),
+            loop_ms=content.get("loop_ms", 0.0),
             contract=Contract(content.get("contract", Contract.MAYFAIL)),
         )
     except (OSError, ValueError) as error:
@@ -229,6 +232,7 @@ def settled(recording: Recording) -> Recording:
         answers=[dataclasses.replace(answer, seconds=round(answer.seconds, 4)) for answer in recording.answers],
         postmortem_s=round(recording.postmortem_s, 3),
         slowdown=round(recording.slowdown, 2),
+        loop_ms=round(recording.loop_ms, 3),
     )
 
 
@@ -263,6 +267,7 @@ def document(recording: Recording, digests: Mapping[str, str] | None = None) -> 
             ],
             "postmortem_s": recording.postmortem_s,
             "slowdown": recording.slowdown,
+            "loop_ms": recording.loop_ms,
             "contract": recording.contract.value,
             **({} if digests is None else {"digests": dict(digests)}),
         },

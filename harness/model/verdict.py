@@ -75,6 +75,8 @@ class ScenarioResult:
     tape: str = ""
     # The results of the kernel's own tests, by program.
     selftests: Mapping[str, Results] = field(default_factory=dict)
+    # What a loop of arithmetic took in the guest: how fast the host was. 0: not measured.
+    loop_ms: float = 0.0
 
     @property
     def counted(self) -> str:
@@ -91,6 +93,7 @@ class ScenarioResult:
             "findings": [finding.document() for finding in self.findings],
             "exercised": dict(self.exercised),
             "seconds": rounded(self.seconds),
+            "loop_ms": round(self.loop_ms, 3),
             "phases": {name: rounded(seconds) for name, seconds in self.phases.items()},
             "attempts": self.attempts,
             "latency_us": dict(self.latency_us),
@@ -110,6 +113,7 @@ class ScenarioResult:
             ),
             exercised={str(name): int(count) for name, count in entry["exercised"].items()},
             seconds=float(entry["seconds"]),
+            loop_ms=float(entry.get("loop_ms", 0.0)),
             reason=str(entry.get("reason", "")),
             phases={str(name): float(seconds) for name, seconds in entry.get("phases", {}).items()},
             attempts=int(entry.get("attempts", 1)),

@@ -45,6 +45,7 @@ def judge(recording: Recording, names: Collection[str] | None = None) -> Scenari
         findings=tuple(wrong) or (*short, *missing),
         exercised=exercised.count(recording),
         seconds=recording.seconds,
+        loop_ms=recording.loop_ms,
         reason=reason,
         latency_us=latency.measure(recording),
         selftests=recording.selftests,

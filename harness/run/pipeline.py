@@ -766,7 +766,7 @@ def _record(
             waited_s = time.monotonic() - began
             restored_s = machine.ready_s if machine.cloned else 0.0
             ready = {"boot": waited_s - restored_s, "restore": restored_s}
-            slowdown = lab.slowdown(machine)
+            pace = lab.pace(machine)
             if watch:
                 watch.begin(machine)
             recording = drive(
@@ -778,12 +778,12 @@ def _record(
                 folder / "events" / f"{scenario.name}.bin",
                 functools.partial(look, lab, machine, place),
                 given,
-                slowdown,
+                pace.slowdown,
                 lab.hangs,
             )
             if watch:
                 watch.end(machine, scenario.name, recording.ended)
-            recording = dataclasses.replace(recording, slowdown=slowdown)
+            recording = dataclasses.replace(recording, slowdown=pace.slowdown, loop_ms=pace.loop_ms)
     except BootFailed as failed:
         ready = {"boot": time.monotonic() - began}
         console = (place / "console.log").read_bytes()

@@ -127,6 +127,7 @@ RESULTS = st.builds(
     oracle=st.sampled_from(["", "pairing", HOSTILE]),
     cause=TEXTS,
     summary=TEXTS,
+    loop_ms=st.floats(allow_nan=False) | st.just(1.0),
 )
 ENTRIES = st.builds(
     Entry,

@@ -11,7 +11,7 @@ import pytest
 
 from harness.guest.boot import BootFailed, Parts, boot
 from harness.guest.image import GuestImage
-from harness.guest.machine import Condition, Machine, Watchdogs
+from harness.guest.machine import Condition, Machine, Pace, Watchdogs
 from harness.model.errors import GuestLost, LaunchError, MachineError, OutOfSpace
 from harness.model.shape import MachineShape
 from tests.fakes import qemu as fake
@@ -174,8 +174,8 @@ def test_limits_hold_by_the_guests_clock_too_where_it_is_faster_than_ours(
     monkeypatch: pytest.MonkeyPatch, taped: bool, expected: float
 ) -> None:
     """A guest says that it worked for 180 ms, and we waited for 45: only on a tape may both be true."""
-    guest = SimpleNamespace(taped=taped, run=lambda *_, **__: SimpleNamespace(status=0, stdout=b"180000000"))
+    guest = SimpleNamespace(taped=taped, run=lambda *_, **__: SimpleNamespace(status=0, stdout=b"180000000 9000000\n"))
     clock = iter((0, 45_000_000))
     monkeypatch.setattr("harness.guest.machine.time", SimpleNamespace(monotonic_ns=lambda: next(clock)))
 
-    assert Machine.slowdown(cast(Machine, guest)) == expected
+    assert Machine.pace(cast(Machine, guest)) == Pace(expected, 9.0)

@@ -52,13 +52,16 @@ def test_what_is_written_is_read_again(kept: Recording, tmp_path: Path) -> None:
 def test_a_recording_is_judged_again_by_the_same_times(kept: Recording, tmp_path: Path) -> None:
     """7.13496 s, written as 7.135, would be 7.13 s in one verdict and 7.14 s in the other."""
     answers = [dataclasses.replace(answer, seconds=0.12345678) for answer in kept.answers]
-    raw = dataclasses.replace(kept, seconds=7.13496, postmortem_s=1.23456, slowdown=45.678, answers=answers)
+    raw = dataclasses.replace(
+        kept, seconds=7.13496, postmortem_s=1.23456, slowdown=45.678, loop_ms=5.43219, answers=answers
+    )
     one = recordings.settled(raw)
 
     again = recordings.read(written(raw, tmp_path), scenario())
 
     assert again.seconds == one.seconds == 7.135
     assert (again.postmortem_s, again.slowdown) == (one.postmortem_s, one.slowdown)
+    assert again.loop_ms == one.loop_ms == 5.432
     assert [answer.seconds for answer in again.answers] == [answer.seconds for answer in one.answers]
 
 

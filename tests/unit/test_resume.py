@@ -28,6 +28,7 @@ from harness.cli import main
 from harness.commands.judge import judge
 from harness.guest import image
 from harness.guest.boot import BootFailed
+from harness.guest.machine import Pace
 from harness.host import accelerator, workspace
 from harness.host.accelerator import Choice
 from harness.host.progress import QUIET
@@ -140,8 +141,8 @@ def arranged(monkeypatch: pytest.MonkeyPatch) -> World:
                 raise BootFailed("silent", "no word of init", "", 1.0)
             yield SimpleNamespace(place=place, ready_s=0.0, cloned=True)
 
-        def slowdown(self, _: object) -> float:
-            return 1.0
+        def pace(self, _: object) -> Pace:
+            return Pace(1.0)
 
     def prepare(*_: object) -> pipeline.Prepared:
         recipe = SimpleNamespace(series=PatchSeries(), source=SimpleNamespace(commit="01ab mm: x"))
