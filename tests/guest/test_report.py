@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -13,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from harness.history import nights
+from harness.history import page as history_page
+from harness.history.record import Result
 from harness.host.progress import QUIET
 from harness.host.workspace import cache_dir
 from harness.kernel import source, versions
@@ -21,6 +25,8 @@ from harness.report import comparison, html, ktap
 from harness.report.detail import Details
 from tests.guest.command import harness
 from tests.unit.recordings import complaint, recording
+from tests.unit.test_history_nights import DAY, NOW, chance
+from tests.unit.test_history_overall import lately, simulated
 from tests.unit.test_report_page import HOSTILE, MARK, failed, pairs
 from tests.unit.verdicts import run_of
 
@@ -64,8 +70,22 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "bin/python"
 
 
+def night() -> nights.Night:
+    """Everything is slower; a cause is new, a scenario dies quietly, one is skipped: with hostile text everywhere."""
+    found = []
+    for one in simulated(chance(1), lately(1.5), jobs=4, load=0.1):
+        late = one.began_s > NOW - 2 * DAY
+        fails = Result("s0", "fail", 1.0, {}, "", "pairing", f"a page was lost {HOSTILE}", f"a page was lost {HOSTILE}")
+        dies = Result("dies", "pass", 1.0, {"callbacks": 5 if late else 4096})
+        gone = Result("gone", "skip" if late else "pass", 1.0, reason=HOSTILE)
+        lost = Result("lost", "error", reason=f"no QEMU {HOSTILE}")
+        results = (*((fails, lost, *one.results[1:]) if late else one.results), dies, gone)
+        found.append(dataclasses.replace(one, job=f"{one.job} {HOSTILE}", results=results))
+    return nights.night(found, NOW - DAY, NOW)
+
+
 def pages(folder: Path) -> Iterator[Path]:
-    """A pass, a failure in sixteen scenarios with hostile text everywhere, and their comparison."""
+    """A pass, a failure in sixteen scenarios with hostile text everywhere, their comparison, and a history."""
     good = ScenarioResult("good", Outcome.PASS, (), {"callbacks": 4096}, 1.0, latency_us={"p99": 3})
     bad = [failed(f"bad-{number}", f"a page was lost {HOSTILE}", f"event 3 {HOSTILE}") for number in range(16)]
     details = Details()
@@ -76,6 +96,7 @@ def pages(folder: Path) -> Iterator[Path]:
         ("pass", html.render(passed, None, details.found)),
         ("fail", html.render(broken, None, details.found)),
         ("comparison", comparison.render(passed, broken, (HOSTILE, "today"))),
+        ("history", history_page.render(night(), {f"/runs/{HOSTILE}": HOSTILE})),
     ):
         (folder / f"{name}.html").write_text(text, encoding="utf-8")
         yield folder / f"{name}.html"
@@ -101,7 +122,15 @@ def test_a_browser_shows_each_page_on_a_phone_and_a_desktop(python: Path, tmp_pa
     assert {(look["width"], look["scheme"]) for look in told["looked"]} == {
         (390, "light"), (390, "dark"), (1200, "light"), (1200, "dark"),
     }  # fmt: skip
-    assert all(look["canvases"] >= 3 for look in told["looked"] if look["page"] != "comparison.html")
+    least = {"comparison.html": 0, "history.html": 2}
+    assert all(look["canvases"] >= least.get(look["page"], 3) for look in told["looked"])
+    shown = night()
+    assert shown.overall
+    assert shown.causes
+    assert shown.less
+    assert shown.gone
+    assert shown.unjudged
+    assert "a page was lost" in told["keyed"]["history.html"]["silent"], "without scripts"
     keyed = told["keyed"]["fail.html"]
     assert "a page was lost" in keyed["silent"], "without scripts"
     assert keyed["in_view"]
