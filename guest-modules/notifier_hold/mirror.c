@@ -25,8 +25,8 @@
 #define BATCH 512UL
 #define TRIES 1000U
 
-/* How often an entry that seems to have changed too early is looked at. */
-#define LOOKS 1000U
+/* How long an entry that seems to have changed too early is looked at, until one has been. */
+#define PATIENCE_NS (500 * NSEC_PER_MSEC)
 
 #define PERMISSIONS (HMM_PFN_VALID | HMM_PFN_WRITE)
 
@@ -34,7 +34,9 @@ struct nh_mirror {
 	/* Guarded by subscriber.lock: what hmm_range_fault() says, what the mirror held then. */
 	unsigned long seen[BATCH];
 	unsigned long held[BATCH];
-	/* Guarded by subscriber.sequence: a frame and PERMISSIONS, or 0. */
+	/* Guarded by subscriber.sequence, as are the entries: an entry had changed too early. */
+	bool changed_early;
+	/* A frame and PERMISSIONS, or 0. */
 	unsigned long entries[];
 };
 
@@ -125,23 +127,34 @@ static unsigned long nh_mapped_now(struct mm_struct *mm, unsigned long address, 
 /*
  * A range begins: has the page table changed before anybody was told?  What the mirror
  * holds, no range has told it to give up.  Another task may have an entry empty for a
- * moment (MADV_COLD in v6.1), so what looks changed is looked at again.
+ * moment (clear_soft_dirty() in a range of its own, MADV_COLD in v6.1), which is long when
+ * the host takes its CPU away: what looks changed is looked at again.
  */
-static enum nh_broken nh_changed_already(struct mm_struct *mm, unsigned long address,
+static enum nh_broken nh_changed_already(struct nh_subscriber *sub, unsigned long address,
 					 unsigned long held)
 {
+	struct nh_mirror *mirror = sub->mirror;
 	enum nh_broken broken;
 	unsigned long flags;
-	unsigned int tries = LOOKS;
+	u64 began = 0;
 
-	do {
+	lockdep_assert_held(&sub->sequence);
+	for (;;) {
 		local_irq_save(flags);
-		broken = nh_differs(held, nh_mapped_now(mm, address, held));
+		broken = nh_differs(held, nh_mapped_now(sub->mm, address, held));
 		local_irq_restore(flags);
-		if (broken)
-			cpu_relax();
-	} while (broken && --tries);
-	return broken ? NH_BROKEN_BEGUN : 0;
+		if (!broken)
+			return 0;
+		if (mirror->changed_early)
+			break;
+		if (!began)
+			began = ktime_get_ns();
+		else if (ktime_get_ns() - began > PATIENCE_NS)
+			break;
+		cpu_relax();
+	}
+	mirror->changed_early = true;
+	return NH_BROKEN_BEGUN;
 }
 
 /* A range takes something away.  For callbacks, with the sequence's lock held. */
@@ -157,7 +170,7 @@ void nh_mirror_told(struct nh_subscriber *sub, const struct mmu_notifier_range *
 	for (address = start; address < end; address += PAGE_SIZE) {
 		unsigned long page = (address - sub->addr) >> PAGE_SHIFT;
 		unsigned long *entry = &sub->mirror->entries[page];
-		enum nh_broken broken = *entry ? nh_changed_already(sub->mm, address, *entry) : 0;
+		enum nh_broken broken = *entry ? nh_changed_already(sub, address, *entry) : 0;
 
 		if (broken)
 			nh_stale_add(sub, &stale, page, broken);
