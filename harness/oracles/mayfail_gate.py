@@ -21,9 +21,10 @@ The kernel leaves one more rule to its drivers: −EAGAIN is for MAYFAIL ranges
 only. A subscriber whose policy is to keep this rule must keep it.
 
 Probes, where there are any, see which task is below try_to_unmap_one(). Without
-probes only a task in direct reclaim is known to be, by its own flags, and a task
-that is in no reclaim at all is taken not to be: a scenario with other callers,
-memory failure for one, needs a kernel with CONFIG_KPROBES.
+probes (no CONFIG_KPROBES, or the function has another name) only a task in direct
+reclaim is known to be, by its own flags. Of any other nothing is known where the
+event is try_to_unmap_one()'s, MMU_NOTIFY_CLEAR: khugepaged, memory failure and
+others call it, too.
 
 Huge pages are different. Direct reclaim may split a huge page before it unmaps
 the pages: through try_to_migrate_one(), whose range is not MAYFAIL and covers as
@@ -182,7 +183,7 @@ class _Seen:
         self.denied.add(chunk, starts & observed & chunk.below_direct & ~direct)
         polite = np.isin(chunk["policy"], _RUDE, invert=True)
         self.rude.add(chunk, starts & polite & (result == -errno.EAGAIN) & ~chunk.mayfail & chunk.blockable)
-        outside = observed & ~chunk.unmap_one | ~observed & ~(reclaims & (chunk["event"] == RangeEvent.CLEAR))
+        outside = observed & ~chunk.unmap_one | ~observed & (chunk["event"] != RangeEvent.CLEAR)
         wrong = told & mayfail & outside
         for number in set(chunk["event"][wrong].tolist()):
             self.wrong[number].add(chunk, wrong & (chunk["event"] == number))

@@ -263,12 +263,15 @@ def test_gate_knows_a_subscriber_that_breaks_its_own_policy() -> None:
     assert summaries(mayfail_gate.judge(recording(log, console))) == ["subscriber #1 refused a range that may not fail"]
 
 
-def test_without_probes_nobody_outside_reclaim_may_say_mayfail() -> None:
-    """It may be memory failure, which may fail, but MADV_DONTNEED looks the same and may not fail."""
+def test_without_probes_only_an_event_that_is_never_that_of_unmapping_is_blamed() -> None:
+    """A patch may rename try_to_unmap_one(). khugepaged calls it, memory failure, too, and nobody sees who does."""
     log = Log()
     log.pair(pf_flags=0, context=OWN_BUFFER | HAS_END)
+    assert summaries(mayfail_gate.judge(recording(log))) == []
+
+    log.pair(**MUNMAP | {"flags": BLOCKABLE | MAYFAIL})
     assert summaries(mayfail_gate.judge(recording(log))) == [
-        "MMU_NOTIFIER_RANGE_MAYFAIL outside reclaim: MMU_NOTIFY_CLEAR"
+        "MMU_NOTIFIER_RANGE_MAYFAIL outside reclaim: MMU_NOTIFY_UNMAP"
     ]
 
 
