@@ -42,6 +42,7 @@ def test_each_is_killed_by_the_oracle_that_its_file_names_and_a_right_rewrite_pa
         assert any(line.split()[:1] == [name] and line.endswith("killed") for line in ended.stderr.splitlines()), name
 
 
+@pytest.mark.nightly
 def test_what_nothing_sees_survives_and_fails_the_campaign_unless_it_is_right(tmp_path: Path) -> None:
     """One rewrite of the patch, declared once to be equivalent and once to be a fault of the pairing."""
     text = (ROOT / "mutants" / "equivalent" / "switch.patch").read_text()
