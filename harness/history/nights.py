@@ -146,16 +146,10 @@ class Changed:
 
 
 @dataclass(frozen=True)
-class Overall:
+class Overall(overall.Shift):
     """All scenarios of many jobs take longer by a factor. kernel: of these jobs; empty for all that there are."""
 
     kernel: str
-    factor: float
-    low: float
-    high: float
-    jobs: int
-    since_s: float
-    run: str
 
     def document(self) -> dict[str, Any]:
         """As harness history --json prints it."""
@@ -415,7 +409,7 @@ def _overall(series: _Series, since_s: float) -> Iterator[Overall]:
         if all(one is None or one >= _ALSO for one in others):
             slow = {"": every}
     for kernel, shift in slow.items():
-        yield Overall(kernel, **vars(shift))
+        yield Overall(**vars(shift), kernel=kernel)
 
 
 def _paces(points: Iterable[_Point], since_s: float) -> Iterator[tuple[overall.Run, float, float]]:
