@@ -6,7 +6,8 @@
 #
 # The system has git, make and the certificates that this machine trusts (its proxy's may be among them), and nothing
 # else: whatever else is needed, `make run` must install. Afterwards come the unit tests and a few that boot guests.
-# It becomes root through sudo. FOLDER must not be there; it is gone afterwards, whatever happens, and nothing is left mounted.
+# It becomes root through sudo. FOLDER must not be there; it is gone afterwards, unless this is killed
+# outright, and nothing is left mounted.
 set -eu
 
 say() { printf 'bare: %s\n' "$*"; }
@@ -28,10 +29,12 @@ if [ -z "${HARNESS_BARE_INSIDE:-}" ]; then
     [ ! -e "$root" ] || fail "$root is there already: name a folder that is not"
     mkdir -p "$(dirname "$root")"
     # Mounts and processes live in namespaces of their own, which end with the first process in them.
+    trap 'rm -rf --one-file-system -- "$root"' EXIT
+    trap 'exit 143' TERM
+    trap 'exit 130' INT
     status=0
     HARNESS_BARE_INSIDE=yes unshare --mount --propagation private --pid --fork --kill-child=KILL \
         sh setup/bare.sh "$suite" "$root" || status=$?
-    rm -rf --one-file-system -- "$root"
     exit "$status"
 fi
 
