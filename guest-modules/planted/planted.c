@@ -14,6 +14,7 @@
 #include <linux/gfp.h>
 #include <linux/irqflags.h>
 #include <linux/kernel.h>
+#include <linux/kthread.h>
 #include <linux/list.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
@@ -76,8 +77,15 @@ static void planted_divide(void)
 	asm volatile("xorl %%ecx, %%ecx; divl %%ecx" : : : "eax", "ecx", "edx");
 }
 
+static int planted_thread(void *unused)
+{
+	return 0;
+}
+
+/* A thread that nobody has started sleeps uninterruptibly, and has nothing to do with it. */
 static void planted_panic(void)
 {
+	kthread_create(planted_thread, NULL, "planted");
 	panic("planted");
 }
 

@@ -98,7 +98,10 @@ def watched(
             ending, after = watch.end(before, seen.driven, seen.given_up)
             seen.driven.write()
             blame_the_kernel_alone(machine, listener, ending)
-            told = seen.driven.recorded()
+            told, found = seen.driven.recorded(), ending.found
+            if ending.ended in (Ended.PANIC, Ended.RESET):
+                # A task that slept at that moment is not the cause, unless the kernel called it hung.
+                found = dataclasses.replace(found, waits=found.proved(listener.hung))
             recording = dataclasses.replace(
                 told,
                 ended=ending.ended,
@@ -108,7 +111,7 @@ def watched(
                 before={**told.before, **before},
                 after={**told.after, **after},
                 console=machine.console.log.read_bytes(),
-                postmortem=ending.found,
+                postmortem=found,
                 contract=contract,
             )
             # Without a step there is no event log to judge, either.
