@@ -8,10 +8,12 @@
 #ifndef _NOTIFIER_HOLD_COMPAT_H
 #define _NOTIFIER_HOLD_COMPAT_H
 
+#include <linux/err.h>
 #include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/module.h>
+#include <linux/rmap.h>
 #include <linux/sched.h>
 #include <linux/swap.h>
 #include <linux/version.h>
@@ -97,6 +99,50 @@ static inline long nh_get_page_nofault(struct mm_struct *mm, unsigned long addre
 	return get_user_pages_remote(mm, address, 1, flags | FOLL_NOFAULT, page, NULL, NULL);
 #else
 	return get_user_pages_remote(mm, address, 1, flags | FOLL_NOFAULT, page, NULL);
+#endif
+}
+
+/*
+ * A page of anonymous memory for a device alone, locked and with a reference; the caller
+ * holds the mmap_lock.  -EBUSY: not now.
+ * Linux commits b756a3b5e7ea ("mm: device exclusive memory access") (in v5.14) and
+ * 599b684a7854 ("mm/rmap: convert make_device_exclusive_range() to
+ * make_device_exclusive()") (in v6.15).
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 14, 0) || !defined(CONFIG_DEVICE_PRIVATE)
+static inline struct page *nh_make_exclusive(struct mm_struct *mm, unsigned long address,
+					     void *owner)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+#elif LINUX_VERSION_CODE < KERNEL_VERSION(6, 15, 0)
+static inline struct page *nh_make_exclusive(struct mm_struct *mm, unsigned long address,
+					     void *owner)
+{
+	struct page *page = NULL;
+	int ret = make_device_exclusive_range(mm, address, address + PAGE_SIZE, &page, owner);
+
+	if (ret < 0)
+		return ERR_PTR(ret);
+	return page ?: ERR_PTR(-EBUSY);
+}
+#else
+static inline struct page *nh_make_exclusive(struct mm_struct *mm, unsigned long address,
+					     void *owner)
+{
+	struct folio *folio;
+
+	return make_device_exclusive(mm, address, owner, &folio);
+}
+#endif
+
+/* Is this the range with which nh_make_exclusive() tells others what `owner` gets? */
+static inline bool nh_makes_exclusive(const struct mmu_notifier_range *range, const void *owner)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 14, 0)
+	return false;
+#else
+	return range->event == MMU_NOTIFY_EXCLUSIVE && range->owner == owner;
 #endif
 }
 

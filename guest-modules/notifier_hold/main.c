@@ -13,6 +13,7 @@
  *	young.c		has the device accessed its pages?
  *	object.c	the pages that it holds
  *	mirror.c	the page table that it mirrors, compared with the CPU's
+ *	exclusive.c	pages that a mirror has for itself
  *	pressure.c	allocations that make the kernel reclaim
  *	record.c	a record of every callback
  *	log.c		/dev/notifier_hold_log, from which the records are read

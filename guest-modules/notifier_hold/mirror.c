@@ -26,11 +26,14 @@
 
 #define PERMISSIONS (HMM_PFN_VALID | HMM_PFN_WRITE)
 
+/* The page is the device's alone; hmm_range_fault() returns no entry with this bit. */
+#define EXCLUSIVE HMM_PFN_ERROR
+
 struct nh_mirror {
 	/* Guarded by subscriber.lock: what hmm_range_fault() says, what the mirror held then. */
 	unsigned long seen[BATCH];
 	unsigned long held[BATCH];
-	/* Guarded by subscriber.sequence: a frame and PERMISSIONS, or 0. */
+	/* Guarded by subscriber.sequence: a frame with PERMISSIONS and EXCLUSIVE, or 0. */
 	unsigned long entries[];
 };
 
@@ -57,8 +60,12 @@ void nh_mirror_told(struct nh_subscriber *sub, const struct mmu_notifier_range *
 	unsigned long address;
 
 	lockdep_assert_held(&sub->sequence);
-	for (address = start; address < end; address += PAGE_SIZE)
-		sub->mirror->entries[(address - sub->addr) >> PAGE_SHIFT] &= keep;
+	for (address = start; address < end; address += PAGE_SIZE) {
+		unsigned long *entry = &sub->mirror->entries[(address - sub->addr) >> PAGE_SHIFT];
+
+		/* A page that the CPU may read is nobody's alone any more. */
+		*entry &= *entry & EXCLUSIVE ? 0 : keep;
+	}
 }
 
 /*
@@ -96,6 +103,8 @@ static bool nh_may_try_again(unsigned int tries)
 /* How a mirror's entry differs from an entry of the page table; 0 if it does not. */
 static enum nh_broken nh_differs(unsigned long held, unsigned long seen)
 {
+	if (held & EXCLUSIVE)
+		return seen & HMM_PFN_VALID ? NH_BROKEN_SHARED : 0;
 	if (!(seen & HMM_PFN_VALID))
 		return NH_BROKEN_GONE;
 	if ((seen ^ held) & ~HMM_PFN_FLAGS)
@@ -325,6 +334,25 @@ int nh_mirror_compare(struct nh_subscriber *sub, struct nh_mirror_compare *arg)
 	return nh_walk(sub, NH_COMPARE, 0, arg, NULL);
 }
 
+/*
+ * Have a page for the device alone, or give its entry up (NULL), as of a sequence.
+ * -EBUSY: something was told since.
+ */
+int nh_mirror_own(struct nh_subscriber *sub, unsigned long index, struct page *page,
+		  unsigned long sequence)
+{
+	unsigned long entry = page ? page_to_pfn(page) | PERMISSIONS | EXCLUSIVE : 0;
+	int ret = 0;
+
+	spin_lock(&sub->sequence);
+	if (mmu_interval_read_retry(&sub->interval, sequence))
+		ret = -EBUSY;
+	else
+		sub->mirror->entries[index] = entry;
+	spin_unlock(&sub->sequence);
+	return ret;
+}
+
 int nh_mirror_make(struct nh_subscriber *sub)
 {
 	struct nh_mirror *mirror;
@@ -350,6 +378,12 @@ int nh_mirror_fill(struct nh_subscriber *sub, struct nh_mirror_fill *arg)
 int nh_mirror_compare(struct nh_subscriber *sub, struct nh_mirror_compare *arg)
 {
 	return -EINVAL;
+}
+
+int nh_mirror_own(struct nh_subscriber *sub, unsigned long index, struct page *page,
+		  unsigned long sequence)
+{
+	return -EOPNOTSUPP;
 }
 
 int nh_mirror_make(struct nh_subscriber *sub)

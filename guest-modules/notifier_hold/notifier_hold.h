@@ -122,6 +122,11 @@ int nh_mirror_make(struct nh_subscriber *sub);
 void nh_mirror_told(struct nh_subscriber *sub, const struct mmu_notifier_range *range);
 int nh_mirror_fill(struct nh_subscriber *sub, struct nh_mirror_fill *arg);
 int nh_mirror_compare(struct nh_subscriber *sub, struct nh_mirror_compare *arg);
+int nh_mirror_own(struct nh_subscriber *sub, unsigned long index, struct page *page,
+		  unsigned long sequence);
+
+/* exclusive.c */
+int nh_mirror_exclusive(struct nh_subscriber *sub, struct nh_mirror_fill *arg);
 
 /* pressure.c */
 int nh_kalloc(struct nh_subscriber *sub, struct nh_kalloc *arg);

@@ -75,6 +75,7 @@ enum nh_broken {
 	NH_BROKEN_GONE,		/* nothing is mapped any more */
 	NH_BROKEN_MOVED,	/* another page is mapped */
 	NH_BROKEN_READ_ONLY,	/* the page may not be written any more */
+	NH_BROKEN_SHARED,	/* the page was the device's alone, and is mapped again */
 	NH_BROKENS,
 };
 
@@ -303,6 +304,7 @@ enum nh_mirror_access {
 	NH_MIRROR_PRESENT,	/* nothing: what is not mapped is not mirrored */
 	NH_MIRROR_READ,		/* fault for reading */
 	NH_MIRROR_WRITE,	/* fault for writing */
+	NH_MIRROR_EXCLUSIVE,	/* let the device have the page alone, until the CPU wants it */
 	NH_MIRROR_ACCESSES,
 };
 

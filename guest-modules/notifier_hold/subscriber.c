@@ -304,6 +304,8 @@ static int nh_request(struct file *file, unsigned int cmd, union nh_argument *ar
 	case NH_SET_FENCE:
 		return nh_set_fence(sub, arg->fence);
 	case NH_MIRROR_FILL:
+		if (arg->fill.access == NH_MIRROR_EXCLUSIVE)
+			return nh_mirror_exclusive(sub, &arg->fill);
 		return nh_mirror_fill(sub, &arg->fill);
 	case NH_MIRROR_COMPARE:
 		return nh_mirror_compare(sub, &arg->compare);

@@ -349,6 +349,8 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
         "present": "nothing: what is not mapped is not mirrored",
         "read": "a fault for reading",
         "write": "a fault for writing",
+        "exclusive": "the page becomes the device's alone, until the CPU wants it (`make_device_exclusive()`); "
+        "anonymous memory that is not in huge pages",
     },
     "REFERENCES": {
         "get": "`get_user_pages()`",

@@ -286,7 +286,7 @@ def _scenario(
         raise UsageError(f"{top.at('steps')}: a scenario has 1 to {_STEPS_MAX} steps, and this one {len(entries)}")
     steps = [_step(entry, top, names, pressures) for entry in entries]
     _expectations(steps, entries, buffers)
-    _mirrors(steps, subscribers)
+    _mirrors(steps, subscribers, buffers)
     exercised, owed = _counters(top, "exercised"), _counters(top, "owed")
     if not exercised:
         raise UsageError(
@@ -558,12 +558,19 @@ def _expectations(steps: Sequence[Step], entries: Sequence[strict_yaml.Mapping],
                 raise UsageError(f"{where}: {key} cannot be {wanted!r}", form)
 
 
-def _mirrors(steps: Sequence[Step], subscribers: Mapping[str, Subscriber]) -> None:
+def _mirrors(steps: Sequence[Step], subscribers: Mapping[str, Subscriber], buffers: Mapping[str, Buffer]) -> None:
     """Check what only a mirror can do, and what it must not."""
     for step in steps:
         mirror = step.target in subscribers and subscribers[step.target].interface == "mirror"
         if step.verb in ("mirror", "compare") and not mirror:
             raise UsageError(f"{step.where}: {step.target!r} is no mirror", "give it interface: mirror")
+        if step.arguments.get("access") == "exclusive":
+            buffer = buffers[subscribers[step.target].buffer]
+            if buffer.kind != "anon" or buffer.thp:
+                raise UsageError(
+                    f"{step.where}: a device gets no page of {buffer.name!r} for itself",
+                    "that is for anonymous memory which is not in huge pages",
+                )
         if step.verb == "policy" and mirror and step.arguments.get("to") != "accept":
             raise UsageError(f"{step.where}: {step.target!r} is a mirror, which accepts", "use another subscriber")
 

@@ -47,7 +47,7 @@ INTERFACES = ("register", "get", "interval", "mirror")
 # What a subscriber answers when the kernel asks whether its device accessed a page; not all want to be asked.
 ACCESSED = ("unasked", "no", "yes")
 # What a mirror makes the kernel do before it takes over an entry of the page table.
-ACCESSES = ("present", "read", "write")
+ACCESSES = ("present", "read", "write", "exclusive")
 REFERENCES = ("get", "pin")
 PROTECTIONS = ("none", "r", "rw")
 ADVICES = (

@@ -29,6 +29,7 @@ STALE = {
     13: "pages that are not mapped any more",
     14: "pages in whose place others are mapped",
     15: "a permission to write that the page table has not",
+    16: "pages for itself alone that are mapped again",
 }
 
 

@@ -305,12 +305,14 @@ def _begin(world: _World) -> None:
 
 
 def _mirror(world: _World) -> None:
-    """Take over what is mapped, or, where it can be written, what a device that is about to write needs."""
+    """Take over what is mapped, or, where it can be written, what a device needs that is about to write, or alone."""
     mirrors = sorted(world.mirrors & world.watches.keys())
     if mirrors:
         device = world.pick(mirrors)
         buffer = world.buffers[world.watches[device]]
         accesses = ("present", "read", "write") if buffer.writable and not buffer.moved else ("present",)
+        if "write" in accesses and buffer.kind == "anon" and not buffer.thp:
+            accesses = (*accesses, "exclusive")
         world.steps.append({"mirror": device, "access": world.pick(accesses)})
 
 

@@ -10,6 +10,7 @@ from harness.variants import catalogue, mutants
 LATER = {
     "copy-tells-too-early": "mirror-beside-copy",
     "discard-tells-too-early": "mirror-beside-discard",
+    "exclusive-tells-too-early": "mirror-exclusive-beside-taken",
     "ksm-merges-in-silence": "mirror-beside-ksm",
     "marks-all-but-kswapd": "kswapd",
     "migration-tells-of-one-page": "mirror-compaction-large",
@@ -18,6 +19,7 @@ LATER = {
     "refusal-leaks-a-reference": "reference-counts",
     "refusal-loses-dirty": "released-after-refusal-shmem",
     "scan-tells-too-early": "mirror-beside-scan",
+    "takes-back-and-tells-later": "mirror-exclusive-beside-compared",
     "userfault-move-tells-too-early": "mirror-beside-move",
 }
 
