@@ -316,6 +316,8 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
         "file": "a file on ext2, shared",
         "code": "a file, executable and never writable, which can take a uprobe",
         "private": "a file whose pages are copied at the first write",
+        "hugetlb": "huge pages of the pool of `/proc/sys/vm/nr_hugepages`, private; in whole huge pages of 2M",
+        "hugetlb-shared": "the same, shared",
     },
     "POLICIES": {
         "accept": "0: the device stops using the range",
@@ -431,7 +433,6 @@ FIELDS: Mapping[str, str] = {
 
 # A step for each verb that no scenario of ours has.
 EXAMPLES: Mapping[str, str] = {
-    "map": "{map: held}",
     "unlock": "{unlock: held, size: 4M}",
     "limit": "{limit: memory.max, value: 32M}",
     "cgroup-stat": "{cgroup-stat: work, expect: {swap_current: '>= 1'}}",

@@ -159,6 +159,7 @@ class Scenario:
             "MEMCG": bool(self.cgroup),
             "EXT2_FS": any(buffer.kind == "file" for buffer in self.buffers.values()),
             "BLK_DEV_RAM": any(buffer.kind == "file" for buffer in self.buffers.values()),
+            "HUGETLBFS": any(buffer.kind.startswith("hugetlb") for buffer in self.buffers.values()),
             "TRANSPARENT_HUGEPAGE": any(buffer.thp for buffer in self.buffers.values()),
         }
         return tuple(dict.fromkeys((*self.needs.options, *(name for name, there in implied.items() if there))))
@@ -178,6 +179,7 @@ _SIZE = re.compile(r"([0-9]{1,13})([KMG]?)")
 _SIZE_MAX = 1 << 40
 # With less, a kernel of ours does not boot, which would look like its own fault.
 _MEMORY_MIN = 128 << 20
+_HUGE_PAGE = 2 << 20
 _WANTED = re.compile(r"[<>]= *[0-9]{1,19}")
 _NUMBER_MAX = 1 << 64
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
@@ -418,6 +420,8 @@ def _buffer(name: str, entry: Any, top: strict_yaml.Mapping) -> Buffer:
     bytes_ = size(mapping.need("size", f"buffer {name!r}"), mapping.at("size"))
     if bytes_ % 4096 or not bytes_:
         raise UsageError(f"{mapping.at('size')}: {bytes_} bytes are not whole pages of 4096")
+    if kind.startswith("hugetlb") and bytes_ % _HUGE_PAGE:
+        raise UsageError(f"{mapping.at('size')}: {bytes_} bytes are not whole huge pages of {_HUGE_PAGE >> 20}M")
     return Buffer(name, kind, bytes_, _flag(mapping, "thp", False))
 
 

@@ -29,7 +29,7 @@ KEYS = {
     "needs": ("options", "without", "version", "until", "contract"),
 }
 
-KINDS = ("anon", "shmem", "file", "code", "private")
+KINDS = ("anon", "shmem", "file", "code", "private", "hugetlb", "hugetlb-shared")
 POLICIES = (
     "accept",
     "eagain-mayfail",

@@ -11,6 +11,8 @@ LATER = {
     "copy-tells-too-early": "mirror-beside-copy",
     "discard-tells-too-early": "mirror-beside-discard",
     "exclusive-tells-too-early": "mirror-exclusive-beside-taken",
+    "hugetlb-copy-tells-too-early": "mirror-hugetlb-beside-copy",
+    "hugetlb-move-tells-nobody": "mirror-hugetlb-move",
     "ksm-merges-in-silence": "mirror-beside-ksm",
     "marks-all-but-kswapd": "kswapd",
     "migration-tells-of-one-page": "mirror-compaction-large",
