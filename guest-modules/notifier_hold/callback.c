@@ -315,7 +315,7 @@ static bool nh_invalidate(struct mmu_interval_notifier *interval,
 	if (!ret && !(sub->mirror && nh_makes_exclusive(range, sub))) {
 		spin_lock(&sub->sequence);
 		mmu_interval_set_seq(interval, sequence);
-		if (sub->mirror && event->context & NH_CTX_OWN_BUFFER)
+		if (sub->mirror && !sub->has_tlb && event->context & NH_CTX_OWN_BUFFER)
 			nh_mirror_told(sub, range);
 		spin_unlock(&sub->sequence);
 	}

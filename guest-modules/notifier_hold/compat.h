@@ -171,6 +171,14 @@ static inline bool nh_makes_exclusive(const struct mmu_notifier_range *range, co
 #include <linux/leafops.h>
 #endif
 
+/*
+ * Linux commit 1af5a8109904 ("mmu_notifiers: rename invalidate_range notifier") (in v6.6);
+ * invalidate_range() was called with the end of each range, too.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+#define NH_HAVE_TLB
+#endif
+
 /* What the young callbacks return: an int, and in v7.2 a bool. */
 #define nh_young_t typeof(((struct mmu_notifier_ops *)NULL)->test_young(NULL, NULL, 0))
 

@@ -51,21 +51,35 @@ static bool nh_only_writing_ends(const struct mmu_notifier_range *range)
 	return range->event == MMU_NOTIFY_PROTECTION_PAGE || range->event == MMU_NOTIFY_SOFT_DIRTY;
 }
 
-/* A range takes something away.  For callbacks, with the sequence's lock held. */
-void nh_mirror_told(struct nh_subscriber *sub, const struct mmu_notifier_range *range)
+/* Give up the entries of a range, or a part of each.  With the sequence's lock held. */
+static void nh_give_up(struct nh_subscriber *sub, unsigned long start, unsigned long end,
+		       unsigned long keep)
 {
-	const unsigned long keep = nh_only_writing_ends(range) ? ~HMM_PFN_WRITE : 0;
-	unsigned long start = max(range->start, sub->addr);
-	unsigned long end = min(range->end, sub->addr + sub->len);
 	unsigned long address;
 
 	lockdep_assert_held(&sub->sequence);
+	start = max(start, sub->addr);
+	end = min(end, sub->addr + sub->len);
 	for (address = start; address < end; address += PAGE_SIZE) {
 		unsigned long *entry = &sub->mirror->entries[(address - sub->addr) >> PAGE_SHIFT];
 
 		/* A page that the CPU may read is nobody's alone any more. */
 		*entry &= *entry & EXCLUSIVE ? 0 : keep;
 	}
+}
+
+/* A range takes something away.  For callbacks, with the sequence's lock held. */
+void nh_mirror_told(struct nh_subscriber *sub, const struct mmu_notifier_range *range)
+{
+	nh_give_up(sub, range->start, range->end, nh_only_writing_ends(range) ? ~HMM_PFN_WRITE : 0);
+}
+
+/* A TLB forgets what it knew.  For callbacks, in any context. */
+void nh_mirror_flushed(struct nh_subscriber *sub, unsigned long start, unsigned long end)
+{
+	spin_lock(&sub->sequence);
+	nh_give_up(sub, start, end, 0);
+	spin_unlock(&sub->sequence);
 }
 
 /*
@@ -367,6 +381,10 @@ int nh_mirror_make(struct nh_subscriber *sub)
 #else /* CONFIG_HMM_MIRROR */
 
 void nh_mirror_told(struct nh_subscriber *sub, const struct mmu_notifier_range *range)
+{
+}
+
+void nh_mirror_flushed(struct nh_subscriber *sub, unsigned long start, unsigned long end)
 {
 }
 

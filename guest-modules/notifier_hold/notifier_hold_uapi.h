@@ -39,6 +39,7 @@ enum nh_kind {
 	NH_MIRROR,		/* a mirror took over result pages; flags are the step */
 	NH_COMPARE,		/* a mirror of result pages was compared; flags are the step */
 	NH_YOUNG,		/* was a page accessed? event is enum nh_young */
+	NH_FLUSH,		/* arch_invalidate_secondary_tlbs of a mirror */
 };
 
 /* Which of the three callbacks asks a device whether it accessed its pages. */
@@ -160,6 +161,7 @@ struct nh_log_header {
 #define NH_SUB_MIRROR		0x08	/* a mirror of the page table, on an interval: both bits */
 #define NH_SUB_YOUNG		0x10	/* with the young callbacks; not for an interval */
 #define NH_SUB_ACCESSED		0x20	/* and their answer is that it accessed its pages */
+#define NH_SUB_TLB		0x40	/* a mirror that is told what TLBs flush */
 
 /* Become a subscriber to the mm of the caller.  Once per open file. */
 struct nh_subscribe {

@@ -297,6 +297,7 @@ COUNTERS: Mapping[str, str] = {
     "young_test": "calls of `test_young()`: khugepaged asks",
     "mirrored": "entries of the page table that mirrors took over",
     "compared": "entries of mirrors that were compared with the page table",
+    "flushes": "calls of `arch_invalidate_secondary_tlbs()` of subscribers with `interface: tlb`",
     "allocstall": "how often a task entered direct reclaim, by `/proc/vmstat`, whatever it came to",
     "event_unmap": "callbacks of the event `MMU_NOTIFY_UNMAP`: munmap and mremap",
     "event_clear": "of `MMU_NOTIFY_CLEAR`: reclaim, discarding, copying, splitting",
@@ -341,6 +342,8 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
         "get": "`mmu_notifier_get()`, by two users",
         "interval": "`mmu_interval_notifier_insert()`",
         "mirror": "an interval that mirrors the page table of its buffer, as a device's own page table does",
+        "tlb": "a mirror that gives up what TLBs flush, not what ranges tell, as the TLB of a device that walks the "
+        "CPU's page table does; since 6.6",
     },
     "ACCESSED": {
         "unasked": "it has no such callbacks",
@@ -403,6 +406,7 @@ EVENTS: Mapping[str, str] = {
     "INVALIDATE": "`invalidate()` of an interval; `result` 0 is true, any other is false",
     "MIRROR": "a mirror took over `result` entries of the page table; `flags` is the step",
     "COMPARE": "`result` entries of a mirror were compared with the page table; `flags` is the step",
+    "FLUSH": "`arch_invalidate_secondary_tlbs()`: a TLB of the CPU is flushed",
     "YOUNG": "the kernel asked whether a page was accessed; `event` says by which callback",
 }
 

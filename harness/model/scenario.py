@@ -25,6 +25,7 @@ from harness.model.vocabulary import (
     INTERFACES,
     KEYS,
     KINDS,
+    MIRRORS,
     ORACLES,
     PAGEMAP,
     POLICIES,
@@ -437,14 +438,14 @@ def _subscriber(name: str, entry: Any, top: strict_yaml.Mapping, buffers: Mappin
         )
     interface = _word(mapping.get("interface", "register"), INTERFACES, mapping.at("interface"), "interface")
     policy = _word(mapping.get("policy", "accept"), POLICIES, mapping.at("policy"), "policy")
-    if interface == "mirror" and policy != "accept":
+    if interface in MIRRORS and policy != "accept":
         raise UsageError(
             f"{mapping.at('policy')}: mirror {name!r} has the policy {policy!r}; the kernel unmaps pages whatever an "
             "interval answers, and what the mirror kept would be blamed on the kernel",
             "a mirror accepts; another subscriber of the same buffer can refuse",
         )
     accessed = _word(mapping.get("accessed", "unasked"), ACCESSED, mapping.at("accessed"), "answer")
-    if accessed != "unasked" and interface in ("interval", "mirror"):
+    if accessed != "unasked" and interface in ("interval", *MIRRORS):
         raise UsageError(
             f"{mapping.at('accessed')}: {name!r} is an interval, which is not asked what it accessed",
             "use interface: register or get",
@@ -565,15 +566,15 @@ def _expectations(steps: Sequence[Step], entries: Sequence[strict_yaml.Mapping],
 def _mirrors(steps: Sequence[Step], subscribers: Mapping[str, Subscriber], buffers: Mapping[str, Buffer]) -> None:
     """Check what only a mirror can do, and what it must not."""
     for step in steps:
-        mirror = step.target in subscribers and subscribers[step.target].interface == "mirror"
+        mirror = step.target in subscribers and subscribers[step.target].interface in MIRRORS
         if step.verb in ("mirror", "compare") and not mirror:
             raise UsageError(f"{step.where}: {step.target!r} is no mirror", "give it interface: mirror")
         if step.arguments.get("access") == "exclusive":
             buffer = buffers[subscribers[step.target].buffer]
-            if buffer.kind != "anon" or buffer.thp:
+            if buffer.kind != "anon" or buffer.thp or subscribers[step.target].interface != "mirror":
                 raise UsageError(
                     f"{step.where}: a device gets no page of {buffer.name!r} for itself",
-                    "that is for anonymous memory which is not in huge pages",
+                    "that is for a mirror of anonymous memory which is not in huge pages",
                 )
         if step.verb == "policy" and mirror and step.arguments.get("to") != "accept":
             raise UsageError(f"{step.where}: {step.target!r} is a mirror, which accepts", "use another subscriber")

@@ -43,7 +43,9 @@ POLICIES = (
     "block-mutex",
 )
 WHENS = ("mayfail", "reclaim", "always")
-INTERFACES = ("register", "get", "interval", "mirror")
+INTERFACES = ("register", "get", "interval", "mirror", "tlb")
+# Those that mirror the page table of their buffer.
+MIRRORS = frozenset({"mirror", "tlb"})
 # What a subscriber answers when the kernel asks whether its device accessed a page; not all want to be asked.
 ACCESSED = ("unasked", "no", "yes")
 # What a mirror makes the kernel do before it takes over an entry of the page table.
@@ -103,6 +105,7 @@ COUNTERS = (
     "young_test",
     "mirrored",
     "compared",
+    "flushes",
     "allocstall",
     "event_unmap",
     "event_clear",
