@@ -131,6 +131,9 @@ int nh_mirror_own(struct nh_subscriber *sub, unsigned long index, struct page *p
 /* exclusive.c */
 int nh_mirror_exclusive(struct nh_subscriber *sub, struct nh_mirror_fill *arg);
 
+/* migrate.c */
+int nh_device_move(struct nh_subscriber *sub, struct nh_move *arg);
+
 /* tlb.c */
 int nh_tlb_register(struct nh_subscriber *sub);
 void nh_tlb_unregister(struct nh_subscriber *sub);

@@ -301,6 +301,11 @@ struct nh_read_begin {
 	__u64 sequence;		/* (out) what it returned */
 };
 
+/* The device moves the pages of the buffer to others. */
+struct nh_move {
+	__u64 pages;		/* (out) those that moved, or are there now */
+};
+
 /* What a mirror makes the kernel do before it takes over an entry of the page table. */
 enum nh_mirror_access {
 	NH_MIRROR_PRESENT,	/* nothing: what is not mapped is not mirrored */
@@ -366,6 +371,7 @@ struct nh_counters {
 #define NH_WATCH		_IOWR('N', 0x4e, struct nh_watch)
 #define NH_MIRROR_FILL		_IOWR('N', 0x4f, struct nh_mirror_fill)
 #define NH_MIRROR_COMPARE	_IOWR('N', 0x50, struct nh_mirror_compare)
+#define NH_DEVICE_MOVE		_IOR('N', 0x51, struct nh_move)
 
 /* On /dev/notifier_hold_log. */
 #define NH_LOG_MARK		_IOW('N', 0x62, __u64)

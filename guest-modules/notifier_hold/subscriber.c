@@ -272,6 +272,7 @@ union nh_argument {
 	struct nh_read_begin read_begin;
 	struct nh_mirror_fill fill;
 	struct nh_mirror_compare compare;
+	struct nh_move move;
 	u32 fence;
 };
 
@@ -319,6 +320,8 @@ static int nh_request(struct file *file, unsigned int cmd, union nh_argument *ar
 		return nh_mirror_fill(sub, &arg->fill);
 	case NH_MIRROR_COMPARE:
 		return nh_mirror_compare(sub, &arg->compare);
+	case NH_DEVICE_MOVE:
+		return nh_device_move(sub, &arg->move);
 	default:
 		return -ENOTTY;
 	}

@@ -114,6 +114,7 @@ VERBS: Mapping[str, str] = {
     "release": "the device gives all its references back",
     "device-write": "the device writes the pattern of a seed into the pages that it holds",
     "device-check": "the device compares the pages that it holds with the pattern of a seed",
+    "device-move": "the device moves the pages of its buffer, as to memory of its own (`migrate_vma_setup()`)",
     "pages": "looks at the page table, and for a subscriber at `struct page` of each page that it holds, too",
     "same": "compares the pages that the buffer maps with those that the device holds",
     "stats": "counts the subscriber's callbacks",

@@ -316,6 +316,13 @@ def _mirror(world: _World) -> None:
         world.steps.append({"mirror": device, "access": world.pick(accesses)})
 
 
+def _device_move(world: _World) -> None:
+    """A driver moves the pages to others, those that nobody holds."""
+    device, buffer = world.a_device()
+    if buffer.kind == "anon" and not buffer.thp and not buffer.moved:
+        world.steps.append({"device-move": device})
+
+
 def _fork(world: _World) -> None:
     """After a fork, a write by the user may copy what the device holds by get_user_pages."""
     if world.child:
@@ -350,6 +357,7 @@ _MOVES: tuple[Callable[[_World], None], ...] = (
     _forget,
     _lock,
     _come_or_go,
+    _device_move,
 )
 # Which move, and what decides within it: there are fewer than 64 ways in each.
 _MOVE = st.tuples(st.integers(0, len(_MOVES) - 1), st.integers(0, 63))
