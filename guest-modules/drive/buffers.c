@@ -16,6 +16,8 @@ enum {
 	KIND_FILE,
 	KIND_CODE,
 	KIND_PRIVATE,
+	KIND_HUGETLB,
+	KIND_HUGETLB_SHARED,
 };
 
 static const struct name_value kinds[] = {
@@ -24,6 +26,8 @@ static const struct name_value kinds[] = {
 	{ "file", KIND_FILE },
 	{ "code", KIND_CODE },
 	{ "private", KIND_PRIVATE },
+	{ "hugetlb", KIND_HUGETLB },
+	{ "hugetlb-shared", KIND_HUGETLB_SHARED },
 	{ NULL, 0 }
 };
 
@@ -157,9 +161,25 @@ struct buffer *new_buffer(const char *name, void *addr, size_t size)
 	return &buffers[i];
 }
 
+/* What is in no file, by its kind. */
+static int nameless_flags(long kind)
+{
+	switch (kind) {
+	case KIND_SHMEM:
+		return MAP_ANONYMOUS | MAP_SHARED;
+	case KIND_HUGETLB:
+		return MAP_ANONYMOUS | MAP_HUGETLB | MAP_PRIVATE;
+	case KIND_HUGETLB_SHARED:
+		return MAP_ANONYMOUS | MAP_HUGETLB | MAP_SHARED;
+	default:
+		return MAP_ANONYMOUS | MAP_PRIVATE;
+	}
+}
+
 /*
  * kind=code can take a uprobe: private, executable, never writable.  kind=private shows
- * the pages of a file until they are written to, and then copies of them.
+ * the pages of a file until they are written to, and then copies of them.  kind=hugetlb
+ * comes out of the pool of /proc/sys/vm/nr_hugepages.
  */
 static void run_map(void)
 {
@@ -171,7 +191,7 @@ static void run_map(void)
 	struct buffer *buffer;
 	void *addr;
 
-	if (!!path != (kind != KIND_ANON && kind != KIND_SHMEM))
+	if (!!path != (kind == KIND_FILE || kind == KIND_CODE || kind == KIND_PRIVATE))
 		fail(EINVAL, "path= goes with kind=file, kind=code and kind=private");
 	if (kind == KIND_FILE)
 		addr = map_file(path, size, PROT_READ | PROT_WRITE, MAP_SHARED);
@@ -180,9 +200,7 @@ static void run_map(void)
 	else if (kind == KIND_PRIVATE)
 		addr = map_file(path, size, PROT_READ | PROT_WRITE, MAP_PRIVATE);
 	else
-		addr = map_apart(size, PROT_READ | PROT_WRITE,
-				 MAP_ANONYMOUS |
-				 (kind == KIND_ANON ? MAP_PRIVATE : MAP_SHARED), -1);
+		addr = map_apart(size, PROT_READ | PROT_WRITE, nameless_flags(kind), -1);
 	buffer = new_buffer(name, addr, size);
 	/* Reclaim does not unmap a huge page that has an extra reference. */
 	madvise(buffer->addr, size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);

@@ -49,6 +49,15 @@ static void run_device_check(void)
 	reply("bad", argument.bad);
 }
 
+/* The device moves the pages of its buffer, as to memory of its own. */
+static void run_device_move(void)
+{
+	struct nh_move argument = {};
+
+	must_ioctl(subscriber_argument(), NH_DEVICE_MOVE, &argument);
+	reply("pages", argument.pages);
+}
+
 /* For a buffer the page table's view, for a subscriber also struct page's view. */
 static void run_pages(void)
 {
@@ -188,6 +197,7 @@ const struct verb device_verbs[] = {
 	{ "release", run_release, "name!" },
 	{ "device-write", run_device_write, "name! seed" },
 	{ "device-check", run_device_check, "name! seed" },
+	{ "device-move", run_device_move, "name!" },
 	{ "pages", run_pages, "name!" },
 	{ "same", run_same, "name!" },
 	{ "stats", run_stats, "name!" },

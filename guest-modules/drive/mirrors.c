@@ -11,10 +11,14 @@ static const struct name_value accesses[] = {
 	{ "present", NH_MIRROR_PRESENT },
 	{ "read", NH_MIRROR_READ },
 	{ "write", NH_MIRROR_WRITE },
+	{ "exclusive", NH_MIRROR_EXCLUSIVE },
 	{ NULL, 0 }
 };
 
-/* access=write: as a device that is about to write; present: what is not mapped stays out. */
+/*
+ * access=write: as a device that is about to write; present: what is not mapped stays
+ * out; exclusive: as a device that is about to do an atomic operation.
+ */
 static void run_mirror(void)
 {
 	const struct subscriber *subscriber = subscriber_argument();

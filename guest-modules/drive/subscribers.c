@@ -35,6 +35,7 @@ static const struct name_value interfaces[] = {
 	{ "get", NH_SUB_GET },
 	{ "interval", NH_SUB_INTERVAL },
 	{ "mirror", NH_SUB_INTERVAL | NH_SUB_MIRROR },
+	{ "tlb", NH_SUB_INTERVAL | NH_SUB_MIRROR | NH_SUB_TLB },
 	{ NULL, 0 }
 };
 

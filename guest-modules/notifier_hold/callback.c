@@ -295,7 +295,8 @@ static const nh_decision nh_decisions[NH_POLICIES] = {
 
 /*
  * False corresponds to a start's errno: only a range that is not blockable may get
- * it, and MAYFAIL does not change that.  The end of the mm applies no policy.
+ * it, and MAYFAIL does not change that.  The end of the mm applies no policy.  A range
+ * by which a mirror itself gets pages is no news to it (Documentation/mm/hmm.rst).
  */
 static bool nh_invalidate(struct mmu_interval_notifier *interval,
 			  const struct mmu_notifier_range *range, unsigned long sequence)
@@ -311,10 +312,10 @@ static bool nh_invalidate(struct mmu_interval_notifier *interval,
 	if (range->event == MMU_NOTIFY_RELEASE)
 		decide = nh_decide_accept;
 	ret = nh_answer(sub, range, event, decide);
-	if (!ret) {
+	if (!ret && !(sub->mirror && nh_makes_exclusive(range, sub))) {
 		spin_lock(&sub->sequence);
 		mmu_interval_set_seq(interval, sequence);
-		if (sub->mirror && event->context & NH_CTX_OWN_BUFFER)
+		if (sub->mirror && !sub->has_tlb && event->context & NH_CTX_OWN_BUFFER)
 			nh_mirror_told(sub, range);
 		spin_unlock(&sub->sequence);
 	}

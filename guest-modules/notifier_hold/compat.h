@@ -8,10 +8,12 @@
 #ifndef _NOTIFIER_HOLD_COMPAT_H
 #define _NOTIFIER_HOLD_COMPAT_H
 
+#include <linux/err.h>
 #include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/module.h>
+#include <linux/rmap.h>
 #include <linux/sched.h>
 #include <linux/swap.h>
 #include <linux/version.h>
@@ -101,6 +103,50 @@ static inline long nh_get_page_nofault(struct mm_struct *mm, unsigned long addre
 }
 
 /*
+ * A page of anonymous memory for a device alone, locked and with a reference; the caller
+ * holds the mmap_lock.  -EBUSY: not now.
+ * Linux commits b756a3b5e7ea ("mm: device exclusive memory access") (in v5.14) and
+ * 599b684a7854 ("mm/rmap: convert make_device_exclusive_range() to
+ * make_device_exclusive()") (in v6.15).
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 14, 0) || !defined(CONFIG_DEVICE_PRIVATE)
+static inline struct page *nh_make_exclusive(struct mm_struct *mm, unsigned long address,
+					     void *owner)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+#elif LINUX_VERSION_CODE < KERNEL_VERSION(6, 15, 0)
+static inline struct page *nh_make_exclusive(struct mm_struct *mm, unsigned long address,
+					     void *owner)
+{
+	struct page *page = NULL;
+	int ret = make_device_exclusive_range(mm, address, address + PAGE_SIZE, &page, owner);
+
+	if (ret < 0)
+		return ERR_PTR(ret);
+	return page ?: ERR_PTR(-EBUSY);
+}
+#else
+static inline struct page *nh_make_exclusive(struct mm_struct *mm, unsigned long address,
+					     void *owner)
+{
+	struct folio *folio;
+
+	return make_device_exclusive(mm, address, owner, &folio);
+}
+#endif
+
+/* Is this the range with which nh_make_exclusive() tells others what `owner` gets? */
+static inline bool nh_makes_exclusive(const struct mmu_notifier_range *range, const void *owner)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 14, 0)
+	return false;
+#else
+	return range->event == MMU_NOTIFY_EXCLUSIVE && range->owner == owner;
+#endif
+}
+
+/*
  * Linux commit ca3574bd653a ("exit: Rename module_put_and_exit to
  * module_put_and_kthread_exit") (in v5.17), and in 5.10.y and 5.15.y since
  */
@@ -123,6 +169,14 @@ static inline long nh_get_page_nofault(struct mm_struct *mm, unsigned long addre
 #define softleaf_is_hwpoison(entry) is_hwpoison_entry(entry)
 #else
 #include <linux/leafops.h>
+#endif
+
+/*
+ * Linux commit 1af5a8109904 ("mmu_notifiers: rename invalidate_range notifier") (in v6.6);
+ * invalidate_range() was called with the end of each range, too.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+#define NH_HAVE_TLB
 #endif
 
 /* What the young callbacks return: an int, and in v7.2 a bool. */

@@ -13,6 +13,9 @@
  *	young.c		has the device accessed its pages?
  *	object.c	the pages that it holds
  *	mirror.c	the page table that it mirrors, compared with the CPU's
+ *	exclusive.c	pages that a mirror has for itself
+ *	migrate.c	pages that the device moves
+ *	tlb.c		a mirror that is told what TLBs are told
  *	pressure.c	allocations that make the kernel reclaim
  *	record.c	a record of every callback
  *	log.c		/dev/notifier_hold_log, from which the records are read

@@ -30,13 +30,16 @@
 
 #define PERMISSIONS (HMM_PFN_VALID | HMM_PFN_WRITE)
 
+/* The page is the device's alone; hmm_range_fault() returns no entry with this bit. */
+#define EXCLUSIVE HMM_PFN_ERROR
+
 struct nh_mirror {
 	/* Guarded by subscriber.lock: what hmm_range_fault() says, what the mirror held then. */
 	unsigned long seen[BATCH];
 	unsigned long held[BATCH];
 	/* Guarded by subscriber.sequence, as are the entries: an entry had changed too early. */
 	bool changed_early;
-	/* A frame and PERMISSIONS, or 0. */
+	/* A frame with PERMISSIONS and EXCLUSIVE, or 0. */
 	unsigned long entries[];
 };
 
@@ -57,6 +60,8 @@ static bool nh_only_writing_ends(const struct mmu_notifier_range *range)
 /* How a mirror's entry differs from an entry of the page table; 0 if it does not. */
 static enum nh_broken nh_differs(unsigned long held, unsigned long seen)
 {
+	if (held & EXCLUSIVE)
+		return seen & HMM_PFN_VALID ? NH_BROKEN_SHARED : 0;
 	if (!(seen & HMM_PFN_VALID))
 		return NH_BROKEN_GONE;
 	if ((seen ^ held) & ~HMM_PFN_FLAGS)
@@ -157,12 +162,28 @@ static enum nh_broken nh_changed_already(struct nh_subscriber *sub, unsigned lon
 	return NH_BROKEN_BEGUN;
 }
 
+/* Give up the entries of a range, or a part of each.  With the sequence's lock held. */
+static void nh_give_up(struct nh_subscriber *sub, unsigned long start, unsigned long end,
+		       unsigned long keep)
+{
+	unsigned long address;
+
+	lockdep_assert_held(&sub->sequence);
+	start = max(start, sub->addr);
+	end = min(end, sub->addr + sub->len);
+	for (address = start; address < end; address += PAGE_SIZE) {
+		unsigned long *entry = &sub->mirror->entries[(address - sub->addr) >> PAGE_SHIFT];
+
+		/* A page that the CPU may read is nobody's alone any more. */
+		*entry &= *entry & EXCLUSIVE ? 0 : keep;
+	}
+}
+
 /* A range takes something away.  For callbacks, with the sequence's lock held. */
 void nh_mirror_told(struct nh_subscriber *sub, const struct mmu_notifier_range *range)
 {
-	const unsigned long keep = nh_only_writing_ends(range) ? ~HMM_PFN_WRITE : 0;
-	unsigned long start = max(range->start, sub->addr);
-	unsigned long end = min(range->end, sub->addr + sub->len);
+	const unsigned long start = max(range->start, sub->addr);
+	const unsigned long end = min(range->end, sub->addr + sub->len);
 	struct nh_stale stale = {};
 	unsigned long address;
 
@@ -172,11 +193,21 @@ void nh_mirror_told(struct nh_subscriber *sub, const struct mmu_notifier_range *
 		unsigned long *entry = &sub->mirror->entries[page];
 		enum nh_broken broken = *entry ? nh_changed_already(sub, address, *entry) : 0;
 
-		if (broken)
+		if (broken) {
 			nh_stale_add(sub, &stale, page, broken);
-		*entry &= broken ? 0 : keep;
+			*entry = 0;
+		}
 	}
 	nh_stale_end(sub, &stale);
+	nh_give_up(sub, start, end, nh_only_writing_ends(range) ? ~HMM_PFN_WRITE : 0);
+}
+
+/* A TLB forgets what it knew.  For callbacks, in any context. */
+void nh_mirror_flushed(struct nh_subscriber *sub, unsigned long start, unsigned long end)
+{
+	spin_lock(&sub->sequence);
+	nh_give_up(sub, start, end, 0);
+	spin_unlock(&sub->sequence);
 }
 
 /*
@@ -410,6 +441,25 @@ int nh_mirror_compare(struct nh_subscriber *sub, struct nh_mirror_compare *arg)
 	return nh_walk(sub, NH_COMPARE, 0, arg, NULL);
 }
 
+/*
+ * Have a page for the device alone, or give its entry up (NULL), as of a sequence.
+ * -EBUSY: something was told since.
+ */
+int nh_mirror_own(struct nh_subscriber *sub, unsigned long index, struct page *page,
+		  unsigned long sequence)
+{
+	unsigned long entry = page ? page_to_pfn(page) | PERMISSIONS | EXCLUSIVE : 0;
+	int ret = 0;
+
+	spin_lock(&sub->sequence);
+	if (mmu_interval_read_retry(&sub->interval, sequence))
+		ret = -EBUSY;
+	else
+		sub->mirror->entries[index] = entry;
+	spin_unlock(&sub->sequence);
+	return ret;
+}
+
 int nh_mirror_make(struct nh_subscriber *sub)
 {
 	struct nh_mirror *mirror;
@@ -427,6 +477,10 @@ void nh_mirror_told(struct nh_subscriber *sub, const struct mmu_notifier_range *
 {
 }
 
+void nh_mirror_flushed(struct nh_subscriber *sub, unsigned long start, unsigned long end)
+{
+}
+
 int nh_mirror_fill(struct nh_subscriber *sub, struct nh_mirror_fill *arg)
 {
 	return -EINVAL;
@@ -435,6 +489,12 @@ int nh_mirror_fill(struct nh_subscriber *sub, struct nh_mirror_fill *arg)
 int nh_mirror_compare(struct nh_subscriber *sub, struct nh_mirror_compare *arg)
 {
 	return -EINVAL;
+}
+
+int nh_mirror_own(struct nh_subscriber *sub, unsigned long index, struct page *page,
+		  unsigned long sequence)
+{
+	return -EOPNOTSUPP;
 }
 
 int nh_mirror_make(struct nh_subscriber *sub)

@@ -25,6 +25,7 @@ struct nh_subscriber {
 	struct mmu_notifier notifier;
 	struct mmu_notifier_ops ops;	/* own copy: mmu_notifier_get() tells subscribers by it */
 	struct mmu_interval_notifier interval;
+	struct mmu_notifier tlb;	/* beside the interval, if has_tlb */
 	u32 number;
 	int member;			/* of the pairing; -1: not followed */
 	u64 asked;			/* nh_moves when it began to register */
@@ -37,6 +38,7 @@ struct nh_subscriber {
 	bool has_end;
 	bool is_got;
 	bool is_interval;
+	bool has_tlb;			/* its mirror is a TLB of the CPU's own page table */
 	bool accessed;			/* what the young callbacks answer for its pages */
 
 	/* Written by NH_SET_POLICY, read by callbacks without a lock. */
@@ -121,8 +123,21 @@ int nh_get_same(struct nh_subscriber *sub, struct nh_same *arg);
 /* mirror.c */
 int nh_mirror_make(struct nh_subscriber *sub);
 void nh_mirror_told(struct nh_subscriber *sub, const struct mmu_notifier_range *range);
+void nh_mirror_flushed(struct nh_subscriber *sub, unsigned long start, unsigned long end);
 int nh_mirror_fill(struct nh_subscriber *sub, struct nh_mirror_fill *arg);
 int nh_mirror_compare(struct nh_subscriber *sub, struct nh_mirror_compare *arg);
+int nh_mirror_own(struct nh_subscriber *sub, unsigned long index, struct page *page,
+		  unsigned long sequence);
+
+/* exclusive.c */
+int nh_mirror_exclusive(struct nh_subscriber *sub, struct nh_mirror_fill *arg);
+
+/* migrate.c */
+int nh_device_move(struct nh_subscriber *sub, struct nh_move *arg);
+
+/* tlb.c */
+int nh_tlb_register(struct nh_subscriber *sub);
+void nh_tlb_unregister(struct nh_subscriber *sub);
 
 /* pressure.c */
 int nh_kalloc(struct nh_subscriber *sub, struct nh_kalloc *arg);

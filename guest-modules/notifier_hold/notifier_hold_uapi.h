@@ -39,6 +39,7 @@ enum nh_kind {
 	NH_MIRROR,		/* a mirror took over result pages; flags are the step */
 	NH_COMPARE,		/* a mirror of result pages was compared; flags are the step */
 	NH_YOUNG,		/* was a page accessed? event is enum nh_young */
+	NH_FLUSH,		/* arch_invalidate_secondary_tlbs of a mirror */
 };
 
 /* Which of the three callbacks asks a device whether it accessed its pages. */
@@ -76,6 +77,7 @@ enum nh_broken {
 	NH_BROKEN_MOVED,	/* another page is mapped */
 	NH_BROKEN_READ_ONLY,	/* the page may not be written any more */
 	NH_BROKEN_BEGUN,	/* one of the three, when the first range that tells of it begins */
+	NH_BROKEN_SHARED,	/* the page was the device's alone, and is mapped again */
 	NH_BROKENS,
 };
 
@@ -160,6 +162,7 @@ struct nh_log_header {
 #define NH_SUB_MIRROR		0x08	/* a mirror of the page table, on an interval: both bits */
 #define NH_SUB_YOUNG		0x10	/* with the young callbacks; not for an interval */
 #define NH_SUB_ACCESSED		0x20	/* and their answer is that it accessed its pages */
+#define NH_SUB_TLB		0x40	/* a mirror that is told what TLBs flush */
 
 /* Become a subscriber to the mm of the caller.  Once per open file. */
 struct nh_subscribe {
@@ -301,11 +304,17 @@ struct nh_read_begin {
 	__u64 retry;		/* (out) 1: a range met the interval since the last call returned */
 };
 
+/* The device moves the pages of the buffer to others. */
+struct nh_move {
+	__u64 pages;		/* (out) those that moved, or are there now */
+};
+
 /* What a mirror makes the kernel do before it takes over an entry of the page table. */
 enum nh_mirror_access {
 	NH_MIRROR_PRESENT,	/* nothing: what is not mapped is not mirrored */
 	NH_MIRROR_READ,		/* fault for reading */
 	NH_MIRROR_WRITE,	/* fault for writing */
+	NH_MIRROR_EXCLUSIVE,	/* let the device have the page alone, until the CPU wants it */
 	NH_MIRROR_ACCESSES,
 };
 
@@ -365,6 +374,7 @@ struct nh_counters {
 #define NH_WATCH		_IOWR('N', 0x4e, struct nh_watch)
 #define NH_MIRROR_FILL		_IOWR('N', 0x4f, struct nh_mirror_fill)
 #define NH_MIRROR_COMPARE	_IOWR('N', 0x50, struct nh_mirror_compare)
+#define NH_DEVICE_MOVE		_IOR('N', 0x51, struct nh_move)
 
 /* On /dev/notifier_hold_log. */
 #define NH_LOG_MARK		_IOW('N', 0x62, __u64)

@@ -77,9 +77,16 @@ static int nh_register(struct nh_subscriber *sub)
 {
 	int ret;
 
-	if (sub->is_interval)
-		return mmu_interval_notifier_insert(&sub->interval, sub->mm, sub->addr,
-						    sub->len, &nh_interval_ops);
+	if (sub->is_interval) {
+		ret = mmu_interval_notifier_insert(&sub->interval, sub->mm, sub->addr,
+						   sub->len, &nh_interval_ops);
+		if (ret || !sub->has_tlb)
+			return ret;
+		ret = nh_tlb_register(sub);
+		if (ret)
+			mmu_interval_notifier_remove(&sub->interval);
+		return ret;
+	}
 	if (!sub->is_got)
 		return mmu_notifier_register(&sub->notifier, sub->mm);
 
@@ -92,11 +99,13 @@ static int nh_register(struct nh_subscriber *sub)
 static bool nh_flags_are_known(u32 flags)
 {
 	if (flags & ~(NH_SUB_END | NH_SUB_GET | NH_SUB_INTERVAL | NH_SUB_MIRROR |
-		      NH_SUB_YOUNG | NH_SUB_ACCESSED))
+		      NH_SUB_YOUNG | NH_SUB_ACCESSED | NH_SUB_TLB))
 		return false;
 	if (flags & NH_SUB_YOUNG ? flags & NH_SUB_INTERVAL : flags & NH_SUB_ACCESSED)
 		return false;
 	if (flags & NH_SUB_MIRROR && !(flags & NH_SUB_INTERVAL))
+		return false;
+	if (flags & NH_SUB_TLB && !(flags & NH_SUB_MIRROR))
 		return false;
 	return (flags & (NH_SUB_GET | NH_SUB_INTERVAL)) != (NH_SUB_GET | NH_SUB_INTERVAL);
 }
@@ -114,6 +123,7 @@ static int nh_join(struct nh_subscriber *sub, struct mm_struct *mm, u32 flags)
 	sub->mm = mm;
 	sub->is_got = flags & NH_SUB_GET;
 	sub->is_interval = flags & NH_SUB_INTERVAL;
+	sub->has_tlb = flags & NH_SUB_TLB;
 	sub->has_end = flags & NH_SUB_END && !sub->is_interval;
 	sub->ops.invalidate_range_end = sub->has_end ? nh_range_end : NULL;
 	sub->accessed = flags & NH_SUB_ACCESSED;
@@ -263,6 +273,7 @@ union nh_argument {
 	struct nh_read_begin read_begin;
 	struct nh_mirror_fill fill;
 	struct nh_mirror_compare compare;
+	struct nh_move move;
 	u32 fence;
 };
 
@@ -305,9 +316,13 @@ static int nh_request(struct file *file, unsigned int cmd, union nh_argument *ar
 	case NH_SET_FENCE:
 		return nh_set_fence(sub, arg->fence);
 	case NH_MIRROR_FILL:
+		if (arg->fill.access == NH_MIRROR_EXCLUSIVE)
+			return nh_mirror_exclusive(sub, &arg->fill);
 		return nh_mirror_fill(sub, &arg->fill);
 	case NH_MIRROR_COMPARE:
 		return nh_mirror_compare(sub, &arg->compare);
+	case NH_DEVICE_MOVE:
+		return nh_device_move(sub, &arg->move);
 	default:
 		return -ENOTTY;
 	}
@@ -373,6 +388,8 @@ static int nh_close(struct inode *inode, struct file *file)
 		mmu_notifier_put(&sub->notifier);
 		return 0;
 	}
+	if (sub->has_tlb)
+		nh_tlb_unregister(sub);
 	if (sub->is_interval)
 		mmu_interval_notifier_remove(&sub->interval);
 	else

@@ -54,6 +54,7 @@ class Kind(IntEnum):
     MIRROR = 12
     COMPARE = 13
     YOUNG = 14
+    FLUSH = 15
 
 
 class Young(IntEnum):
@@ -93,7 +94,7 @@ class Policy(IntEnum):
 
 
 # The kinds that a log may be full of.
-MANY = (Kind.START, Kind.END, Kind.INVALIDATE, Kind.VIOLATION, Kind.MIRROR, Kind.YOUNG)
+MANY = (Kind.START, Kind.END, Kind.INVALIDATE, Kind.VIOLATION, Kind.MIRROR, Kind.YOUNG, Kind.FLUSH)
 
 # In the flags of a REGISTER.
 SUB_END = 1 << 0
@@ -102,6 +103,7 @@ SUB_INTERVAL = 1 << 2
 SUB_MIRROR = 1 << 3
 SUB_YOUNG = 1 << 4
 SUB_ACCESSED = 1 << 5
+SUB_TLB = 1 << 6
 
 # In the flags of a YOUNG: the task holds a spinlock; the kernel counts that.
 YOUNG_ATOMIC = 1 << 0

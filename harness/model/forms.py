@@ -9,6 +9,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
 SIZE = re.compile(r"([0-9]{1,13})([KMG]?)")
 SIZE_MAX = 1 << 40
 PAGE = 4096
+HUGE_PAGE = 2 << 20
 # With less, a kernel of ours does not boot, which would look like its own fault.
 MEMORY_MIN = 128 << 20
 CPUS_MAX = 64

@@ -115,6 +115,7 @@ VERBS: Mapping[str, str] = {
     "release": "the device gives all its references back",
     "device-write": "the device writes the pattern of a seed into the pages that it holds",
     "device-check": "the device compares the pages that it holds with the pattern of a seed",
+    "device-move": "the device moves the pages of its buffer, as to memory of its own (`migrate_vma_setup()`)",
     "pages": "looks at the page table, and for a subscriber at `struct page` of each page that it holds, too",
     "same": "compares the pages that the buffer maps with those that the device holds",
     "stats": "counts the subscriber's callbacks",
@@ -300,6 +301,7 @@ COUNTERS: Mapping[str, str] = {
     "young_test": "calls of `test_young()`: khugepaged asks",
     "mirrored": "entries of the page table that mirrors took over",
     "compared": "entries of mirrors that were compared with the page table",
+    "flushes": "calls of `arch_invalidate_secondary_tlbs()` of subscribers with `interface: tlb`",
     "allocstall": "how often a task entered direct reclaim, by `/proc/vmstat`, whatever it came to",
     "event_unmap": "callbacks of the event `MMU_NOTIFY_UNMAP`: munmap and mremap",
     "event_clear": "of `MMU_NOTIFY_CLEAR`: reclaim, discarding, copying, splitting",
@@ -319,6 +321,8 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
         "file": "a file on ext2, shared",
         "code": "a file, executable and never writable, which can take a uprobe",
         "private": "a file whose pages are copied at the first write",
+        "hugetlb": "huge pages of the pool of `/proc/sys/vm/nr_hugepages`, private; in whole huge pages of 2M",
+        "hugetlb-shared": "the same, shared",
     },
     "POLICIES": {
         "accept": "0: the device stops using the range",
@@ -342,6 +346,8 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
         "get": "`mmu_notifier_get()`, by two users",
         "interval": "`mmu_interval_notifier_insert()`",
         "mirror": "an interval that mirrors the page table of its buffer, as a device's own page table does",
+        "tlb": "a mirror that gives up what TLBs flush, not what ranges tell, as the TLB of a device that walks the "
+        "CPU's page table does; since 6.6",
     },
     "ACCESSED": {
         "unasked": "it has no such callbacks",
@@ -352,6 +358,8 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
         "present": "nothing: what is not mapped is not mirrored",
         "read": "a fault for reading",
         "write": "a fault for writing",
+        "exclusive": "the page becomes the device's alone, until the CPU wants it (`make_device_exclusive()`); "
+        "anonymous memory that is not in huge pages",
     },
     "REFERENCES": {
         "get": "`get_user_pages()`",
@@ -402,6 +410,7 @@ EVENTS: Mapping[str, str] = {
     "INVALIDATE": "`invalidate()` of an interval; `result` 0 is true, any other is false",
     "MIRROR": "a mirror took over `result` entries of the page table; `flags` is the step",
     "COMPARE": "`result` entries of a mirror were compared with the page table; `flags` is the step",
+    "FLUSH": "`arch_invalidate_secondary_tlbs()`: a TLB of the CPU is flushed",
     "YOUNG": "the kernel asked whether a page was accessed; `event` says by which callback",
 }
 
@@ -432,7 +441,6 @@ FIELDS: Mapping[str, str] = {
 
 # A step for each verb that no scenario of ours has.
 EXAMPLES: Mapping[str, str] = {
-    "map": "{map: held}",
     "unlock": "{unlock: held, size: 4M}",
     "limit": "{limit: memory.max, value: 32M}",
 }

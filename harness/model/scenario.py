@@ -25,6 +25,7 @@ from harness.model.vocabulary import (
     INTERFACES,
     KEYS,
     KINDS,
+    MIRRORS,
     ORACLES,
     PAGEMAP,
     POLICIES,
@@ -159,6 +160,7 @@ class Scenario:
             "MEMCG": bool(self.cgroup),
             "EXT2_FS": any(buffer.kind == "file" for buffer in self.buffers.values()),
             "BLK_DEV_RAM": any(buffer.kind == "file" for buffer in self.buffers.values()),
+            "HUGETLBFS": any(buffer.kind.startswith("hugetlb") for buffer in self.buffers.values()),
             "TRANSPARENT_HUGEPAGE": any(buffer.thp for buffer in self.buffers.values()),
         }
         return tuple(dict.fromkeys((*self.needs.options, *(name for name, there in implied.items() if there))))
@@ -267,7 +269,7 @@ def _scenario(
         raise UsageError(f"{top.at('steps')}: a scenario has 1 to {forms.STEPS_MAX} steps, and this one {len(entries)}")
     steps = [_step(entry, top, names, pressures) for entry in entries]
     _expectations(steps, entries, buffers)
-    _mirrors(steps, subscribers)
+    _mirrors(steps, subscribers, buffers)
     exercised, owed = _counters(top, "exercised"), _counters(top, "owed")
     if not exercised:
         raise UsageError(
@@ -399,6 +401,8 @@ def _buffer(name: str, entry: Any, top: strict_yaml.Mapping) -> Buffer:
     bytes_ = size(mapping.need("size", f"buffer {name!r}"), mapping.at("size"))
     if bytes_ % forms.PAGE or not bytes_:
         raise UsageError(f"{mapping.at('size')}: {bytes_} bytes are not whole pages of 4096")
+    if kind.startswith("hugetlb") and bytes_ % forms.HUGE_PAGE:
+        raise UsageError(f"{mapping.at('size')}: {bytes_} bytes are not whole huge pages of {forms.HUGE_PAGE >> 20}M")
     return Buffer(name, kind, bytes_, _flag(mapping, "thp", False))
 
 
@@ -414,14 +418,14 @@ def _subscriber(name: str, entry: Any, top: strict_yaml.Mapping, buffers: Mappin
         )
     interface = _word(mapping.get("interface", "register"), INTERFACES, mapping.at("interface"), "interface")
     policy = _word(mapping.get("policy", "accept"), POLICIES, mapping.at("policy"), "policy")
-    if interface == "mirror" and policy != "accept":
+    if interface in MIRRORS and policy != "accept":
         raise UsageError(
             f"{mapping.at('policy')}: mirror {name!r} has the policy {policy!r}; the kernel unmaps pages whatever an "
             "interval answers, and what the mirror kept would be blamed on the kernel",
             "a mirror accepts; another subscriber of the same buffer can refuse",
         )
     accessed = _word(mapping.get("accessed", "unasked"), ACCESSED, mapping.at("accessed"), "answer")
-    if accessed != "unasked" and interface in ("interval", "mirror"):
+    if accessed != "unasked" and interface in ("interval", *MIRRORS):
         raise UsageError(
             f"{mapping.at('accessed')}: {name!r} is an interval, which is not asked what it accessed",
             "use interface: register or get",
@@ -539,12 +543,19 @@ def _expectations(steps: Sequence[Step], entries: Sequence[strict_yaml.Mapping],
                 raise UsageError(f"{where}: {key} cannot be {wanted!r}", form)
 
 
-def _mirrors(steps: Sequence[Step], subscribers: Mapping[str, Subscriber]) -> None:
+def _mirrors(steps: Sequence[Step], subscribers: Mapping[str, Subscriber], buffers: Mapping[str, Buffer]) -> None:
     """Check what only a mirror can do, and what it must not."""
     for step in steps:
-        mirror = step.target in subscribers and subscribers[step.target].interface == "mirror"
+        mirror = step.target in subscribers and subscribers[step.target].interface in MIRRORS
         if step.verb in ("mirror", "compare") and not mirror:
             raise UsageError(f"{step.where}: {step.target!r} is no mirror", "give it interface: mirror")
+        if step.arguments.get("access") == "exclusive":
+            buffer = buffers[subscribers[step.target].buffer]
+            if buffer.kind != "anon" or buffer.thp or subscribers[step.target].interface != "mirror":
+                raise UsageError(
+                    f"{step.where}: a device gets no page of {buffer.name!r} for itself",
+                    "that is for a mirror of anonymous memory which is not in huge pages",
+                )
         if step.verb == "policy" and mirror and step.arguments.get("to") != "accept":
             raise UsageError(f"{step.where}: {step.target!r} is a mirror, which accepts", "use another subscriber")
 

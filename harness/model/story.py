@@ -38,6 +38,7 @@ SENTENCES: Mapping[str, str] = {
     "release": "{target} gives its references back",
     "device-write": "as a device, {target} writes to its pages",
     "device-check": "as a device, {target} checks the content of its pages",
+    "device-move": "a driver moves the pages of {target} to others (migrate_vma_setup())",
     "pages": "look at the pages of {target}",
     "same": "compare the pages that {target} holds with those that the page table has",
     "stats": "read what {target} has counted",

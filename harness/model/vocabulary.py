@@ -29,7 +29,7 @@ KEYS = {
     "needs": ("options", "without", "version", "until", "contract"),
 }
 
-KINDS = ("anon", "shmem", "file", "code", "private")
+KINDS = ("anon", "shmem", "file", "code", "private", "hugetlb", "hugetlb-shared")
 POLICIES = (
     "accept",
     "eagain-mayfail",
@@ -43,11 +43,13 @@ POLICIES = (
     "block-mutex",
 )
 WHENS = ("mayfail", "reclaim", "always")
-INTERFACES = ("register", "get", "interval", "mirror")
+INTERFACES = ("register", "get", "interval", "mirror", "tlb")
+# Those that mirror the page table of their buffer.
+MIRRORS = frozenset({"mirror", "tlb"})
 # What a subscriber answers when the kernel asks whether its device accessed a page; not all want to be asked.
 ACCESSED = ("unasked", "no", "yes")
 # What a mirror makes the kernel do before it takes over an entry of the page table.
-ACCESSES = ("present", "read", "write")
+ACCESSES = ("present", "read", "write", "exclusive")
 REFERENCES = ("get", "pin")
 PROTECTIONS = ("none", "r", "rw")
 ADVICES = (
@@ -103,6 +105,7 @@ COUNTERS = (
     "young_test",
     "mirrored",
     "compared",
+    "flushes",
     "allocstall",
     "event_unmap",
     "event_clear",
@@ -149,6 +152,7 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "release": ("subscriber", frozenset()),
     "device-write": ("subscriber", frozenset({"seed"})),
     "device-check": ("subscriber", frozenset({"seed"})),
+    "device-move": ("subscriber", frozenset()),
     "pages": ("name", frozenset()),
     "same": ("subscriber", frozenset()),
     "stats": ("subscriber", frozenset()),
@@ -248,6 +252,7 @@ REPLIES: dict[str, frozenset[str]] = {
     "release": frozenset({"pages"}),
     "device-write": frozenset({"pages"}),
     "device-check": frozenset({"pages", "bad"}),
+    "device-move": frozenset({"pages"}),
     "pages": PAGEMAP | _STRUCT_PAGE,
     "same": frozenset({"same", "differ", "absent"}),
     "stats": frozenset({"starts", "ends", "own", "mayfail", "direct", "refused", "waits", "timeouts", "mm_refs"}),

@@ -31,6 +31,7 @@ STALE = {
     14: "pages in whose place others are mapped",
     15: "a permission to write that the page table has not",
     16: "pages that had changed before their range began",
+    17: "pages for itself alone that are mapped again",
 }
 
 

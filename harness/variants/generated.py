@@ -305,13 +305,22 @@ def _begin(world: _World) -> None:
 
 
 def _mirror(world: _World) -> None:
-    """Take over what is mapped, or, where it can be written, what a device that is about to write needs."""
+    """Take over what is mapped, or, where it can be written, what a device needs that is about to write, or alone."""
     mirrors = sorted(world.mirrors & world.watches.keys())
     if mirrors:
         device = world.pick(mirrors)
         buffer = world.buffers[world.watches[device]]
         accesses = ("present", "read", "write") if buffer.writable and not buffer.moved else ("present",)
+        if "write" in accesses and buffer.kind == "anon" and not buffer.thp:
+            accesses = (*accesses, "exclusive")
         world.steps.append({"mirror": device, "access": world.pick(accesses)})
+
+
+def _device_move(world: _World) -> None:
+    """A driver moves the pages to others, those that nobody holds."""
+    device, buffer = world.a_device()
+    if buffer.kind == "anon" and not buffer.thp and not buffer.moved:
+        world.steps.append({"device-move": device})
 
 
 def _fork(world: _World) -> None:
@@ -348,6 +357,7 @@ _MOVES: tuple[Callable[[_World], None], ...] = (
     _forget,
     _lock,
     _come_or_go,
+    _device_move,
 )
 # Which move, and what decides within it: there are fewer than 64 ways in each.
 _MOVE = st.tuples(st.integers(0, len(_MOVES) - 1), st.integers(0, 63))

@@ -9,7 +9,13 @@ from harness.variants import catalogue, mutants
 # Mutants that only a scenario sees which takes more than a second, or which waits for a race; `run all` kills them.
 LATER = {
     "copy-tells-too-early": "mirror-beside-copy",
+    "device-move-tells-too-early": "mirror-device-move-beside",
     "discard-tells-too-early": "mirror-beside-discard",
+    "exclusive-tells-too-early": "mirror-exclusive-beside-taken",
+    "hugetlb-copy-tells-too-early": "mirror-hugetlb-beside-copy",
+    "hugetlb-move-tells-nobody": "mirror-hugetlb-move",
+    "inserts-and-tells-of-one-page": "mirror-device-move-beside-zero",
+    "inserts-in-silence": "mirror-device-move-beside-zero",
     "ksm-merges-in-silence": "mirror-beside-ksm",
     "marks-all-but-kswapd": "kswapd",
     "migration-tells-of-one-page": "mirror-compaction-large",
@@ -20,6 +26,7 @@ LATER = {
     "refusal-loses-dirty": "released-after-refusal-shmem",
     "restored-entry-keeps-the-swap": "pinned-swapcache",
     "scan-tells-too-early": "mirror-beside-scan",
+    "takes-back-and-tells-later": "mirror-exclusive-beside-compared",
     "userfault-move-tells-too-early": "mirror-beside-move",
 }
 

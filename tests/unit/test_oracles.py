@@ -1276,6 +1276,15 @@ def test_coherence_sums_up_a_step_and_keeps_kinds_and_steps_apart() -> None:
     assert "no range was told" in found[0].evidence
 
 
+def test_coherence_tells_what_a_device_had_for_itself_from_what_it_shares() -> None:
+    log = Log()
+    stale(log, 3, 16)
+
+    assert summaries(coherence.judge(recording(log))) == [
+        "mirror #2 holds pages for itself alone that are mapped again"
+    ]
+
+
 def test_coherence_is_silent_where_nothing_was_stale_and_counts_where_the_log_overflowed() -> None:
     log = Log()
     log.add(Kind.MIRROR, subscriber=2, result=16)

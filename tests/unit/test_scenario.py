@@ -255,6 +255,13 @@ LATE_FAULTS = [
     ("policy: accept", "interface: interval, accessed: 'yes'", r":7: 'dev' is an interval, which is not asked"),
     (STEP, "{mirror: dev}", r":9: 'dev' is no mirror"),
     (STEP, "{compare: dev}", r":9: 'dev' is no mirror"),
+    # What no device gets for itself, and huge pages that are none.
+    (
+        "policy: accept}\nsteps:",
+        "interface: tlb}\nsteps:\n  - {mirror: dev, access: exclusive}",
+        r":9: a device gets no page of 'held' for itself .that is for a mirror of anonymous",
+    ),
+    ("kind: anon, size: 16M", "kind: hugetlb, size: 1M", r":5: 1048576 bytes are not whole huge pages of 2M"),
     # What a line for the driver cannot hold, and what is looked up on the host.
     (STEP, '{write: /proc/x, value: "1\\nquit"}', r":9: value cannot be '1\\nquit'"),
     (STEP, "{write: /proc/x, value: 'a\"b'}", r":9: value cannot be 'a\"b'"),
