@@ -84,6 +84,16 @@ static inline struct folio *page_folio(struct page *page)
 #endif
 
 /*
+ * Linux commit d74943a2f3cd ("mm/gup: reintroduce FOLL_NUMA as FOLL_HONOR_NUMA_FAULT")
+ * (in v6.6): before, every lookup did.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
+#define NH_FOLL_HONOR_NUMA_FAULT 0
+#else
+#define NH_FOLL_HONOR_NUMA_FAULT FOLL_HONOR_NUMA_FAULT
+#endif
+
+/*
  * The page at an address, which is looked up under the page table's lock, and is not
  * faulted in; the caller holds the mmap_lock.
  * Linux commits 55b8fe703bc5 ("gup: Introduce FOLL_NOFAULT flag to disable page faults")

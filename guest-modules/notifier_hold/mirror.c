@@ -242,7 +242,10 @@ static bool nh_may_try_again(unsigned int tries)
 	return tries < TRIES && !fatal_signal_pending(current) && !READ_ONCE(nh_quench);
 }
 
-/* The page table's entry under its lock, without a fault. */
+/*
+ * The page table's entry under its lock, without a fault.  An entry from which NUMA
+ * balancing took access away is none, as hmm_range_fault() has it.
+ */
 static unsigned long nh_look_closely(struct mm_struct *mm, unsigned long address, bool writing)
 {
 	unsigned long seen = 0;
@@ -250,7 +253,7 @@ static unsigned long nh_look_closely(struct mm_struct *mm, unsigned long address
 
 	if (mmap_read_lock_killable(mm))
 		return 0;
-	if (nh_get_page_nofault(mm, address, 0, &page) == 1) {
+	if (nh_get_page_nofault(mm, address, NH_FOLL_HONOR_NUMA_FAULT, &page) == 1) {
 		seen = page_to_pfn(page) | HMM_PFN_VALID;
 		put_page(page);
 		if (writing && nh_get_page_nofault(mm, address, FOLL_WRITE, &page) == 1) {

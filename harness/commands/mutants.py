@@ -171,7 +171,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Campaign:
-    """All trials. skipped: mutants that have no port to this kernel. untried: those whose turn has not come."""
+    """All trials. skipped: those that this kernel cannot have. untried: those whose turn has not come."""
 
     trials: Sequence[Trial]
     skipped: Sequence[str]
@@ -216,7 +216,8 @@ def lines(campaign: Campaign, colour: Colour) -> Iterator[str]:
     """What stands below the matrix: its legend, and the last line of a campaign."""
     yield "X killed it, as its file says   + may, as its file says   ! by accident   - was to and did not"
     if campaign.skipped:
-        yield f"{'skipped':12} no port to this kernel: {', '.join(campaign.skipped)}"
+        names = ", ".join(campaign.skipped)
+        yield f"{'skipped':12} no port to this kernel, or of a configuration of their own: {names}"
     good = sum(trial.good for trial in campaign.trials)
     word = colour(Outcome.PASS if good == len(campaign.trials) else Outcome.FAIL, "")
     yield f"report       {campaign.folder}/mutants.json"
@@ -254,7 +255,7 @@ def run(
     version = source.fetch(request.kernel.source, cache, progress).version
     asked = request.kernel.contract
     contracts = tuple(Contract) if asked == AUTO else (Contract(asked),)
-    chosen, skipped = mutants.choose(names, version, contracts)
+    chosen, skipped = mutants.choose(names, version, contracts, request.kernel.configs)
     plans = {mutant.name: _plan(mutant, version, whole=whole) for mutant in chosen if not mutant.in_module}
     # One more than there are CPUs: a guest that hangs asleep and a linker leave their CPUs to others.
     jobs = request.jobs or len(os.sched_getaffinity(0)) + 1

@@ -9,7 +9,7 @@ that no kernel has: its first step plants the fault.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from harness.model.strict_yaml import offer
 # The lines at the head of a mutant's file. Those without a default must be there.
 _FIELDS = ("SPDX-License-Identifier", "Subject", "Kernels")
 _HISTORY = ("Introduced-by", "Fixed-by")
-_OPTIONAL = ("Expected-oracle", "Also-oracles", "Scenarios", "Timeout", "Equivalent", "Contract", *_HISTORY)
+_OPTIONAL = ("Expected-oracle", "Also-oracles", "Scenarios", "Configs", "Timeout", "Equivalent", "Contract", *_HISTORY)
 _COMMIT = re.compile(r'[0-9a-f]{7,40} \("[^"]+"\) \(in v\d+\.\d+\)')
 
 
@@ -39,6 +39,7 @@ class Mutant:
     of all others. kernels: the versions that the file is written for; it serves
     each of them, and the kernels between it and the next one that is served. timeout_s: as in
     `harness run --timeout`, for a mutant that hangs; 0 leaves it to the scenarios.
+    configs: the fragments without which its lines are not built, or not reached.
     contracts: those whose good kernels it can be applied to, and is then judged by. history: the commits of Linux that
     brought the fault or ended it, where Linux really had it.
     """
@@ -53,6 +54,7 @@ class Mutant:
     timeout_s: float = 0
     contracts: Sequence[Contract] = (Contract.MAYFAIL,)
     history: Sequence[str] = ()
+    configs: Sequence[str] = ()
 
     @property
     def equivalent(self) -> bool:
@@ -96,9 +98,14 @@ def port(ports: Sequence[Mutant], version: str, contract: Contract = Contract.MA
 
 
 def choose(
-    names: Sequence[str], version: str, contracts: Sequence[Contract] = tuple(Contract)
+    names: Sequence[str],
+    version: str,
+    contracts: Sequence[Contract] = tuple(Contract),
+    configs: Collection[str] = (),
 ) -> tuple[list[Mutant], list[str]]:
-    """The mutants that were named, none for all, as they are for a kernel; and the names that have no port to it.
+    """The mutants that were named, none for all, as they are for a kernel; and the names of those that it cannot have.
+
+    Those have no port to it, or are of a configuration that is not among `configs`.
 
     Each has one contract: the first of these that there is a file for.
     A name with a slash is a file of the user's own.
@@ -120,6 +127,12 @@ def choose(
         if mutant is None:
             missing.append(name)
             continue
+        if lacking := [config for config in mutant.configs if config not in configs]:
+            if names:
+                words = " ".join(f"--config {config}" for config in lacking)
+                raise UsageError(f"mutant {name!r} is in code of another configuration", f"add {words}")
+            missing.append(name)
+            continue
         if twin := next((other for other in chosen if other.name == mutant.name), None):
             raise UsageError(f"two mutants are called {mutant.name!r}: {twin.path} and {mutant.path}", "rename one")
         chosen.append(mutant)
@@ -129,7 +142,11 @@ def choose(
 def scenarios(version: str, contract: Contract = Contract.MAYFAIL) -> list[str]:
     """What the faults are tried with on a kernel of a contract, by name."""
     ports = [port(files, version, contract) for files in catalogue().values()]
-    faults = [mutant for mutant in ports if mutant is not None and not mutant.equivalent and not mutant.in_module]
+    faults = [
+        mutant
+        for mutant in ports
+        if mutant is not None and not mutant.equivalent and not mutant.in_module and not mutant.configs
+    ]
     return sorted({name for mutant in faults for name in mutant.scenarios})
 
 
@@ -168,6 +185,7 @@ def load(path: Path) -> Mutant:
         timeout_s=_seconds(path, said.get("Timeout", "0")),
         contracts=_contracts(path, said.get("Contract", Contract.MAYFAIL.value)),
         history=_history(path, said),
+        configs=_words(said.get("Configs", "")),
     )
 
 

@@ -75,6 +75,7 @@ def faults() -> str:
         kernels = sorted({kernel for port in ports for kernel in port.kernels}, key=_number)
         contracts = [str(one) for one in Contract if any(one in port.contracts for port in ports)]
         history = f" ({'; '.join(first.history)})" if first.history else ""
+        history += "".join(f" (`--config {config}`)" for config in first.configs)
         rows.append(
             (
                 code(name),

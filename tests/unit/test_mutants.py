@@ -16,6 +16,7 @@ from harness.commands import mutants as campaign
 from harness.commands.mutants import Trial
 from harness.host import process
 from harness.host.progress import QUIET
+from harness.host.workspace import data
 from harness.kernel import patches, source, versions
 from harness.model.contract import Contract
 from harness.model.errors import CannotTest, MachineError, UsageError
@@ -34,6 +35,7 @@ SCENARIOS = {"all"} | {
     name for scenario in catalogue.scenarios().values() for name in (scenario.name, scenario.path.stem)
 }
 ORACLES = set(oracles.catalogue())
+CONFIGS = sorted(data("kernel-configs").glob("*.config"))
 FAULT = "/sys/module/notifier_hold/parameters/fault"
 HEAD = "SPDX-License-Identifier: GPL-2.0-only\nSubject: ends nothing\nKernels: 6.1, 6.12\n"
 
@@ -162,6 +164,21 @@ def test_twenty_faults_that_linux_had_are_tried_on_a_stock_kernel() -> None:
     assert len([one for one in chosen if one.history]) >= 20
     for one in chosen:
         assert any(found.needs.contract is None for found in catalogue.choose(one.scenarios)), one.name
+
+
+def test_one_of_another_configuration_is_left_out_unless_that_is_asked_for() -> None:
+    """Its lines are not built, so that it would survive; named, it is an error that says what is missing."""
+    there, missing = mutants.choose((), "6.12.117")
+    also, _ = mutants.choose((), "6.12.117", configs=("numa",))
+
+    assert "hinting-tells-nobody" in missing
+    gained = {entry.name: entry for entry in also}.keys() - {entry.name for entry in there}
+    assert gained == {name for name, files in MUTANTS.items() if list(files[0].configs) == ["numa"]} != set()
+    with pytest.raises(UsageError, match="mutant 'uprobe-tells-nobody' is in code of another configuration") as told:
+        mutants.choose(["uprobe-tells-nobody"], "6.12.117", configs=("numa",))
+    assert told.value.hint == "add --config uprobes"
+    assert {name for entry in FILES for name in entry.configs} <= {path.stem for path in CONFIGS}
+    assert not {"mirror-numa-hint", "mirror-uprobe"} & set(mutants.scenarios("6.12.117"))
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
