@@ -171,7 +171,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Campaign:
-    """All trials. skipped: those that this kernel cannot have. untried: those whose turn has not come."""
+    """All trials. skipped: mutants that have no port to this kernel. untried: those whose turn has not come."""
 
     trials: Sequence[Trial]
     skipped: Sequence[str]
@@ -216,8 +216,7 @@ def lines(campaign: Campaign, colour: Colour) -> Iterator[str]:
     """What stands below the matrix: its legend, and the last line of a campaign."""
     yield "X killed it, as its file says   + may, as its file says   ! by accident   - was to and did not"
     if campaign.skipped:
-        names = ", ".join(campaign.skipped)
-        yield f"{'skipped':12} no port to this kernel, or of a configuration of their own: {names}"
+        yield f"{'skipped':12} no port to this kernel: {', '.join(campaign.skipped)}"
     good = sum(trial.good for trial in campaign.trials)
     word = colour(Outcome.PASS if good == len(campaign.trials) else Outcome.FAIL, "")
     yield f"report       {campaign.folder}/mutants.json"
@@ -244,8 +243,9 @@ def run(
 ) -> Campaign:
     """Try mutants. The unbroken kernel goes first and must pass their scenarios, or nothing would be proved.
 
-    There is one for each contract: a mutant is tried by the first that it has a file for, or by the one that is asked
-    for alone. A scenario in which too little happens even then is left out, and named.
+    There is one for each contract and each configuration that mutants ask for: a mutant is tried by the first contract
+    that it has a file for, or by the one that is asked for alone. A scenario in which too little happens even then is
+    left out, and named.
     request: its kernel is what is mutated, for the contract stock without our patch; its scenarios do not count; jobs:
     mutants at once. whole: each on the whole default set as well, to see that no
     oracle speaks that its file does not name, and equivalents on all scenarios.
@@ -255,28 +255,31 @@ def run(
     version = source.fetch(request.kernel.source, cache, progress).version
     asked = request.kernel.contract
     contracts = tuple(Contract) if asked == AUTO else (Contract(asked),)
-    chosen, skipped = mutants.choose(names, version, contracts, request.kernel.configs)
+    chosen, skipped = mutants.choose(names, version, contracts)
     plans = {mutant.name: _plan(mutant, version, whole=whole) for mutant in chosen if not mutant.in_module}
     # One more than there are CPUs: a guest that hangs asleep and a linker leave their CPUs to others.
     jobs = request.jobs or len(os.sched_getaffinity(0)) + 1
-    requests = {contract: replace(request, kernel=_kernel(request.kernel, contract)) for contract in contracts}
-    useless: dict[Contract, set[str]] = {}
-    for contract in contracts:
-        wanted = dict.fromkeys(name for one in chosen if one.contract is contract for name in plans.get(one.name, ()))
-        useless[contract] = set()
+    bases = dict.fromkeys(mutant.base for mutant in chosen)
+    requests = {base: replace(request, kernel=_kernel(request.kernel, *base)) for base in bases}
+    useless: dict[tuple[Contract, tuple[str, ...]], set[str]] = {}
+    for base in bases:
+        contract, configs = base
+        wanted = dict.fromkeys(name for one in chosen if one.base == base for name in plans.get(one.name, ()))
+        useless[base] = set()
         if wanted:
-            what, place = ("patch", "unbroken") if contract.marks else ("stock kernel", "unbroken-stock")
+            what = " ".join(["patch" if contract.marks else "stock kernel", *(f"--config {name}" for name in configs)])
+            place = "-".join(["unbroken", *([] if contract.marks else ["stock"]), *configs])
             progress.say(f"the {what} as it is")
-            useless[contract] = _prove(what, *_run(requests[contract], (), list(wanted), folder / place, jobs))
-        if useless[contract]:
-            progress.say(f"left out, because too little happens there: {', '.join(sorted(useless[contract]))}")
+            useless[base] = _prove(what, *_run(requests[base], (), list(wanted), folder / place, jobs))
+        if useless[base]:
+            progress.say(f"left out, because too little happens there: {', '.join(sorted(useless[base]))}")
 
     def tried(mutant: Mutant) -> Trial:
         patches = () if mutant.in_module else (str(mutant.path),)
-        names = [name for name in plans.get(mutant.name, mutant.scenarios) if name not in useless[mutant.contract]]
+        names = [name for name in plans.get(mutant.name, mutant.scenarios) if name not in useless[mutant.base]]
         if not names:
             return Trial(mutant, None, "too little happens in each of its scenarios, even on the unbroken kernel")
-        asked = replace(requests[mutant.contract], timeout_s=request.timeout_s or mutant.timeout_s)
+        asked = replace(requests[mutant.base], timeout_s=request.timeout_s or mutant.timeout_s)
         return Trial(mutant, *_run(asked, patches, names, folder / mutant.name, 1))
 
     def kept(trials: Sequence[Trial]) -> Campaign:
@@ -302,10 +305,15 @@ def run(
     return campaign
 
 
-def _kernel(kernel: KernelRequest, contract: Contract) -> KernelRequest:
-    """The kernel that the mutants of a contract break."""
+def _kernel(kernel: KernelRequest, contract: Contract, configs: Sequence[str]) -> KernelRequest:
+    """The kernel that the mutants of a contract and of more fragments break."""
     patches = [name for name in kernel.patches if name != "none" and (contract.marks or name != versions.PATCH)]
-    return replace(kernel, patches=tuple(patches) or ("none",), contract=contract.value)
+    return replace(
+        kernel,
+        patches=tuple(patches) or ("none",),
+        contract=contract.value,
+        configs=tuple(dict.fromkeys((*kernel.configs, *configs))),
+    )
 
 
 def _plan(mutant: Mutant, version: str, *, whole: bool) -> list[str]:

@@ -9,7 +9,7 @@ that no kernel has: its first step plants the fault.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -54,7 +54,12 @@ class Mutant:
     timeout_s: float = 0
     contracts: Sequence[Contract] = (Contract.MAYFAIL,)
     history: Sequence[str] = ()
-    configs: Sequence[str] = ()
+    configs: tuple[str, ...] = ()
+
+    @property
+    def base(self) -> tuple[Contract, tuple[str, ...]]:
+        """What it breaks: the good kernel of a contract, with more fragments than others need."""
+        return self.contract, self.configs
 
     @property
     def equivalent(self) -> bool:
@@ -98,14 +103,9 @@ def port(ports: Sequence[Mutant], version: str, contract: Contract = Contract.MA
 
 
 def choose(
-    names: Sequence[str],
-    version: str,
-    contracts: Sequence[Contract] = tuple(Contract),
-    configs: Collection[str] = (),
+    names: Sequence[str], version: str, contracts: Sequence[Contract] = tuple(Contract)
 ) -> tuple[list[Mutant], list[str]]:
-    """The mutants that were named, none for all, as they are for a kernel; and the names of those that it cannot have.
-
-    Those have no port to it, or are of a configuration that is not among `configs`.
+    """The mutants that were named, none for all, as they are for a kernel; and the names that have no port to it.
 
     Each has one contract: the first of these that there is a file for.
     A name with a slash is a file of the user's own.
@@ -125,12 +125,6 @@ def choose(
         files = ((contract, port(known[name], version, contract)) for contract in contracts)
         mutant = next((replace(file, contracts=(contract,)) for contract, file in files if file is not None), None)
         if mutant is None:
-            missing.append(name)
-            continue
-        if lacking := [config for config in mutant.configs if config not in configs]:
-            if names:
-                words = " ".join(f"--config {config}" for config in lacking)
-                raise UsageError(f"mutant {name!r} is in code of another configuration", f"add {words}")
             missing.append(name)
             continue
         if twin := next((other for other in chosen if other.name == mutant.name), None):
@@ -185,7 +179,7 @@ def load(path: Path) -> Mutant:
         timeout_s=_seconds(path, said.get("Timeout", "0")),
         contracts=_contracts(path, said.get("Contract", Contract.MAYFAIL.value)),
         history=_history(path, said),
-        configs=_words(said.get("Configs", "")),
+        configs=tuple(_words(said.get("Configs", ""))),
     )
 
 

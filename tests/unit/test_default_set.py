@@ -41,7 +41,7 @@ def tried() -> dict[str, set[str]]:
     for scenario in known.values():
         families.setdefault(scenario.path.stem, set()).add(scenario.name)
     chosen, _ = mutants.choose([], versions.DEFAULT.partition(":")[2])
-    of_patch = [mutant for mutant in chosen if mutant.expected and mutant.path.suffix == ".patch"]
+    of_patch = [one for one in chosen if one.expected and one.path.suffix == ".patch" and not one.configs]
     return {mutant.name: set().union(*(families[name] for name in mutant.scenarios)) for mutant in of_patch}
 
 

@@ -166,17 +166,7 @@ def test_twenty_faults_that_linux_had_are_tried_on_a_stock_kernel() -> None:
         assert any(found.needs.contract is None for found in catalogue.choose(one.scenarios)), one.name
 
 
-def test_one_of_another_configuration_is_left_out_unless_that_is_asked_for() -> None:
-    """Its lines are not built, so that it would survive; named, it is an error that says what is missing."""
-    there, missing = mutants.choose((), "6.12.117")
-    also, _ = mutants.choose((), "6.12.117", configs=("numa",))
-
-    assert "hinting-tells-nobody" in missing
-    gained = {entry.name: entry for entry in also}.keys() - {entry.name for entry in there}
-    assert gained == {name for name, files in MUTANTS.items() if list(files[0].configs) == ["numa"]} != set()
-    with pytest.raises(UsageError, match="mutant 'uprobe-tells-nobody' is in code of another configuration") as told:
-        mutants.choose(["uprobe-tells-nobody"], "6.12.117", configs=("numa",))
-    assert told.value.hint == "add --config uprobes"
+def test_no_other_is_tried_with_the_scenarios_of_a_configuration_that_it_lacks() -> None:
     assert {name for entry in FILES for name in entry.configs} <= {path.stem for path in CONFIGS}
     assert not {"mirror-numa-hint", "mirror-uprobe"} & set(mutants.scenarios("6.12.117"))
 
@@ -312,6 +302,21 @@ def test_a_stock_mutant_breaks_a_stock_kernel_that_went_first(
     assert {told["contract"] for told in done.document()["mutants"]} == (
         {"mayfail", "stock"} if contract == "auto" else {contract}
     )
+
+
+def test_one_of_another_configuration_has_an_unbroken_kernel_of_its_own(ran: list[list[str]], tmp_path: Path) -> None:
+    """Without that its lines would not be built, and it would survive."""
+    names = ["unmarked", "hinting-tells-nobody", "uprobe-tells-nobody"]
+
+    campaign.run(request_to(tmp_path / "out", 1, ("lockdep",)), names, tmp_path, QUIET, lambda _: None)
+
+    def configs(words: list[str]) -> list[str]:
+        return [value for word, value in itertools.pairwise(words) if word == "--config"]
+
+    kernels = [["lockdep"], ["lockdep", "numa"], ["lockdep", "uprobes"]]
+    assert [configs(words) for words in ran] == [*kernels, *kernels]
+    outs = [Path(words[words.index("--out") + 1]).name for words in ran]
+    assert outs == ["unbroken", "unbroken-numa", "unbroken-uprobes", *names]
 
 
 @pytest.fixture
