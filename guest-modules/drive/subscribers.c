@@ -111,6 +111,7 @@ static void run_subscribe(void)
 		.wait_ms = policy.wait_ms,
 		.flags = interface_argument() |
 			 (uint32_t)choice_argument("accessed", accesses, "unasked"),
+		.end_ms = (uint32_t)number_argument("end_ms", 0, 0, NH_WAIT_MS_MAX),
 	};
 	uint64_t interrupted = 0;
 	size_t i;
@@ -183,7 +184,7 @@ const struct subscriber *next_mirror(size_t *i)
 
 const struct verb subscriber_verbs[] = {
 	{ "subscribe", run_subscribe,
-	  "name! buffer! offset policy! errno when wait_ms end interface accessed" },
+	  "name! buffer! offset policy! errno when wait_ms end end_ms interface accessed" },
 	{ "policy", run_policy, "name! policy! errno when wait_ms" },
 	{ "unsubscribe", run_unsubscribe, "name!" },
 	{ NULL, NULL, NULL }

@@ -9,6 +9,7 @@
 
 #include <linux/jiffies.h>
 #include <linux/lockdep.h>
+#include <linux/mmap_lock.h>
 
 static bool nh_in_reclaim(void)
 {
@@ -75,12 +76,32 @@ static int nh_range_start(struct mmu_notifier *notifier, const struct mmu_notifi
 	return ret;
 }
 
+/*
+ * Intervals have their end before subscribers to the whole mm: a mirror is free to take
+ * the page table over by now, and what may still change behind the end, the mirror gets.
+ * It needs the mmap_lock: in a range below the write lock, the wait would be in vain.
+ * After NH_TIMEOUTS_MAX waits in vain there is nobody to wait for.
+ */
+static bool nh_linger(struct nh_subscriber *sub, const struct mmu_notifier_range *range)
+{
+	if (!sub->end_ms || range->end <= sub->addr || range->start >= sub->addr + sub->len ||
+	    !mmu_notifier_range_blockable(range) ||
+	    atomic_read(&sub->timeouts) >= NH_TIMEOUTS_MAX || !mmap_read_trylock(sub->mm))
+		return false;
+	mmap_read_unlock(sub->mm);
+	if (nh_mirror_await(msecs_to_jiffies(sub->end_ms)))
+		return true;
+	atomic_inc(&sub->timeouts);
+	return false;
+}
+
 void nh_range_end(struct mmu_notifier *notifier, const struct mmu_notifier_range *range)
 {
 	u64 seq = nh_stamp();
 	struct nh_subscriber *sub = container_of(notifier, struct nh_subscriber, notifier);
 	struct nh_event scratch;
 	struct nh_event *event = NULL;
+	bool waited;
 
 	if (!nh_fault(NH_FAULT_DROP_END))
 		event = nh_log_open(&scratch, seq, NH_END, sub, READ_ONCE(sub->policy), range);
@@ -88,8 +109,9 @@ void nh_range_end(struct mmu_notifier *notifier, const struct mmu_notifier_range
 	nh_unmapping_end();
 	if (!nh_fault(NH_FAULT_BLIND_END))
 		nh_pairing_end(sub, range);
+	waited = nh_linger(sub, range);
 	if (event)
-		nh_log_close(event, 0);
+		nh_log_close(event, waited);
 }
 
 /*

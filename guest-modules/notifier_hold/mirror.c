@@ -12,6 +12,7 @@
  */
 #include "notifier_hold.h"
 
+#include <linux/hugetlb.h>
 #include <linux/mm.h>
 #include <linux/pgtable.h>
 #include <linux/sched/signal.h>
@@ -30,7 +31,7 @@
 
 #define PERMISSIONS (HMM_PFN_VALID | HMM_PFN_WRITE)
 
-/* The page is the device's alone; hmm_range_fault() returns no entry with this bit. */
+/* The page is the device's alone; of what hmm_range_fault() says, no mirror keeps this bit. */
 #define EXCLUSIVE HMM_PFN_ERROR
 
 struct nh_mirror {
@@ -42,6 +43,10 @@ struct nh_mirror {
 	/* A frame with PERMISSIONS and EXCLUSIVE, or 0. */
 	unsigned long entries[];
 };
+
+/* How often a mirror has taken its page table over, and who waits for that. */
+static atomic64_t nh_taken = ATOMIC64_INIT(0);
+static DECLARE_WAIT_QUEUE_HEAD(nh_taken_wait);
 
 /* The last run of pages that are stale in the same way. */
 struct nh_stale {
@@ -243,17 +248,43 @@ static bool nh_may_try_again(unsigned int tries)
 }
 
 /*
+ * hmm_range_fault() reads an entry of hugetlbfs under its lock, and get_user_pages() knew
+ * no FOLL_NOFAULT there until Linux commit 4849807114b8 ("mm/gup: retire
+ * follow_hugetlb_page()") (in v6.6).
+ */
+static unsigned long nh_look_at_hugetlb(struct nh_subscriber *sub, unsigned long address,
+					unsigned long sequence)
+{
+	unsigned long seen = 0;
+	struct hmm_range range = {
+		.notifier = &sub->interval,
+		.notifier_seq = sequence,
+		.start = address,
+		.end = address + PAGE_SIZE,
+		.hmm_pfns = &seen,
+	};
+
+	return hmm_range_fault(&range) ? 0 : seen;
+}
+
+/*
  * The page table's entry under its lock, without a fault.  An entry from which NUMA
  * balancing took access away is none, as hmm_range_fault() has it.
  */
-static unsigned long nh_look_closely(struct mm_struct *mm, unsigned long address, bool writing)
+static unsigned long nh_look_closely(struct nh_subscriber *sub, unsigned long address,
+				     bool writing, unsigned long sequence)
 {
+	struct mm_struct *mm = sub->mm;
+	struct vm_area_struct *vma;
 	unsigned long seen = 0;
 	struct page *page;
 
 	if (mmap_read_lock_killable(mm))
 		return 0;
-	if (nh_get_page_nofault(mm, address, NH_FOLL_HONOR_NUMA_FAULT, &page) == 1) {
+	vma = find_vma(mm, address);
+	if (vma && vma->vm_start <= address && is_vm_hugetlb_page(vma)) {
+		seen = nh_look_at_hugetlb(sub, address, sequence);
+	} else if (nh_get_page_nofault(mm, address, NH_FOLL_HONOR_NUMA_FAULT, &page) == 1) {
 		seen = page_to_pfn(page) | HMM_PFN_VALID;
 		put_page(page);
 		if (writing && nh_get_page_nofault(mm, address, FOLL_WRITE, &page) == 1) {
@@ -275,8 +306,8 @@ static int nh_confirm(struct nh_subscriber *sub, unsigned long page, unsigned lo
 		      unsigned long sequence)
 {
 	unsigned long *entry = &sub->mirror->entries[page];
-	unsigned long seen = nh_look_closely(sub->mm, sub->addr + (page << PAGE_SHIFT),
-					     held & HMM_PFN_WRITE);
+	unsigned long seen = nh_look_closely(sub, sub->addr + (page << PAGE_SHIFT),
+					     held & HMM_PFN_WRITE, sequence);
 	int ret = nh_differs(held, seen);
 
 	if (fatal_signal_pending(current))
@@ -434,7 +465,21 @@ int nh_mirror_fill(struct nh_subscriber *sub, struct nh_mirror_fill *arg)
 	ret = nh_walk(sub, NH_MIRROR, flags[arg->access], &compare, arg);
 	arg->stale = compare.stale;
 	arg->busy = compare.busy;
+	atomic64_inc(&nh_taken);
+	wake_up_all(&nh_taken_wait);
 	return ret;
+}
+
+/*
+ * Wait until a mirror has taken over what is mapped now.  The first that ends may have
+ * begun before.
+ */
+bool nh_mirror_await(unsigned long timeout)
+{
+	s64 enough = atomic64_read(&nh_taken) + 2;
+
+	return wait_event_timeout(nh_taken_wait, atomic64_read(&nh_taken) >= enough ||
+				  READ_ONCE(nh_quench), timeout);
 }
 
 int nh_mirror_compare(struct nh_subscriber *sub, struct nh_mirror_compare *arg)
@@ -487,6 +532,11 @@ void nh_mirror_flushed(struct nh_subscriber *sub, unsigned long start, unsigned 
 int nh_mirror_fill(struct nh_subscriber *sub, struct nh_mirror_fill *arg)
 {
 	return -EINVAL;
+}
+
+bool nh_mirror_await(unsigned long timeout)
+{
+	return false;
 }
 
 int nh_mirror_compare(struct nh_subscriber *sub, struct nh_mirror_compare *arg)

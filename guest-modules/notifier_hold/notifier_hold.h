@@ -40,6 +40,7 @@ struct nh_subscriber {
 	bool is_interval;
 	bool has_tlb;			/* its mirror is a TLB of the CPU's own page table */
 	bool accessed;			/* what the young callbacks answer for its pages */
+	u32 end_ms;			/* its ends wait for a mirror, for so long at most */
 
 	/* Written by NH_SET_POLICY, read by callbacks without a lock. */
 	u32 policy;
@@ -125,6 +126,7 @@ int nh_mirror_make(struct nh_subscriber *sub);
 void nh_mirror_told(struct nh_subscriber *sub, const struct mmu_notifier_range *range);
 void nh_mirror_flushed(struct nh_subscriber *sub, unsigned long start, unsigned long end);
 int nh_mirror_fill(struct nh_subscriber *sub, struct nh_mirror_fill *arg);
+bool nh_mirror_await(unsigned long timeout);
 int nh_mirror_compare(struct nh_subscriber *sub, struct nh_mirror_compare *arg);
 int nh_mirror_own(struct nh_subscriber *sub, unsigned long index, struct page *page,
 		  unsigned long sequence);

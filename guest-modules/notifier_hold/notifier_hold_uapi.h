@@ -26,7 +26,7 @@
 /* What a record is about; 0 is reserved to catch a record that was never written. */
 enum nh_kind {
 	NH_START = 1,		/* invalidate_range_start, from entry to return */
-	NH_END,			/* invalidate_range_end */
+	NH_END,			/* invalidate_range_end; result 1: it waited for a mirror */
 	NH_RELEASE,		/* the mm goes away */
 	NH_REGISTER,		/* result is the return value; flags are NH_SUB_* */
 	NH_UNREGISTER,		/* mmu_notifier_unregister, or from _put to free_notifier */
@@ -76,7 +76,7 @@ enum nh_broken {
 	NH_BROKEN_GONE,		/* nothing is mapped any more */
 	NH_BROKEN_MOVED,	/* another page is mapped */
 	NH_BROKEN_READ_ONLY,	/* the page may not be written any more */
-	NH_BROKEN_BEGUN,	/* one of the three, when the first range that tells of it begins */
+	NH_BROKEN_BEGUN,	/* one of these, when the first range that tells of it begins */
 	NH_BROKEN_SHARED,	/* the page was the device's alone, and is mapped again */
 	NH_BROKENS,
 };
@@ -174,6 +174,8 @@ struct nh_subscribe {
 	__u32 wait_ms;		/* (in) bound of each wait */
 	__u32 flags;		/* (in) NH_SUB_* */
 	__u32 subscriber;	/* (out) its number */
+	__u32 end_ms;		/* (in) bound of a wait in an end for a mirror; with NH_SUB_END */
+	__u32 reserved;		/* (in) 0 */
 };
 
 /*
@@ -324,7 +326,7 @@ struct nh_mirror_fill {
 	__u32 step;		/* (in) what the record is to say of the moment */
 	__u64 pages;		/* (out) entries taken over */
 	__u64 writable;		/* (out) those with permission to write */
-	__u64 stale;		/* (out) as in struct nh_mirror_compare, before they are replaced */
+	__u64 stale;		/* (out) as in struct nh_mirror_compare, before they are replaced; EXCLUSIVE: 0 */
 	__u64 busy;		/* (out) pages that ranges met all the time: not taken over */
 };
 

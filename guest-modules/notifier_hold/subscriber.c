@@ -176,7 +176,11 @@ static int nh_subscribe(struct nh_subscriber *sub, struct nh_subscribe *arg)
 	if (sub->subscribed)
 		return -EBUSY;
 	if (!arg->len || !PAGE_ALIGNED(arg->addr | arg->len) || arg->len > NH_BUFFER_MAX ||
-	    arg->addr > TASK_SIZE - arg->len || !nh_flags_are_known(arg->flags))
+	    arg->addr > TASK_SIZE - arg->len || !nh_flags_are_known(arg->flags) || arg->reserved)
+		return -EINVAL;
+	if (arg->end_ms > NH_WAIT_MS_MAX)
+		return -ERANGE;
+	if (arg->end_ms && (arg->flags & (NH_SUB_END | NH_SUB_INTERVAL)) != NH_SUB_END)
 		return -EINVAL;
 	ret = nh_set_policy(sub, &policy);
 	if (ret)
@@ -184,6 +188,7 @@ static int nh_subscribe(struct nh_subscriber *sub, struct nh_subscribe *arg)
 	sub->addr = arg->addr;
 	sub->len = arg->len;
 	sub->capacity = arg->len >> PAGE_SHIFT;
+	sub->end_ms = arg->end_ms;
 	ret = nh_join(sub, current->mm, arg->flags);
 	arg->subscriber = sub->number;
 	return ret;

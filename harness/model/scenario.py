@@ -57,6 +57,7 @@ class Subscriber:
 
     offset: in bytes; what is before that in the buffer is not the subscriber's.
     accessed: what it answers when the kernel asks whether its device accessed a page.
+    end_ms: for how long its ends wait for a mirror that takes the page table over, in ms; 0: not at all.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Subscriber:
     wait_ms: int = 0
     interface: str = "register"
     end: bool = True
+    end_ms: int = 0
     offset: int = 0
     accessed: str = "unasked"
 
@@ -162,6 +164,8 @@ class Scenario:
             "BLK_DEV_RAM": any(buffer.kind == "file" for buffer in self.buffers.values()),
             "HUGETLBFS": any(buffer.kind.startswith("hugetlb") for buffer in self.buffers.values()),
             "TRANSPARENT_HUGEPAGE": any(buffer.thp for buffer in self.buffers.values()),
+            "DEVICE_PRIVATE": any(step.arguments.get("access") == "exclusive" for step in self.steps),
+            "DEVICE_MIGRATION": any(step.verb == "device-move" for step in self.steps),
         }
         return tuple(dict.fromkeys((*self.needs.options, *(name for name, there in implied.items() if there))))
 
@@ -430,6 +434,13 @@ def _subscriber(name: str, entry: Any, top: strict_yaml.Mapping, buffers: Mappin
             f"{mapping.at('accessed')}: {name!r} is an interval, which is not asked what it accessed",
             "use interface: register or get",
         )
+    end = _flag(mapping, "end", True)
+    end_ms = _number(mapping.get("end_ms", 0), 0, WAIT_MS_MAX, f"{mapping.at('end_ms')}: end_ms")
+    if end_ms and (interface in ("interval", *MIRRORS) or not end):
+        raise UsageError(
+            f"{mapping.at('end_ms')}: {name!r} has no invalidate_range_end that could wait",
+            "use interface: register or get, and leave out end: false",
+        )
     return Subscriber(
         name=name,
         buffer=buffer,
@@ -438,7 +449,8 @@ def _subscriber(name: str, entry: Any, top: strict_yaml.Mapping, buffers: Mappin
         when=_word(mapping["when"], WHENS, mapping.at("when"), "time to fail") if "when" in mapping else "",
         wait_ms=_number(mapping.get("wait_ms", 0), 0, WAIT_MS_MAX, f"{mapping.at('wait_ms')}: wait_ms"),
         interface=interface,
-        end=_flag(mapping, "end", True),
+        end=end,
+        end_ms=end_ms,
         offset=offset,
         accessed=accessed,
     )
@@ -544,8 +556,22 @@ def _expectations(steps: Sequence[Step], entries: Sequence[strict_yaml.Mapping],
 
 
 def _mirrors(steps: Sequence[Step], subscribers: Mapping[str, Subscriber], buffers: Mapping[str, Buffer]) -> None:
-    """Check what only a mirror can do, and what it must not."""
+    """Check what only a mirror or a driver can do, and what it must not."""
+    flushed = next((one.name for one in subscribers.values() if one.interface == "tlb"), "")
     for step in steps:
+        if flushed and step.background:
+            raise UsageError(
+                f"{step.where}: {flushed!r} has interface: tlb, and may be told when a range is over: "
+                "it is compared while nothing else goes on",
+                "leave out background, or use interface: mirror",
+            )
+        if step.verb == "device-move":
+            buffer = buffers[subscribers[step.target].buffer]
+            if buffer.kind != "anon" or buffer.thp:
+                raise UsageError(
+                    f"{step.where}: a driver moves no page of {buffer.name!r}",
+                    "that is for anonymous memory which is not in huge pages",
+                )
         mirror = step.target in subscribers and subscribers[step.target].interface in MIRRORS
         if step.verb in ("mirror", "compare") and not mirror:
             raise UsageError(f"{step.where}: {step.target!r} is no mirror", "give it interface: mirror")

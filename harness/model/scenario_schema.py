@@ -146,20 +146,24 @@ class _Writer:
             "wait_ms": {"type": "integer", "minimum": 0, "maximum": vocabulary.WAIT_MS_MAX},
             "interface": {"enum": list(vocabulary.INTERFACES)},
             "end": {"type": "boolean"},
+            "end_ms": {"type": "integer", "minimum": 0, "maximum": vocabulary.WAIT_MS_MAX},
             "offset": _size() | {"multipleOf": forms.PAGE},
             "accessed": {"enum": list(vocabulary.ACCESSED)},
         }
 
     def _asked(self) -> list[Schema]:
-        """A mirror accepts, and an interval is not asked what it accessed."""
-        return [
+        """A mirror accepts; an interval is not asked what it accessed, and has no end; nor has who says so."""
+        mirrors = sorted(vocabulary.MIRRORS)
+        endless = _when({"end": {"const": False}}, {"properties": {"end_ms": self._may({"const": 0})}})
+        return [endless] + [
             _when(
                 {"interface": {"enum": [*interfaces]}},
                 {"properties": {key: self._may({"const": only})}},
             )
             for interfaces, key, only in (
-                (("mirror",), "policy", "accept"),
-                (("interval", "mirror"), "accessed", "unasked"),
+                (mirrors, "policy", "accept"),
+                (("interval", *mirrors), "accessed", "unasked"),
+                (("interval", *mirrors), "end_ms", 0),
             )
         ]
 
@@ -219,7 +223,7 @@ class _Writer:
         }
         common: dict[str, Schema] = {
             "expect": self._may(expect),
-            "background": self._may(_word(forms.NAME)),
+            "background": self._may(_word(forms.NAME) | {"type": ["string", "integer"], "minimum": 0}),
             "in": self._may(self._ref("name")),
             "again": self._may({"type": "boolean"}),
         }

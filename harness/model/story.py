@@ -164,7 +164,7 @@ def _subscriber(scenario: Scenario, name: str) -> str:
     said = f"{name}: on {one.buffer}, interface {one.interface}, policy {one.policy}"
     more = {
         "errno": one.errno, "when": one.when, "wait_ms": one.wait_ms or "", "from": one.offset or "",
-        "accessed": "" if one.accessed == "unasked" else one.accessed,
+        "end_ms": one.end_ms or "", "accessed": "" if one.accessed == "unasked" else one.accessed,
     }  # fmt: skip
     said += "".join(f", {key} {value}" for key, value in more.items() if value)
     return said if one.end else f"{said}, without invalidate_range_end"

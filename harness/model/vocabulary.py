@@ -25,7 +25,18 @@ KEYS = {
     "shape": ("memory", "cpus", "swap", "cmdline"),
     "cgroup": ("max", "high", "swap_max"),
     "buffer": ("kind", "size", "thp"),
-    "subscriber": ("buffer", "policy", "errno", "when", "wait_ms", "interface", "end", "offset", "accessed"),
+    "subscriber": (
+        "buffer",
+        "policy",
+        "errno",
+        "when",
+        "wait_ms",
+        "interface",
+        "end",
+        "end_ms",
+        "offset",
+        "accessed",
+    ),
     "needs": ("options", "without", "version", "until", "contract"),
 }
 
@@ -106,6 +117,7 @@ COUNTERS = (
     "mirrored",
     "compared",
     "flushes",
+    "awaited",
     "allocstall",
     "event_unmap",
     "event_clear",

@@ -63,6 +63,7 @@ def _counted(recording: Recording) -> Mapping[str, int]:
             counted[f"young_{asked.name.lower()}"] += int((young & (chunk["event"] == asked)).sum())
         for name, kind in (("mirrored", Kind.MIRROR), ("compared", Kind.COMPARE)):
             counted[name] += int(result[chunk.of(kind) & (result > 0)].sum())
+        counted["awaited"] += int((chunk.of(Kind.END) & (result > 0)).sum())
         counted["flushes"] += int((chunk.of(Kind.FLUSH) & chunk.own).sum())
         counted["released"] += int(result[chunk.of(Kind.PUT)].sum())
     return {name: counted[name] for name in COUNTERS}

@@ -77,7 +77,7 @@ class Notifier:
         """Register a subscriber for a buffer; for 16 MiB of its own that are filled and cold, when none is given.
 
         policy: as in a scenario; "eagain" refuses whatever may fail. hold: how it takes references on the
-        pages, "" for not at all. keys: interface, errno, when, wait_ms, end, offset, accessed.
+        pages, "" for not at all. keys: interface, errno, when, wait_ms, end, end_ms, offset, accessed.
         """
         own = buffer is None
         if buffer is None:

@@ -122,6 +122,8 @@ def _subscribe(scenario: Scenario, name: str) -> str:
         words.append(f"when={subscriber.when}")
     if subscriber.offset:
         words.append(f"offset={subscriber.offset}")
+    if subscriber.end_ms:
+        words.append(f"end_ms={subscriber.end_ms}")
     if subscriber.wait_ms:
         words.append(f"wait_ms={subscriber.wait_ms}")
     return " ".join(words)

@@ -261,6 +261,19 @@ LATE_FAULTS = [
         "interface: tlb}\nsteps:\n  - {mirror: dev, access: exclusive}",
         r":9: a device gets no page of 'held' for itself .that is for a mirror of anonymous",
     ),
+    (
+        "anon, size: 16M}\nsubscribers:\n  dev: {buffer: held, policy: accept}\nsteps:",
+        "shmem, size: 16M}\nsubscribers:\n  dev: {buffer: held}\nsteps:\n  - {device-move: dev}",
+        r":9: a driver moves no page of 'held' .that is for anonymous memory",
+    ),
+    (
+        "policy: accept}\nsteps:",
+        "interface: tlb}\nsteps:\n  - {advise: held, advice: cold, background: a}",
+        r":9: 'dev' has interface: tlb, and may be told when a range is over",
+    ),
+    ("policy: accept", "interface: mirror, end_ms: 10", r":7: 'dev' has no invalidate_range_end that could wait"),
+    ("policy: accept", "policy: accept, end: false, end_ms: 10", r":7: 'dev' has no invalidate_range_end that could"),
+    ("policy: accept", "policy: accept, end_ms: 10001", r":7: end_ms is 10001, not a whole number from 0 to"),
     ("kind: anon, size: 16M", "kind: hugetlb, size: 1M", r":5: 1048576 bytes are not whole huge pages of 2M"),
     # What a line for the driver cannot hold, and what is looked up on the host.
     (STEP, '{write: /proc/x, value: "1\\nquit"}', r":9: value cannot be '1\\nquit'"),

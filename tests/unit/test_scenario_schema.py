@@ -34,7 +34,9 @@ _BEYOND = re.compile(
     r"|unknown field '\w+' in the reply to '(pages|advise|wait)'"
     r"|'wait' |is a mirror, which accepts|is no mirror"
     r"|begins with its verb|given twice|not YAML|not a value:|is not allowed|is not a word"
-    r"|regular expression|is not in whole pages|are not whole pages|bytes of memory, and a guest|is more than 1024G"
+    r"|regular expression|is not in whole pages|are not whole (huge )?pages|bytes of memory, and a guest"
+    r"|is more than 1024G"
+    r"|gets no page of|moves no page of|is compared while nothing else goes on"
     r"|has no value in vary|scenarios in a file|has 1 to 1000 steps"
 )
 
