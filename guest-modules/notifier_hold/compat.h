@@ -146,13 +146,17 @@ static inline struct page *nh_make_exclusive(struct mm_struct *mm, unsigned long
 }
 #endif
 
-/* Is this the range with which nh_make_exclusive() tells others what `owner` gets? */
+/*
+ * Is this the range with which nh_make_exclusive() tells others what `owner` gets?  The
+ * first loses more of a large folio than the page that was asked for, and says so.
+ */
 static inline bool nh_makes_exclusive(const struct mmu_notifier_range *range, const void *owner)
 {
 #if LINUX_VERSION_CODE < KERNEL_VERSION(5, 14, 0)
 	return false;
 #else
-	return range->event == MMU_NOTIFY_EXCLUSIVE && range->owner == owner;
+	return range->event == MMU_NOTIFY_EXCLUSIVE && range->owner == owner &&
+	       range->end - range->start == PAGE_SIZE;
 #endif
 }
 

@@ -51,7 +51,8 @@ static int nh_take_exclusive(struct nh_subscriber *sub, unsigned long index)
 	do {
 		ret = nh_try_exclusive(sub, index);
 		cond_resched();
-	} while (ret == -EBUSY && ++tries < TRIES && !fatal_signal_pending(current));
+	} while (ret == -EBUSY && ++tries < TRIES && !fatal_signal_pending(current) &&
+		 !READ_ONCE(nh_quench));
 	return ret;
 }
 
@@ -64,7 +65,7 @@ int nh_mirror_exclusive(struct nh_subscriber *sub, struct nh_mirror_fill *arg)
 	unsigned long index;
 	int ret = 0;
 
-	if (!sub->mirror)
+	if (!sub->mirror || sub->has_tlb)
 		return -EINVAL;
 	if (current->mm != sub->mm)
 		return -EPERM;

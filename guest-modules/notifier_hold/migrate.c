@@ -13,15 +13,20 @@
 #include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
-#include <linux/sched/signal.h>
 
 #define BATCH 16UL
 
-/* A page for the content of another, locked; 0: there is none. */
+/*
+ * A page for the content of another, locked; 0: there is none, or the other is being
+ * written to the swap, and stays: migrate_vma_pages() wants none that is.
+ */
 static unsigned long nh_copy(struct page *from)
 {
-	struct page *to = alloc_page(GFP_HIGHUSER_MOVABLE);
+	struct page *to;
 
+	if (from && folio_test_writeback(page_folio(from)))
+		return 0;
+	to = alloc_page(GFP_HIGHUSER_MOVABLE);
 	if (!to)
 		return 0;
 	lock_page(to);
@@ -51,6 +56,8 @@ static int nh_move_part(struct nh_subscriber *sub, unsigned long start, unsigned
 
 	if (!move.vma || move.vma->vm_start > start || move.vma->vm_end < end)
 		return -EFAULT;
+	if (!vma_is_anonymous(move.vma))
+		return -EINVAL;
 	ret = migrate_vma_setup(&move);
 	if (ret)
 		return ret;
@@ -65,6 +72,7 @@ static int nh_move_part(struct nh_subscriber *sub, unsigned long start, unsigned
 	return ret;
 }
 
+/* The buffer must be anonymous memory that is not in huge pages. */
 int nh_device_move(struct nh_subscriber *sub, struct nh_move *arg)
 {
 	const unsigned long end = sub->addr + sub->len;

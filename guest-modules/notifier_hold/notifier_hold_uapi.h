@@ -326,7 +326,7 @@ struct nh_mirror_fill {
 	__u32 step;		/* (in) what the record is to say of the moment */
 	__u64 pages;		/* (out) entries taken over */
 	__u64 writable;		/* (out) those with permission to write */
-	__u64 stale;		/* (out) as in struct nh_mirror_compare, before they are replaced; EXCLUSIVE: 0 */
+	__u64 stale;		/* (out) as in struct nh_mirror_compare, but 0 for EXCLUSIVE */
 	__u64 busy;		/* (out) pages that ranges met all the time: not taken over */
 };
 

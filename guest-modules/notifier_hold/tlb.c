@@ -3,9 +3,8 @@
  * A mirror that models the TLB of a device which walks the CPU's own page table, as an
  * IOMMU does: it gives up what arch_invalidate_secondary_tlbs() tells, and no more.
  *
- * x86 calls it with each flush of a TLB.  It flushes none for an entry that was never
- * accessed, so the buffer must have been touched, and a range may be over before the
- * flush (tlb_finish_mmu()): such a mirror is compared while nothing else goes on.
+ * x86 calls it with each flush of a TLB, which may come when the range is over
+ * (tlb_finish_mmu()): such a mirror is compared while nothing else goes on.
  */
 #include "notifier_hold.h"
 

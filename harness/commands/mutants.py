@@ -22,7 +22,7 @@ from harness.host import process, workspace
 from harness.host.progress import Progress
 from harness.kernel import source, versions
 from harness.model.contract import AUTO, Contract
-from harness.model.errors import CannotTest, MachineError
+from harness.model.errors import CannotTest, HarnessError, MachineError
 from harness.model.run import RunVerdict
 from harness.model.verdict import Outcome, ScenarioResult
 from harness.report import document
@@ -249,7 +249,7 @@ def run(
     request: its kernel is what is mutated, for the contract stock without our patch; its scenarios do not count; jobs:
     mutants at once. whole: each on the whole default set as well, to see that no
     oracle speaks that its file does not name, and equivalents on all scenarios.
-    Raises CannotTest when the unbroken kernel itself fails.
+    An unbroken kernel that fails leaves its own mutants untried; when each does, CannotTest or MachineError is raised.
     """
     folder = pipeline.run_folder(request.out, cache)
     version = source.fetch(request.kernel.source, cache, progress).version
@@ -262,6 +262,7 @@ def run(
     bases = dict.fromkeys(mutant.base for mutant in chosen)
     requests = {base: replace(request, kernel=_kernel(request.kernel, *base)) for base in bases}
     useless: dict[tuple[Contract, tuple[str, ...]], set[str]] = {}
+    refused: dict[tuple[Contract, tuple[str, ...]], HarnessError] = {}
     for base in bases:
         contract, configs = base
         wanted = dict.fromkeys(name for one in chosen if one.base == base for name in plans.get(one.name, ()))
@@ -270,11 +271,20 @@ def run(
             what = " ".join(["patch" if contract.marks else "stock kernel", *(f"--config {name}" for name in configs)])
             place = "-".join(["unbroken", *([] if contract.marks else ["stock"]), *configs])
             progress.say(f"the {what} as it is")
-            useless[base] = _prove(what, *_run(requests[base], (), list(wanted), folder / place, jobs))
+            try:
+                useless[base] = _prove(what, *_run(requests[base], (), list(wanted), folder / place, jobs))
+            except (CannotTest, MachineError) as error:
+                refused[base] = error
+                progress.say(str(error))
         if useless[base]:
             progress.say(f"left out, because too little happens there: {', '.join(sorted(useless[base]))}")
 
+    if refused and len(refused) == len(bases):
+        raise next(iter(refused.values()))
+
     def tried(mutant: Mutant) -> Trial:
+        if mutant.base in refused:
+            return Trial(mutant, None, str(refused[mutant.base]))
         patches = () if mutant.in_module else (str(mutant.path),)
         names = [name for name in plans.get(mutant.name, mutant.scenarios) if name not in useless[mutant.base]]
         if not names:

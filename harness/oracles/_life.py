@@ -95,7 +95,7 @@ def hurried(log: EventLog, all_lives: Sequence[Life]) -> Iterator[tuple[int, Tal
     gone = np.minimum.accumulate(np.array([NEVER, *(seq for _, seq, _ in reversed(left))], np.uint64))[::-1]
     running = Tally()
     for chunk in log.chunks():
-        calls = chunk.of(Kind.START, Kind.END, Kind.RELEASE, Kind.YOUNG)
+        calls = chunk.of(Kind.START, Kind.END, Kind.RELEASE, Kind.YOUNG, Kind.FLUSH)
         running.add(chunk, calls & (gone[np.searchsorted(began, chunk["seq"], "right")] < chunk["seq_exit"]))
     if (first := running.first) is not None:
         who = next(who for seq, end, who in left if first.seq < seq and end < first.seq_exit)

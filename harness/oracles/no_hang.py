@@ -34,6 +34,7 @@ _CALLBACKS = {
     Kind.START: "invalidate_range_start",
     Kind.END: "invalidate_range_end",
     Kind.INVALIDATE: "an interval's invalidate",
+    Kind.FLUSH: "arch_invalidate_secondary_tlbs",
 }
 
 

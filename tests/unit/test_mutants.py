@@ -319,6 +319,29 @@ def test_one_of_another_configuration_has_an_unbroken_kernel_of_its_own(ran: lis
     assert outs == ["unbroken", "unbroken-numa", "unbroken-uprobes", *names]
 
 
+@pytest.mark.parametrize("said", [render(verdict("fail", integrity="torn")), ""])
+def test_where_one_configuration_does_not_pass_the_others_are_tried(
+    said: str, ran: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = process.run
+
+    def run(argv: list[str], **keys: object) -> process.Completed:
+        done = good(argv, **keys)  # type: ignore[arg-type]
+        return dataclasses.replace(done, status=1, stdout=said) if "numa" in argv else done
+
+    monkeypatch.setattr(process, "run", run)
+
+    done = campaign.run(
+        request_to(tmp_path / "out", 1), ["unmarked", "hinting-tells-nobody"], tmp_path, QUIET, lambda _: None
+    )
+
+    assert [trial.mutant.name for trial in done.trials if trial.ran] == ["unmarked"]
+    untried = done.trials[1]
+    assert untried.verdict == "error"
+    assert "the patch --config numa as it is does not pass" in untried.error
+    assert [Path(words[words.index("--out") + 1]).name for words in ran] == ["unbroken", "unbroken-numa", "unmarked"]
+
+
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Every `harness run` that a campaign starts passes, or fails by pairing when a mutant is in it; their words."""

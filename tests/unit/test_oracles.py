@@ -1278,7 +1278,7 @@ def test_coherence_sums_up_a_step_and_keeps_kinds_and_steps_apart() -> None:
 
 def test_coherence_tells_what_a_device_had_for_itself_from_what_it_shares() -> None:
     log = Log()
-    stale(log, 3, 16)
+    stale(log, 3, 17)
 
     assert summaries(coherence.judge(recording(log))) == [
         "mirror #2 holds pages for itself alone that are mapped again"
