@@ -135,7 +135,13 @@ class Lab:
             if origin.snapshot is None:
                 try:
                     origin.snapshot = snapshots.have(
-                        self.parts, shape, self.cache, folder, progress=self._progress, look=self.look
+                        self.parts,
+                        shape,
+                        self.cache,
+                        folder,
+                        progress=self._progress,
+                        look=self.look,
+                        instrument=self.instrument,
                     )
                 except BootFailed as failed:
                     origin.failed = failed

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -93,13 +93,20 @@ class Watchdogs:
 
     @classmethod
     def within(cls, limit_s: float) -> Watchdogs:
-        """Limits that still fire within a scenario of `limit_s` seconds."""
+        """Limits that still fire within a scenario of `limit_s` seconds.
+
+        In steps of 5 s from 10 s on, so that a clone of a host that is a little slower finds them set.
+        """
+
+        def whole(seconds: float) -> int:
+            return int(seconds) if seconds < 10 else int(seconds) // 5 * 5
+
         # A soft lockup is reported after twice watchdog_thresh, so this is even; 1 s is the least the kernel takes.
         return cls(
             softlockup_s=2 * max(1, min(10, int(limit_s * 0.05))),
-            rcu_stall_s=max(3, int(limit_s * 0.15)),
-            hung_task_s=max(4, int(limit_s * 0.2)),
-            workqueue_s=max(5, int(limit_s * 0.3)),
+            rcu_stall_s=max(3, whole(limit_s * 0.15)),
+            hung_task_s=max(4, whole(limit_s * 0.2)),
+            workqueue_s=max(5, whole(limit_s * 0.3)),
         )
 
 
@@ -152,6 +159,9 @@ class Machine:
         # QEMU's word for how the guest ended itself ("guest-reset": also a triple fault); empty before.
         self.told_end = ""
         self._last_look: Callable[[], object] | None = None
+        # See guest/ready.py: the files that PID 1 holds open, and what those of the kernel hold.
+        self.kept: set[str] = set()
+        self.settings: dict[str, str] = {}
         self._began_s = time.monotonic()
 
     @property
@@ -277,10 +287,24 @@ class Machine:
             ("/proc/sys/kernel/unknown_nmi_panic", 1),
             ("/proc/sys/kernel/panic_print", 1 << 6),
         ):
+            if self.settings.get(path) == str(seconds):
+                continue
             # Kept: PID 1 writes the file itself, which saves 20 ms against a process for it, under TCG.
             with contextlib.suppress(FileNotFoundError):
-                self.agent.keep_file(path)
+                self.keep(path)
                 self.agent.write_file(path, str(seconds))
+                self.settings[path] = str(seconds)
+
+    def keep(self, path: str) -> None:
+        """Have PID 1 open a file, once: what Agent.keep_file() says."""
+        if path not in self.kept:
+            self.agent.keep_file(path)
+            self.kept.add(path)
+
+    def was_made(self, kept: Iterable[str], settings: Mapping[str, str]) -> None:
+        """Take over what the guest had done before it was frozen: what a Ready of guest/ready.py holds."""
+        self.kept = set(kept)
+        self.settings = dict(settings)
 
     def pulse(self, timeout_s: float) -> Pulse:
         """Whether PID 1 answers, and how busy the guest's CPUs are while we wait for it."""

@@ -11,6 +11,7 @@ where the snapshot stopped it, so no timer of the kernel sees a pause.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import platform
@@ -22,19 +23,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from harness.guest import qemu, quirks
+from harness.guest import qemu, quirks, ready
 from harness.guest.agent import GuestTimeout
 from harness.guest.boot import Memory, Parts, boot, started, tsc_khz
 from harness.guest.machine import Machine
 from harness.guest.monitor import Event
+from harness.guest.ready import Ready
 from harness.host import collect, emulator, workspace
 from harness.host.clock import Deadline
 from harness.host.progress import QUIET, Progress
 from harness.model.errors import GuestLost, MachineError
+from harness.model.instrument import Instrument
 from harness.model.shape import MachineShape
 
 # Raise this when a snapshot's files, or the state a guest is frozen in, change without a change in its inputs.
-_FORMAT = "3"
+_FORMAT = "4"
 _MEMORY, _STATE, _CONSOLE, _RECORD = "memory", "state", "console.log", "snapshot.json"
 # Of all kernels: a snapshot takes 40 MB, and in a campaign each of a hundred mutants leaves two that nobody asks for
 # again.
@@ -52,11 +55,15 @@ _NO_RAM = [{"capability": "x-ignore-shared", "state": True}]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A frozen guest. hello, console: what it had said. fresh: this call took it; ready_s: how long its boot took."""
+    """A frozen guest. hello, console: what it had said. fresh: this call took it; ready_s: how long its boot took.
+
+    made: what it had done already.
+    """
 
     folder: Path
     hello: Mapping[str, str]
     console: bytes
+    made: Ready = Ready()  # noqa: RUF009 - frozen
     fresh: bool = False
     ready_s: float = 0.0
 
@@ -69,20 +76,21 @@ def have(
     on_line: Callable[[str], None] = lambda _: None,
     progress: Progress = QUIET,
     look: Callable[[Machine, Path], object] | None = None,
+    instrument: Instrument = Instrument(),  # noqa: B008 - frozen
 ) -> Snapshot:
     """The snapshot of a kernel, image, shape and accelerator: found and verified, or taken now.
 
-    run_dir, on_line, look: for the boot, as in boot(). Raises
+    run_dir, on_line, look: for the boot, as in boot(). instrument: what the image carries. Raises
     BootFailed as boot() does, and MachineError when no snapshot can be taken.
     """
-    folder = cache / "snapshots" / _key(parts, shape)
+    folder = cache / "snapshots" / _key(parts, shape, instrument)
     with workspace.lock(folder.with_suffix(".lock"), progress, "snapshot"):
         if workspace.whole(folder, progress, "snapshot"):
             try:
                 return _verified(folder, parts)
             except MachineError as error:
                 progress.say(f"{error}; it is taken anew")
-        taken = _take(parts, shape, folder, run_dir, on_line, look)
+        taken = _take(parts, shape, folder, run_dir, on_line, look, instrument)
     collect.bound(cache, _KEPT_BYTES, kinds=("snapshots",))
     return taken
 
@@ -106,6 +114,7 @@ def clone(
     memory = Memory(snapshot.folder / _MEMORY, snapshot.hello, snapshot.console)
     with started(parts, shape, run_dir, on_line, on_event, memory, deadline) as (machine, _):
         machine.cloned = True
+        machine.was_made(snapshot.made.kept, snapshot.made.settings)
         with (snapshot.folder / _STATE).open("rb") as state:
             machine.monitor.execute("migrate-set-capabilities", capabilities=_NO_RAM)
             machine.monitor.execute("migrate-incoming", uri=_uri(machine, state))
@@ -138,6 +147,7 @@ def _take(
     run_dir: Path,
     on_line: Callable[[str], None],
     look: Callable[[Machine, Path], object] | None,
+    instrument: Instrument,
 ) -> Snapshot:
     need = shape.memory_mib << 20
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -157,6 +167,7 @@ def _take(
     with workspace.publishing(folder) as fresh:
         memory = Memory(fresh / _MEMORY)
         with boot(parts, shape, run_dir=run_dir, on_line=on_line, on_event=hear, memory=memory, look=look) as machine:
+            made = ready.make(machine, instrument, parts.scale)
             machine.monitor.execute(
                 "migrate-set-capabilities", capabilities=[*_NO_RAM, {"capability": "events", "state": True}]
             )
@@ -169,9 +180,9 @@ def _take(
             hello, ready_s = machine.hello, machine.ready_s
         # QEMU has ended: the console is whole, and nothing writes to the memory any more.
         shutil.copyfile(run_dir / "console.log", fresh / _CONSOLE)
-        record = {"hello": dict(hello), "tsc_khz": tsc_khz(parts.image.init)}
+        record = {"hello": dict(hello), "tsc_khz": tsc_khz(parts.image.init), "ready": dataclasses.asdict(made)}
         workspace.write_atomic(fresh / _RECORD, json.dumps(record, indent=1))
-    return Snapshot(folder, hello, (folder / _CONSOLE).read_bytes(), fresh=True, ready_s=ready_s)
+    return Snapshot(folder, hello, (folder / _CONSOLE).read_bytes(), made, fresh=True, ready_s=ready_s)
 
 
 def _uri(machine: Machine, state: IO[bytes]) -> str:
@@ -186,24 +197,30 @@ def _verified(folder: Path, parts: Parts) -> Snapshot:
     """A snapshot of an earlier run, if the rate of its clock fits."""
     try:
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-        hello, rate = record["hello"], record["tsc_khz"]
+        hello, rate, made = record["hello"], record["tsc_khz"], Ready(**record["ready"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MachineError(f"snapshot {folder.name}: cannot be read: {error}") from error
     now = tsc_khz(parts.image.init)
     if abs(now - rate) > _TSC_TOLERANCE * rate:
         raise MachineError(f"snapshot {folder.name}: the host's time stamp counter ran at {rate} kHz, now at {now}")
     os.utime(folder)  # The time of the last use, by which the cache is bounded.
-    return Snapshot(folder, hello, (folder / _CONSOLE).read_bytes())
+    return Snapshot(folder, hello, (folder / _CONSOLE).read_bytes(), made)
 
 
-def _key(parts: Parts, shape: MachineShape) -> str:
+def _key(parts: Parts, shape: MachineShape, instrument: Instrument = Instrument()) -> str:  # noqa: B008 - frozen
     """A key over all that a frozen guest is made of: QEMU, its command line, the kernel, the image, the host."""
     program = emulator.find(parts.program)
     files = qemu.Files(parts.kernel, parts.image.path, console=0, terminal=0, agent=0, ssh=0, monitor=0)
     argv = qemu.command(program.words, shape, parts.accel, files)
     host = (platform.release(), _processor()) if parts.accel == "kvm" else ()
     return workspace.digest(
-        _FORMAT, program.identity, *argv, *host, workspace.digest_file(parts.kernel), parts.image.key
+        _FORMAT,
+        program.identity,
+        *argv,
+        *host,
+        workspace.digest_file(parts.kernel),
+        parts.image.key,
+        instrument.quench,
     )
 
 

@@ -16,8 +16,10 @@ from types import MappingProxyType
 from typing import Any
 
 from harness import console
+from harness.guest import ready
 from harness.guest.agent import GuestProcess, GuestTimeout
 from harness.guest.machine import Condition, Machine, Watchdogs
+from harness.guest.ready import KMSG, PRINTK, SYSRQ
 from harness.host import workspace
 from harness.host.clock import Deadline
 from harness.host.progress import QUIET, Progress
@@ -42,9 +44,6 @@ ENOUGH_REPORTS = 12
 
 # How long a wait for a reply lasts before the next look at the console, in seconds.
 _LOOK_S = 0.2
-PRINTK = "/proc/sys/kernel/printk"
-KMSG = "/dev/kmsg"
-SYSRQ = "/proc/sysrq-trigger"
 # Where the guest keeps the programs and modules of the kernel's own tests (guest-modules/drive/selftest.c).
 SELFTESTS = "/tmp/selftests"  # noqa: S108 - of the guest
 # What is kept of their output.
@@ -227,9 +226,7 @@ class _Drive:
         """All commands, the end of the driver, the event log."""
         self._machine.set_watchdogs(Watchdogs.within(self._deadline.limit_s))
         self._machine.look_at_the_end(self.look)
-        # Writes to these must work in a guest without memory, so they are opened before the trouble begins.
-        for path in filter(None, (self._instrument.quench, PRINTK, SYSRQ, KMSG)):
-            self._machine.agent.keep_file(path)
+        ready.keep(self._machine, self._instrument)
         give(self._machine, self._given, self._deadline)
         driver = self._machine.agent.start(self._instrument.driver)
         for command in plan(self._scenario):

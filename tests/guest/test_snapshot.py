@@ -144,6 +144,30 @@ def test_a_clone_lives_in_the_present(clone):
         assert uptime * 1e9 >= int(machine.hello["boottime_ns"])
 
 
+def test_what_each_scenario_needs_is_done_before(clone, start):
+    """What the harness believes of a clone is so: its limits are set, and PID 1 holds the files open."""
+
+    def open_files(machine: Machine) -> list[str]:
+        links = machine.run("sh", "-c", 'for each in /proc/1/fd/*; do readlink "$each"; done').text.split()
+        return [link for link in links if link.startswith("/")]
+
+    with clone() as machine:
+        held = open_files(machine)
+        assert machine.kept
+        assert machine.kept <= {*held}
+        assert machine.settings
+        for path, value in machine.settings.items():
+            assert machine.agent.read_file(path).decode().strip() == value, path
+        for path in [*machine.kept]:
+            machine.keep(path)
+        assert open_files(machine) == held
+        machine.set_watchdogs(Watchdogs.within(1.0))
+        assert machine.agent.read_file("/proc/sys/kernel/hung_task_timeout_secs").strip() == b"4"
+    with start(SHAPE) as machine:
+        assert not machine.kept
+        assert not machine.settings
+
+
 def test_no_timer_of_the_kernel_trips_over_the_pause(clone, frozen):
     """The snapshot is as old as the tests before this one; even with the shortest limits no watchdog complains."""
     with clone() as machine:
