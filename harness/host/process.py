@@ -150,7 +150,9 @@ def running(child: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]
         kill_group(child)
         for stream in (child.stdin, child.stdout, child.stderr):
             if stream is not None:
-                stream.close()
+                # What its standard input did not take is lost with it.
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
 
 
 def run(

@@ -49,6 +49,18 @@ def test_a_late_command_is_ended(on_line):
         process.run(["sleep", "1000"], timeout_s=0.2, on_line=on_line)
 
 
+def test_what_a_child_that_died_did_not_read_leaves_nothing_open():
+    child = process.spawn(["true"], stdin=subprocess.PIPE)
+    with process.running(child):
+        assert child.stdin
+        child.wait()
+        child.stdin.write(b"unread")
+
+    assert child.stdin.closed
+    assert child.stdout
+    assert child.stdout.closed
+
+
 def test_a_missing_program_is_named():
     """The error says how to install it."""
     with pytest.raises(LaunchError, match="no-such-program: not found"):
