@@ -147,6 +147,20 @@ static inline struct page *nh_make_exclusive(struct mm_struct *mm, unsigned long
 #endif
 
 /*
+ * Is this the range of a split by which try_to_unmap_one() begins?  Linux commit "mm/rmap:
+ * integrate PMD-mapped folio splitting into pagewalk loop" (in v6.11) has one range for both.
+ */
+static inline bool nh_splits_before_it_unmaps(const struct mmu_notifier_range *range,
+					      unsigned long address)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
+	return range->start == (address & PMD_MASK) && range->end - range->start == PMD_SIZE;
+#else
+	return false;
+#endif
+}
+
+/*
  * Is this the range with which nh_make_exclusive() tells others what `owner` gets?  The
  * first loses more of a large folio than the page that was asked for, and says so.
  */

@@ -114,15 +114,19 @@ static void nh_broken_at(struct nh_unmapping *unmapping, enum nh_broken broken)
 void nh_unmapping_start(const struct mmu_notifier_range *range)
 {
 	struct nh_unmapping *unmapping = nh_observed_unmapping();
+	bool beyond;
 
 	if (!unmapping || !unmapping->folio || unmapping->started || range->mm != unmapping->mm ||
 	    unmapping->address < range->start || unmapping->address >= range->end)
 		return;
+	beyond = range->start < unmapping->vm_start || range->end > unmapping->vm_end;
+	/* Of all that a huge page maps; what is unmapped is told of next. */
+	if (beyond && nh_splits_before_it_unmaps(range, unmapping->address))
+		return;
 	unmapping->started = true;
 	if (nh_look_now(unmapping) == NH_ENTRY_SWAPPED)
 		nh_broken_at(unmapping, NH_BROKEN_EARLY);
-	else if (range->end - range->start > folio_size(unmapping->folio) ||
-		 range->start < unmapping->vm_start || range->end > unmapping->vm_end)
+	else if (beyond || range->end - range->start > folio_size(unmapping->folio))
 		nh_broken_at(unmapping, NH_BROKEN_WIDE);
 }
 
