@@ -15,7 +15,7 @@ from benchmarks.bench import Bench
 from benchmarks.figure import AtMost, AtMostTimes, Row, Side
 from benchmarks.repeated import repeated
 from harness.host import process, workspace
-from harness.model import event
+from harness.model import event, recording
 from harness.model.errors import MachineError
 from harness.report import manifest
 
@@ -89,6 +89,10 @@ def _blown_up(run: Path, target: Path, count: int) -> Path:
     shutil.copytree(run, target)
     log = target / "events" / f"{_SCENARIO}.bin"
     log.write_bytes(repeated(log.read_bytes(), count))
-    # The log is not the run's own any more.
+    # The log is not the run's own any more, and what is recorded of the run's own would call it damaged.
     (target / manifest.NAME).unlink()
+    record = target / _SCENARIO / "record.json"
+    document = json.loads(record.read_text(encoding="utf-8"))
+    document["digests"] = recording.digests(record.parent, _SCENARIO)
+    record.write_text(json.dumps(document), encoding="utf-8")
     return target
