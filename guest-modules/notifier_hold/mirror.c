@@ -465,21 +465,24 @@ int nh_mirror_fill(struct nh_subscriber *sub, struct nh_mirror_fill *arg)
 	ret = nh_walk(sub, NH_MIRROR, flags[arg->access], &compare, arg);
 	arg->stale = compare.stale;
 	arg->busy = compare.busy;
-	atomic64_inc(&nh_taken);
-	wake_up_all(&nh_taken_wait);
+	if (!ret && !arg->busy) {
+		atomic64_inc(&nh_taken);
+		wake_up_all(&nh_taken_wait);
+	}
 	return ret;
 }
 
 /*
- * Wait until a mirror has taken over what is mapped now.  The first that ends may have
- * begun before.
+ * Wait until a mirror has taken over what is mapped now; false if none did in time.  The
+ * first that ends may have begun before.
  */
 bool nh_mirror_await(unsigned long timeout)
 {
 	s64 enough = atomic64_read(&nh_taken) + 2;
 
-	return wait_event_timeout(nh_taken_wait, atomic64_read(&nh_taken) >= enough ||
-				  READ_ONCE(nh_quench), timeout);
+	wait_event_timeout(nh_taken_wait, atomic64_read(&nh_taken) >= enough ||
+			   READ_ONCE(nh_quench), timeout);
+	return atomic64_read(&nh_taken) >= enough;
 }
 
 int nh_mirror_compare(struct nh_subscriber *sub, struct nh_mirror_compare *arg)
