@@ -34,6 +34,16 @@ def test_every_kind_of_range_is_counted_by_its_name() -> None:
     assert (counted["nonblockable"], counted["exits"], counted["invalidates"]) == (1, 1, 1)
 
 
+def test_an_end_that_a_mirror_was_waited_for_in_is_counted_and_no_other() -> None:
+    log = Log()
+    log.pair()
+    log.add(Kind.END, result=1)
+    log.add(Kind.FLUSH)
+
+    counted = exercised.count(recording(log))
+    assert (counted["awaited"], counted["flushes"]) == (1, 1)
+
+
 def test_who_comes_and_goes_within_a_range_is_counted() -> None:
     """Not counted before its start, after its end, for another mm, or where a subscriber lost its end by leaving."""
     log = Log()

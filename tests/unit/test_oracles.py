@@ -768,6 +768,19 @@ def test_pairing_does_not_ask_for_ends_of_subscribers_without_the_operation() ->
     assert list(pairing.judge(recording(log))) == []
 
 
+@pytest.mark.parametrize("over", [False, True])
+def test_lifetimes_wants_nobody_gone_before_the_flush_of_a_tlb_that_ran(over: bool) -> None:
+    log = Log()
+    log.add(Kind.REGISTER, subscriber=2)
+    flush = log.add(Kind.FLUSH, subscriber=1)
+    leaving = log.add(Kind.UNREGISTER, subscriber=2)
+    for entry in (flush, leaving) if over else (leaving, flush):
+        log.events[log.events.index(entry)] = entry._replace(seq_exit=log.stamp())
+
+    told = "subscriber #2 was gone before a callback that ran had returned"
+    assert (told in summaries(lifetimes.judge(recording(log)))) is not over
+
+
 # --- no hang ------------------------------------------------------------------------------------------------------
 
 
@@ -780,7 +793,12 @@ def test_no_hang_sees_a_callback_that_never_returned() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [(Kind.END, "invalidate_range_end"), (Kind.INVALIDATE, "an interval's invalidate")]
+    ("kind", "name"),
+    [
+        (Kind.END, "invalidate_range_end"),
+        (Kind.INVALIDATE, "an interval's invalidate"),
+        (Kind.FLUSH, "arch_invalidate_secondary_tlbs"),
+    ],
 )
 def test_no_hang_sees_every_sort_of_callback(kind, name) -> None:
     """Not only starts can hang."""
