@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What every scenario needs of its guest, done once before it is frozen: a clone finds its files open, its limits set.
 
-Under TCG that saves each clone 0.08 s, because each translates again what it executes. The driver is started in the
-clone: its addresses are random, and forty clones must not agree on them, or forty repeats were one.
+Under TCG that saves each clone 0.06 s of CPU time, because each translates again what it executes. The driver is
+started in the clone: its addresses are random, and clones must not agree on them, or forty repeats would be one.
 """
 
 from __future__ import annotations
